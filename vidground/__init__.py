@@ -1,0 +1,84 @@
+"""Ask when something happens in a video and get back times you can trust.
+
+Names are loaded at first use, so that importing vidground costs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vidground.captioner import DenseCaptioner
+    from vidground.errors import (
+        CheckpointError,
+        FormatError,
+        InputError,
+        VideoError,
+        VidgroundError,
+    )
+    from vidground.grounder import EncodedVideo, Grounder
+    from vidground.modeling import D2VLM
+    from vidground.settings import DecodingSettings, GroundingSettings, SamplingSettings
+    from vidground.types import (
+        Captions,
+        Event,
+        GroundingResult,
+        Groundings,
+        Moment,
+        Relevance,
+        VideoInfo,
+    )
+
+_HOMES = {
+    "DenseCaptioner": "vidground.captioner",
+    "CheckpointError": "vidground.errors",
+    "FormatError": "vidground.errors",
+    "InputError": "vidground.errors",
+    "VideoError": "vidground.errors",
+    "VidgroundError": "vidground.errors",
+    "EncodedVideo": "vidground.grounder",
+    "Grounder": "vidground.grounder",
+    "D2VLM": "vidground.modeling",
+    "DecodingSettings": "vidground.settings",
+    "GroundingSettings": "vidground.settings",
+    "SamplingSettings": "vidground.settings",
+    "Captions": "vidground.types",
+    "Event": "vidground.types",
+    "GroundingResult": "vidground.types",
+    "Groundings": "vidground.types",
+    "Moment": "vidground.types",
+    "Relevance": "vidground.types",
+    "VideoInfo": "vidground.types",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "D2VLM",
+    "Captions",
+    "CheckpointError",
+    "DecodingSettings",
+    "DenseCaptioner",
+    "EncodedVideo",
+    "Event",
+    "FormatError",
+    "Grounder",
+    "GroundingResult",
+    "GroundingSettings",
+    "Groundings",
+    "InputError",
+    "Moment",
+    "Relevance",
+    "SamplingSettings",
+    "VideoError",
+    "VideoInfo",
+    "VidgroundError",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vidground' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,118 @@
+"""Prompts as tensors: text and frames joined, padded to a batch, and who may see whom.
+
+Knows the model's embeddings only; no decode loop, no text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vidground.errors import InputError
+from vidground.evidence import interval_frames, interval_mean
+from vidground.modeling import D2VLM
+
+
+@dataclass(frozen=True)
+class PromptInputs:
+    """One prompt, before it is embedded.
+
+    before, after: token ids of the text around the frames. frame_tokens: (T, H), T >= 1.
+    spans: the stretch that each `<evi>` of the text refers to, in order, in frames (seconds
+        times the sampled rate); rounded and clamped to the frames there are.
+    """
+
+    before: Sequence[int]
+    after: Sequence[int]
+    frame_tokens: Tensor
+    spans: Sequence[tuple[float, float]] = ()
+
+    def __len__(self) -> int:
+        return len(self.before) + self.frame_tokens.shape[0] + len(self.after)
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """B prompts, padded on the left to one length L, with at most T frames.
+
+    embeds: (B, L, H). real: (B, L) bool, false at padding. position_ids: (B, L), 0 at each
+    prompt's first token. frame_index: (B, T) where in L each frame stands (0 at padding).
+    frame_mask: (B, T) bool. token_ids: each prompt's text tokens, frames left out.
+    """
+
+    embeds: Tensor
+    real: Tensor
+    position_ids: Tensor
+    frame_index: Tensor
+    frame_mask: Tensor
+    token_ids: tuple[tuple[int, ...], ...]
+
+    def visible(self) -> Tensor:
+        """(B, L, L) bool: causal, but frames see each other both ways (paper, section 4.1).
+
+        Padding sees itself, so that no row of attention is empty.
+        """
+        length = self.real.shape[1]
+        is_frame = torch.zeros_like(self.real).scatter(1, self.frame_index, self.frame_mask)
+        # scatter wrote padding frames to position 0; where that is a frame, say so again.
+        is_frame[:, 0] = (self.frame_mask & (self.frame_index == 0)).any(1)
+        ones = torch.ones(length, length, dtype=torch.bool, device=self.real.device)
+        among_frames = is_frame[:, :, None] & is_frame[:, None, :]
+        return (ones.tril() | among_frames) & self.real[:, None, :] | torch.diag(ones.diag())
+
+    def at_frames(self, states: Tensor) -> Tensor:
+        """(B, L, H) states at the frame positions: (B, T, H)."""
+        index = self.frame_index.unsqueeze(-1).expand(-1, -1, states.shape[-1])
+        return states.gather(1, index)
+
+
+def embed_prompt(model: D2VLM, prompt: PromptInputs) -> Tensor:
+    """(len(prompt), H) embeddings; an `<evi>` of the text adds what its span shows.
+
+    Raises:
+        InputError: if there is no frame, or not one span for every `<evi>`.
+    """
+    frames = prompt.frame_tokens
+    if frames.shape[0] == 0:
+        raise InputError("a prompt has 0 frames; it needs at least 1")
+    ids = torch.tensor([*prompt.before, *prompt.after], device=frames.device, dtype=torch.long)
+    text = model.get_input_embeddings()(ids)
+    places = (ids == model.config.evidence_token_id).nonzero().squeeze(1)
+    if len(places) != len(prompt.spans):
+        raise InputError(
+            f"the question refers to {len(places)} intervals by <evi> and {len(prompt.spans)} "
+            "are given; give one per <evi>"
+        )
+    if prompt.spans:
+        start, end = torch.tensor(prompt.spans, device=frames.device, dtype=torch.float64).T
+        first, last = interval_frames(start, end, frames.shape[0])
+        meaning = interval_mean(frames.expand(len(places), -1, -1), first, last)
+        text = text.index_add(0, places, meaning.to(text.dtype))
+    split = len(prompt.before)
+    return torch.cat((text[:split], frames.to(text.dtype), text[split:]))
+
+
+def batch_prompts(model: D2VLM, prompts: Sequence[PromptInputs]) -> PromptBatch:
+    """Embed prompts and pad them to one batch; see `PromptBatch` and `embed_prompt`."""
+    device = prompts[0].frame_tokens.device
+    length = max(len(prompt) for prompt in prompts)
+    most_frames = max(prompt.frame_tokens.shape[0] for prompt in prompts)
+    rows = [embed_prompt(model, prompt) for prompt in prompts]
+    embeds = rows[0].new_zeros(len(rows), length, rows[0].shape[-1])
+    pads = torch.tensor([length - len(row) for row in rows], device=device)
+    for row, embedded in enumerate(rows):
+        embeds[row, length - len(embedded) :] = embedded
+    frames = torch.tensor([p.frame_tokens.shape[0] for p in prompts], device=device)
+    first_frame = pads + torch.tensor([len(p.before) for p in prompts], device=device)
+    columns = torch.arange(most_frames, device=device)
+    frame_mask = columns < frames[:, None]
+    offsets = torch.arange(length, device=device) - pads[:, None]
+    return PromptBatch(
+        embeds=embeds,
+        real=offsets >= 0,
+        position_ids=offsets.clamp(min=0),
+        frame_index=(first_frame[:, None] + columns).masked_fill(~frame_mask, 0),
+        frame_mask=frame_mask,
+        token_ids=tuple((*p.before, *p.after) for p in prompts),
+    )

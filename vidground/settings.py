@@ -1,0 +1,81 @@
+"""Settings that are no weights: sampling, decoding, deciding. Each default stands here only.
+
+Knows neither torch nor files, so that the command line can show these numbers at once.
+"""
+
+from dataclasses import dataclass
+
+from vidground.errors import InputError
+
+DEFAULT_MODEL = "wenzhengzeng/D2VLM-Models"
+"""Hub repository of the released weights."""
+
+
+def _require(condition: bool, name: str, value: object, limit: str) -> None:
+    if not condition:
+        raise InputError(f"{name} is {value}; it must be {limit}")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingSettings:
+    """How frames are taken from a video.
+
+    fps: sampled frames per second of video; the released weights were trained at 1.
+    window_s: longest stretch given to the model at once, in seconds; None for the most the
+        model was trained on (350 frames for the released weights).
+    overlap: share of a window that it has in common with the next one, in [0, 0.5].
+    """
+
+    fps: float = 1.0
+    window_s: float | None = None
+    overlap: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(0 < self.fps <= 60, "fps", self.fps, "above 0 and at most 60 frames per second")
+        if self.window_s is not None:
+            _require(self.window_s > 0, "window", self.window_s, "above 0 seconds")
+        _require(0 <= self.overlap <= 0.5, "overlap", self.overlap, "from 0 to 0.5 of a window")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingSettings:
+    """How tokens are chosen.
+
+    max_new_tokens: cap on an answer; a result whose answer met it says so.
+    temperature: 0 is greedy, so that the same input gives the same answer; above 0 tokens are
+        drawn from softmax(logits / temperature) (the released code used 0.2).
+    seed: seed of the draws; without effect when greedy.
+    repetition_penalty: divides positive and multiplies negative logits of all tokens that the
+        prompt or the answer already holds, but `<evi>`; the released code used 1.2 for
+        multiple-choice tasks and none (1.0) elsewhere.
+    batch_size: prompts decoded at once.
+    """
+
+    max_new_tokens: int = 2048
+    temperature: float = 0.0
+    seed: int = 0
+    repetition_penalty: float = 1.0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "at least 1")
+        _require(self.temperature >= 0, "temperature", self.temperature, "0 or above")
+        _require(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class GroundingSettings:
+    """How a relevance curve becomes moments.
+
+    found_threshold: a moment whose score (mean relevance of its frames, in [0, 1]) is below
+        this does not count as found.
+    max_moments: at most so many moments are returned for a query, best first.
+    """
+
+    found_threshold: float = 0.5
+    max_moments: int = 10
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.found_threshold <= 1, "threshold", self.found_threshold, "in [0, 1]")
+        _require(self.max_moments >= 1, "max_moments", self.max_moments, "at least 1")
