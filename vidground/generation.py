@@ -15,7 +15,7 @@ from torch import Tensor
 from vidground.cache import KeyValueCache
 from vidground.errors import InputError
 from vidground.evidence import best_interval, interval_mean, relevance
-from vidground.modeling import D2VLM
+from vidground.modeling import D2VLM, DecoderContext
 from vidground.sequences import PromptBatch, PromptInputs, batch_prompts
 from vidground.settings import DecodingSettings
 
@@ -40,9 +40,10 @@ class Evidence:
 class Generation:
     """One answer.
 
-    token_ids: without the token that ends it. evidence: one per `<evi>` among them, in order.
-    prompt_curve: (T,) relevance at the position that predicts the first token, whether or not
-    that was an `<evi>`. truncated: whether the cap on tokens was met before the answer ended.
+    token_ids: with the token that ends it, unless it was truncated. evidence: one per `<evi>`
+    among them, in order. prompt_curve: (T,) relevance at the position that predicts the first
+    token, whether or not that was an `<evi>`. truncated: whether the cap on tokens was met
+    before the answer ended.
     """
 
     token_ids: list[int]
@@ -80,7 +81,7 @@ class Decoder:
         matching_layer = self.model.config.matching_layer
         self._finish(self.model.run_layers(embeds[:, None], 0, matching_layer, context), context)
 
-    def _finish(self, hidden: Tensor, context) -> None:  # type: ignore[no-untyped-def]
+    def _finish(self, hidden: Tensor, context: DecoderContext) -> None:
         self.matching = hidden[:, -1]
         matching_layer = self.model.config.matching_layer
         hidden = self.model.run_layers(hidden, matching_layer, matching_layer + 1, context)
@@ -108,46 +109,52 @@ class Decoder:
 
 @torch.inference_mode()
 def generate(
-    model: D2VLM, prompts: Sequence[PromptInputs], settings: DecodingSettings
+    model: D2VLM,
+    prompts: Sequence[PromptInputs],
+    settings: DecodingSettings | Sequence[DecodingSettings],
 ) -> list[Generation]:
     """Decode one batch of prompts of any lengths.
+
+    Args:
+        settings: for all prompts, or one for each.
 
     Raises:
         InputError: if a prompt leaves no room for an answer in the model's context.
     """
-    batch = batch_prompts(model, prompts)
-    cap = _token_cap(model, max(len(prompt) for prompt in prompts), settings)
-    decoder = Decoder(model, batch)
-    chooser = TokenChooser(batch.token_ids, decoder.logits, settings, model.config.evidence_token_id)
     rows = len(prompts)
-    finished = torch.zeros(rows, dtype=torch.bool, device=batch.embeds.device)
+    per_row = [settings] * rows if isinstance(settings, DecodingSettings) else list(settings)
+    caps = [_token_cap(model, *row) for row in zip(prompts, per_row, strict=True)]
+    batch = batch_prompts(model, prompts)
+    decoder = Decoder(model, batch)
+    chooser = TokenChooser(batch.token_ids, decoder.logits, per_row, model.config.evidence_token_id)
+    row_caps = torch.tensor(caps, device=batch.embeds.device)
+    finished = torch.zeros_like(row_caps, dtype=torch.bool)
     tokens: list[Tensor] = []
     found: list[_StepEvidence | None] = []
     prompt_curve = decoder.evidence()[0]
-    for step in range(cap):
+    for step in range(max(caps)):
         token = chooser.choose(decoder.logits)
         tokens.append(token)
         is_evidence = token == model.config.evidence_token_id
         embeds = decoder.embed(token)
         found.append(None)
         if is_evidence.is_cuda or bool(is_evidence.any()):
-            curve, first, last = decoder.evidence()
-            found[step] = _StepEvidence(curve, first, last)
-            meaning = decoder.meaning(first, last)
+            found[step] = at = _StepEvidence(*decoder.evidence())
+            meaning = decoder.meaning(at.first, at.last)
             embeds = torch.where(is_evidence[:, None], embeds + meaning, embeds)
-        finished = finished | (token == model.config.turn_end_token_id)
-        if step + 1 == cap or (_time_to_check(finished, step) and bool(finished.all())):
+        finished = finished | (token == model.config.turn_end_token_id) | (step + 1 >= row_caps)
+        if step + 1 == max(caps) or (_time_to_check(finished, step) and bool(finished.all())):
             break
         decoder.step(embeds)
-    return _collect(model, torch.stack(tokens, 1), found, prompt_curve, batch.frame_mask)
+    return _collect(model, torch.stack(tokens, 1), caps, found, prompt_curve, batch.frame_mask)
 
 
-def _token_cap(model: D2VLM, prompt_length: int, settings: DecodingSettings) -> int:
+def _token_cap(model: D2VLM, prompt: PromptInputs, settings: DecodingSettings) -> int:
     context = int(model.config.text_config.max_position_embeddings)
-    room = context - prompt_length
+    room = context - len(prompt)
     if room < 1:
         raise InputError(
-            f"a prompt of {prompt_length} tokens leaves no room for an answer: the model's context "
+            f"a prompt of {len(prompt)} tokens leaves no room for an answer: the model's context "
             f"holds {context}; use a shorter window or a lower fps"
         )
     return min(settings.max_new_tokens, room)
@@ -176,75 +183,71 @@ class TokenChooser:
         self,
         prompts: Sequence[Sequence[int]],
         logits: Tensor,
-        settings: DecodingSettings,
+        settings: Sequence[DecodingSettings],
         evidence_token_id: int,
     ) -> None:
         self._settings = settings
         self._evidence_token_id = evidence_token_id
+        self._penalty = logits.new_tensor([[s.repetition_penalty] for s in settings]).float()
         self._seen: Tensor | None = None
-        if settings.repetition_penalty != 1:
+        if any(s.repetition_penalty != 1 for s in settings):
             self._seen = torch.zeros_like(logits, dtype=torch.bool)
             for row, ids in enumerate(prompts):
                 self._seen[row, torch.tensor(list(ids), device=logits.device)] = True
-        self._generators = [
-            torch.Generator(logits.device).manual_seed(settings.seed)
-            for _ in prompts
-            if settings.temperature > 0
-        ]
+        self._generators = [torch.Generator(logits.device).manual_seed(s.seed) for s in settings]
 
     def choose(self, logits: Tensor) -> Tensor:
         """(B, V) logits to (B,) tokens."""
         scores = self.penalised(logits.float())
-        if self._generators:
-            # The largest of logit / temperature + Gumbel noise is a draw from the softmax.
-            uniform = torch.stack(
-                [
-                    torch.rand(scores.shape[1], generator=generator, device=scores.device)
-                    for generator in self._generators
-                ]
-            )
-            tiny = torch.finfo(uniform.dtype).tiny
-            gumbel = -torch.log(-torch.log(uniform.clamp(min=tiny)).clamp(min=tiny))
-            scores = scores / self._settings.temperature + gumbel
+        for row, settings in enumerate(self._settings):
+            if settings.temperature > 0:
+                # The largest of logit / temperature + Gumbel noise is a draw from the softmax.
+                noise = _gumbel(scores.shape[1], self._generators[row])
+                scores[row] = scores[row] / settings.temperature + noise
         token = scores.argmax(-1)
         if self._seen is not None:
             self._seen.scatter_(1, token[:, None], True)
         return token
 
     def penalised(self, scores: Tensor) -> Tensor:
-        """Scores after the repetition penalty; `<evi>` may be repeated freely."""
+        """Scores (B, V) after the repetition penalty; `<evi>` may be repeated freely."""
         if self._seen is None:
-            return scores
-        penalty = self._settings.repetition_penalty
+            return scores.clone()
         seen = self._seen.clone()
         seen[:, self._evidence_token_id] = False
-        lowered = torch.where(scores < 0, scores * penalty, scores / penalty)
+        lowered = torch.where(scores < 0, scores * self._penalty, scores / self._penalty)
         return torch.where(seen, lowered, scores)
+
+
+def _gumbel(size: int, generator: torch.Generator) -> Tensor:
+    uniform = torch.rand(size, generator=generator, device=generator.device, dtype=torch.float64)
+    exponential = -torch.log1p(-uniform)  # of [0, 1), so that no logarithm of 0 is taken
+    return -torch.log(exponential.clamp(min=torch.finfo(torch.float64).tiny)).float()
 
 
 def _collect(
     model: D2VLM,
     tokens: Tensor,
+    caps: Sequence[int],
     found: Sequence[_StepEvidence | None],
     prompt_curve: Tensor,
     frame_mask: Tensor,
 ) -> list[Generation]:
     """Cut every row at its end and pick the evidence of its `<evi>` tokens."""
     answers = []
+    end, evidence_id = model.config.turn_end_token_id, model.config.evidence_token_id
     frames = frame_mask.sum(1).tolist()
     curves = prompt_curve.cpu()
-    for row, ids in enumerate(tokens.tolist()):
-        ended = model.config.turn_end_token_id in ids
-        ids = ids[: ids.index(model.config.turn_end_token_id)] if ended else ids
+    for row, (ids, cap) in enumerate(zip(tokens.tolist(), caps, strict=True)):
+        ids = ids[:cap]
+        ended = end in ids
+        ids = ids[: ids.index(end) + 1] if ended else ids
         evidence = [
             Evidence(
-                position,
-                int(at.first[row]),
-                int(at.last[row]),
-                at.curve[row, : frames[row]].cpu(),
+                position, int(at.first[row]), int(at.last[row]), at.curve[row, : frames[row]].cpu()
             )
             for position, at in enumerate(found[: len(ids)])
-            if at is not None and ids[position] == model.config.evidence_token_id
+            if at is not None and ids[position] == evidence_id
         ]
         curve = curves[row, : frames[row]]
         answers.append(Generation(ids, tuple(evidence), curve, truncated=not ended))

@@ -48,20 +48,33 @@ class DecodingSettings:
     repetition_penalty: divides positive and multiplies negative logits of all tokens that the
         prompt or the answer already holds, but `<evi>`; the released code used 1.2 for
         multiple-choice tasks and none (1.0) elsewhere.
-    batch_size: prompts decoded at once.
     """
 
     max_new_tokens: int = 2048
     temperature: float = 0.0
     seed: int = 0
     repetition_penalty: float = 1.0
-    batch_size: int = 8
 
     def __post_init__(self) -> None:
         _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "at least 1")
         _require(self.temperature >= 0, "temperature", self.temperature, "0 or above")
         _require(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """How much is done at once: it changes speed and memory, never a result.
+
+    prompts: prompts decoded at once (a prompt is one question on one window).
+    frames: frames given to the vision encoder at once.
+    """
+
+    prompts: int = 8
+    frames: int = 16
+
+    def __post_init__(self) -> None:
+        _require(self.prompts >= 1, "batch size", self.prompts, "at least 1 prompt")
+        _require(self.frames >= 1, "frame batch", self.frames, "at least 1 frame")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,169 @@
+"""The decode loop's properties, on the small random checkpoint."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vidground.cache import KeyValueCache
+from vidground.errors import InputError
+from vidground.generation import Decoder, TokenChooser, generate
+from vidground.modeling import D2VLM
+from vidground.sequences import PromptInputs, batch_prompts
+from vidground.settings import DecodingSettings
+
+CHECKPOINT = Path(__file__).parent / "golden" / "checkpoint"
+
+
+@pytest.fixture(scope="module")
+def model() -> D2VLM:
+    return D2VLM.from_pretrained(CHECKPOINT)
+
+
+def make_prompt(model: D2VLM, frames: int, seed: int = 0, **fields: object) -> PromptInputs:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(frames, model.config.text_config.hidden_size, generator=generator)
+    before = torch.randint(5, 300, (4,), generator=generator).tolist()
+    after = torch.randint(5, 300, (3 + seed,), generator=generator).tolist()
+    return PromptInputs(**{"before": before, "after": after, "frame_tokens": tokens, **fields})
+
+
+def test_cached_decoding_equals_a_full_forward(model: D2VLM) -> None:
+    """Feeding tokens one by one gives the logits of the whole sequence in one pass."""
+    prompt = make_prompt(model, 6)
+    extra = torch.tensor([40, 77, 123])
+    batch = batch_prompts(model, [prompt])
+    with torch.inference_mode():
+        decoder = Decoder(model, batch)
+        stepwise = [decoder.logits[0]]
+        for token in extra:
+            decoder.step(decoder.embed(token[None]))
+            stepwise.append(decoder.logits[0])
+        longer = batch_prompts(
+            model,
+            [PromptInputs(prompt.before, [*prompt.after, *extra.tolist()], prompt.frame_tokens)],
+        )
+        whole = model(longer.embeds, longer.position_ids, longer.visible())[0]
+    torch.testing.assert_close(torch.stack(stepwise), whole[-4:], rtol=0, atol=1e-5)
+
+
+def test_frames_see_each_other_and_text_is_causal(model: D2VLM) -> None:
+    one, two = make_prompt(model, 2), make_prompt(model, 3, seed=1)
+    visible = batch_prompts(model, [one, two]).visible()
+    # Row 0 is padded by two: 4 text, 2 frames, 3 text. Row 1: 4 text, 3 frames, 4 text.
+    padded = visible[0].int()
+    assert padded[6].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0]  # a frame sees the next one
+    assert padded[5].tolist() == [0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0]  # text sees only the past
+    assert padded[10].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert padded[1].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]  # padding sees itself
+    assert visible[1].int()[4].tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_a_frame_at_the_very_start_is_a_frame(model: D2VLM) -> None:
+    batch = batch_prompts(model, [make_prompt(model, 2, before=[])])
+    assert batch.visible()[0, 0, :3].tolist() == [True, True, False]
+
+
+def test_evidence_in_the_question_means_its_frames(model: D2VLM) -> None:
+    evidence = model.config.evidence_token_id
+    tokens = make_prompt(model, 5).frame_tokens
+    with torch.inference_mode():
+        plain = batch_prompts(
+            model, [PromptInputs([7], [8, evidence], tokens, spans=[(1.4, 2.6)])]
+        ).embeds[0]
+        embedding = model.get_input_embeddings()(torch.tensor(evidence))
+    torch.testing.assert_close(plain[-1], embedding + tokens[1:4].mean(0))
+    torch.testing.assert_close(plain[1:6], tokens)
+
+
+@pytest.mark.parametrize("spans", [[], [(0, 1), (1, 2)]])
+def test_every_evidence_of_the_question_needs_its_interval(
+    model: D2VLM, spans: list[tuple[float, float]]
+) -> None:
+    evidence = model.config.evidence_token_id
+    prompt = PromptInputs([7], [evidence], make_prompt(model, 2).frame_tokens, spans)
+    with pytest.raises(InputError, match="1 intervals by <evi>"):
+        batch_prompts(model, [prompt])
+
+
+def test_a_prompt_without_frames_is_refused(model: D2VLM) -> None:
+    with pytest.raises(InputError, match="0 frames"):
+        batch_prompts(model, [make_prompt(model, 0)])
+
+
+def test_the_answer_ends_with_its_end_token(model: D2VLM) -> None:
+    """A model that is made to prefer the end token stops there; others go on to their cap."""
+    prompt = make_prompt(model, 4)
+    (long,) = generate(model, [prompt], DecodingSettings(max_new_tokens=6))
+    assert long.truncated
+    assert len(long.token_ids) == 6
+    stop = long.token_ids[2]
+    original = model.config.turn_end_token_id
+    model.config.turn_end_token_id = stop
+    try:
+        (short,) = generate(model, [prompt], DecodingSettings(max_new_tokens=6))
+    finally:
+        model.config.turn_end_token_id = original
+    assert short.token_ids == long.token_ids[: long.token_ids.index(stop) + 1]
+    assert not short.truncated
+
+
+def test_the_context_bounds_the_answer(model: D2VLM) -> None:
+    context = model.config.text_config.max_position_embeddings
+    nearly_full = make_prompt(model, context - 7 - 5)
+    (answer,) = generate(model, [nearly_full], DecodingSettings(max_new_tokens=50))
+    assert len(answer.token_ids) == 5
+    assert answer.truncated
+    with pytest.raises(InputError, match=r"no room for an answer.*shorter window"):
+        generate(model, [make_prompt(model, context)], DecodingSettings())
+
+
+def test_draws_depend_on_the_seed_not_on_the_batch(model: D2VLM) -> None:
+    prompts = [make_prompt(model, 3 + seed, seed=seed) for seed in range(3)]
+    warm = DecodingSettings(max_new_tokens=12, temperature=1.0, seed=5)
+    together = [answer.token_ids for answer in generate(model, prompts, warm)]
+    alone = [generate(model, [prompt], warm)[0].token_ids for prompt in prompts]
+    assert together == alone
+    other = DecodingSettings(max_new_tokens=12, temperature=1.0, seed=6)
+    assert [answer.token_ids for answer in generate(model, prompts, other)] != together
+
+
+def test_draws_follow_the_softmax() -> None:
+    logits = torch.log(torch.tensor([[0.1, 0.2, 0.7]]))
+    settings = DecodingSettings(temperature=1.0)
+    chooser = TokenChooser([[0]], logits, [settings], evidence_token_id=0)
+    counts = torch.zeros(3)
+    for _ in range(4000):
+        counts[chooser.choose(logits)] += 1
+    # Four standard deviations of a share of 0.7 out of 4000 draws are 0.03.
+    torch.testing.assert_close(counts / 4000, torch.tensor([0.1, 0.2, 0.7]), rtol=0, atol=0.03)
+
+
+def test_repetition_penalty_by_hand() -> None:
+    logits = torch.tensor([[2.0, -1.0, 3.0, 4.0]])
+    settings = DecodingSettings(repetition_penalty=2.0)
+    chooser = TokenChooser([[0, 1, 3]], logits, [settings], evidence_token_id=3)
+    torch.testing.assert_close(chooser.penalised(logits), torch.tensor([[1.0, -2.0, 3.0, 4.0]]))
+    assert chooser.choose(torch.tensor([[2.0, -1.0, 3.0, 0.0]])).item() == 2
+    torch.testing.assert_close(chooser.penalised(logits), torch.tensor([[1.0, -2.0, 1.5, 4.0]]))
+
+
+def test_a_cache_grows_without_losing_what_it_holds() -> None:
+    cache = KeyValueCache(layers=1)
+    parts = [torch.randn(2, 3, length, 4) for length in (5, 300, 1, 1)]
+    with torch.no_grad():
+        for part in parts:
+            keys, values = cache.update(part, -part, 0)
+    torch.testing.assert_close(keys, torch.cat(parts, dim=2), rtol=0, atol=0)
+    torch.testing.assert_close(values, -torch.cat(parts, dim=2), rtol=0, atol=0)
+    assert cache.length(0) == 307
+
+
+def test_gradients_flow_through_a_cache() -> None:
+    cache = KeyValueCache(layers=1)
+    first = torch.randn(1, 1, 2, 4, requires_grad=True)
+    cache.update(first, first, 0)
+    keys, _ = cache.update(torch.randn(1, 1, 1, 4), torch.randn(1, 1, 1, 4), 0)
+    keys.sum().backward()
+    assert first.grad is not None
+    torch.testing.assert_close(first.grad, torch.ones_like(first))

@@ -1,0 +1,136 @@
+"""What happens, and when? A video to the events in it, each with its caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from os import PathLike, fspath
+from pathlib import Path
+
+import torch
+
+from vidground.engine import Answers, EncodedVideo, Engine
+from vidground.errors import VidgroundError
+from vidground.modeling import D2VLM
+from vidground.parsing import caption_segments
+from vidground.progress import OnProgress
+from vidground.prompts import captioning_question, chat_prompt
+from vidground.quality import caption_quality
+from vidground.reading import Reading, answer_notes, read_answers
+from vidground.settings import (
+    DEFAULT_MODEL,
+    BatchSettings,
+    DecodingSettings,
+    SamplingSettings,
+)
+from vidground.types import Captions, Event
+from vidground.windows import WindowEvent, merge_events
+
+
+class DenseCaptioner:
+    """Finds and describes the events of videos.
+
+    >>> captions = DenseCaptioner().caption("match.mp4")
+    >>> captions.save("match.srt")
+
+    Args:
+        model: a bundled name ("toy"), a folder, a hub id, or a loaded `D2VLM`.
+        device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
+        sampling, decoding, batch: see `vidground.settings`.
+        load_options: revision, subfolder, cache_dir, token, local_files_only.
+
+    Raises:
+        CheckpointError: if the model cannot be found or loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | D2VLM = DEFAULT_MODEL,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        sampling: SamplingSettings = SamplingSettings(),
+        decoding: DecodingSettings = DecodingSettings(),
+        batch: BatchSettings = BatchSettings(),
+        **load_options: object,
+    ) -> None:
+        self.engine = Engine(
+            model,
+            device=device,
+            dtype=dtype,
+            sampling=sampling,
+            decoding=decoding,
+            batch=batch,
+            load_options=load_options,
+        )
+
+    def caption(
+        self,
+        video: str | PathLike[str] | EncodedVideo,
+        *,
+        question: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Captions:
+        """Caption one video.
+
+        Args:
+            video: a file, or what `Grounder.encode` returned.
+            question: what to ask instead of `prompts.captioning_question()`; the answer must
+                have the form "`<evi>`, caption. `<evi>`, caption." to be read.
+
+        Raises:
+            VideoError: if the file cannot be read. InputError: if the question is empty.
+        """
+        prompt = chat_prompt(captioning_question() if question is None else question)
+        answers = self.engine.answer(video, [prompt], on_progress=on_progress)
+        readings = read_answers(answers, 0, self.engine.tokenizers)
+        events = merge_events(answers.windows, [window_events(reading) for reading in readings])
+        captions = tuple(_event(answers, event) for event in events)
+        truncated = any(reading.generation.truncated for reading in readings)
+        return Captions(
+            events=captions,
+            video=answers.info,
+            provenance=self.engine.provenance(prompt.question, answers),
+            answers=tuple(reading.text for reading in readings),
+            warnings=(*answers.warnings, *answer_notes(answers, readings)),
+            quality=caption_quality(captions, answers.info.duration_s, truncated=truncated),
+        )
+
+    def caption_many(
+        self,
+        paths: Iterable[str | PathLike[str]],
+        *,
+        question: str | None = None,
+        on_error: Callable[[str, VidgroundError], None] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[Captions]:
+        """Caption videos one after the other, as the results are asked for.
+
+        Args:
+            on_error: told of a file that fails, which is then left out; without it the error
+                is raised and the iteration ends.
+        """
+        for path in paths:
+            try:
+                captions = self.caption(path, question=question, on_progress=on_progress)
+            except VidgroundError as error:
+                if on_error is None:
+                    raise
+                on_error(fspath(path), error)
+            else:
+                yield captions
+
+
+def window_events(reading: Reading) -> list[WindowEvent]:
+    """The captioned events of one window; an event without a caption is none."""
+    events = []
+    for ordinal, text in caption_segments(reading.parsed):
+        evidence = reading.generation.evidence[ordinal]
+        score = float(evidence.curve[evidence.first : evidence.last + 1].mean())
+        start = reading.window.start
+        if text:
+            events.append(WindowEvent(start + evidence.first, start + evidence.last, text, score))
+    return events
+
+
+def _event(answers: Answers, event: WindowEvent) -> Event:
+    return Event(*answers.seconds(event.first, event.last), event.text, event.score)

@@ -1,0 +1,113 @@
+"""Video frames to frame tokens, window by window, in memory that does not grow with the video.
+
+A frame that is shown for many samples is encoded once. Knows no prompt and no answer.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vidground.modeling import D2VLM
+from vidground.preprocessing import normalize
+from vidground.video import FrameRun
+from vidground.windows import Window
+
+
+@dataclass(frozen=True)
+class PatchChunk:
+    """Patch features of some consecutive frames.
+
+    patches: (N, patches, width). spans: for each frame the first and last sample showing it.
+    """
+
+    patches: Tensor
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class WindowTokens:
+    """What the model gets to see of one window: for each question (T, H) frame tokens."""
+
+    window: Window
+    tokens: tuple[Tensor, ...]
+
+
+@torch.inference_mode()
+def encode_runs(
+    model: D2VLM,
+    runs: Iterable[FrameRun],
+    *,
+    batch_size: int,
+    on_samples: Callable[[int], None] = lambda done: None,
+) -> Iterator[PatchChunk]:
+    """Encode frames as they are decoded, `batch_size` at a time.
+
+    Args:
+        on_samples: told after each chunk how many samples are done so far.
+    """
+    waiting: list[FrameRun] = []
+    for run in runs:
+        waiting.append(run)
+        if len(waiting) == batch_size:
+            yield _encode(model, waiting)
+            on_samples(waiting[-1].last + 1)
+            waiting = []
+    if waiting:
+        yield _encode(model, waiting)
+        on_samples(waiting[-1].last + 1)
+
+
+def _encode(model: D2VLM, runs: Sequence[FrameRun]) -> PatchChunk:
+    pixels = torch.stack([run.pixels for run in runs])
+    frames = normalize(pixels, dtype=model.dtype, device=model.device)
+    return PatchChunk(model.encode_frames(frames), tuple((run.first, run.last) for run in runs))
+
+
+@torch.inference_mode()
+def window_tokens(
+    model: D2VLM,
+    chunks: Iterable[PatchChunk],
+    questions: Sequence[Sequence[int]],
+    windows: Sequence[Window],
+) -> Iterator[WindowTokens]:
+    """Compress frames with each question and hand out every window as soon as it is whole.
+
+    Args:
+        chunks: all samples of a video, in order. questions: token ids for the Q-Former.
+        windows: rising by start and by stop, as `windows.plan_windows` makes them.
+    """
+    ids = [torch.tensor([list(q)], device=model.device) for q in questions]
+    held: deque[tuple[int, int, list[Tensor]]] = deque()  # first and last sample, tokens
+    remaining = deque(windows)
+    for chunk in chunks:
+        patches = chunk.patches.to(model.device)
+        per_question = [model.compress(patches, question) for question in ids]
+        for row, (first, last) in enumerate(chunk.spans):
+            held.append((first, last, [tokens[row] for tokens in per_question]))
+            while remaining and last >= remaining[0].stop - 1:
+                window = remaining.popleft()
+                yield WindowTokens(window, _cut(held, window, len(ids)))
+                start = remaining[0].start if remaining else last + 1
+                while held and held[0][1] < start:
+                    held.popleft()
+
+
+def _cut(
+    held: Iterable[tuple[int, int, list[Tensor]]], window: Window, questions: int
+) -> tuple[Tensor, ...]:
+    """The tokens of a window's samples, a frame's token repeated for every sample showing it."""
+    shown = [
+        (min(last + 1, window.stop) - max(first, window.start), tokens)
+        for first, last, tokens in held
+        if first < window.stop and last >= window.start
+    ]
+    counts = torch.tensor([count for count, _ in shown])
+    return tuple(
+        torch.stack([tokens[q] for _, tokens in shown]).repeat_interleave(
+            counts.to(shown[0][1][q].device), dim=0
+        )
+        for q in range(questions)
+    )

@@ -1,0 +1,297 @@
+"""Questions about a video to raw answers: what grounding and captioning have in common.
+
+Holds the model and the settings; knows nothing of moments, captions or files of results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from vidground import __version__
+from vidground.checkpoint import load_model
+from vidground.encoding import PatchChunk, encode_runs, window_tokens
+from vidground.errors import CheckpointError, InputError
+from vidground.files import file_sha256
+from vidground.generation import Generation, generate
+from vidground.modeling import D2VLM
+from vidground.progress import OnProgress, Tracker
+from vidground.prompts import Prompt, encode_prompt
+from vidground.sequences import PromptInputs
+from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
+from vidground.tokens import Tokenizers
+from vidground.types import Provenance, VideoInfo
+from vidground.video import VideoReader
+from vidground.windows import Window, plan_windows, span_seconds
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """A video whose vision part is done: ask it as often as you like.
+
+    chunks: patch features of its frames, on the CPU: 0.72 MB a frame in 16 bit for the released
+    model. times_s: the T sampled instants. fps: the rate it was sampled at.
+    """
+
+    info: VideoInfo
+    times_s: tuple[float, ...]
+    fps: float
+    chunks: tuple[PatchChunk, ...]
+    warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"EncodedVideo({self.info.path!r}, {len(self.times_s)} samples at {self.fps} fps)"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model generated for one prompt on one window."""
+
+    window: Window
+    prompt: int
+    generation: Generation
+
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers on one video, by window and then by prompt, and what is known of the video.
+
+    times_s: the sampled instants. period_s: their distance. windows: those that were asked.
+    """
+
+    info: VideoInfo
+    times_s: tuple[float, ...]
+    period_s: float
+    windows: tuple[Window, ...]
+    answers: tuple[Answer, ...]
+    warnings: tuple[str, ...]
+
+    def of(self, prompt: int) -> list[Generation]:
+        """The answers to one prompt, a window each."""
+        return [answer.generation for answer in self.answers if answer.prompt == prompt]
+
+    def seconds(self, first: int, last: int) -> tuple[float, float]:
+        """Inclusive samples of the video as half-open seconds; see `windows.span_seconds`."""
+        return span_seconds(
+            self.times_s, first, last, period_s=self.period_s, duration_s=self.info.duration_s
+        )
+
+
+class Engine:
+    """A loaded model with the settings it is run with.
+
+    Args:
+        model: a bundled name, a folder, a hub id, or a `D2VLM` that is loaded already.
+        device: default CUDA if there is one, else the CPU.
+        dtype: default bfloat16 on CUDA and float32 on the CPU.
+        load_options: passed on to `checkpoint.load_model` (revision, subfolder, …).
+
+    Raises:
+        CheckpointError: if the model cannot be loaded, or has no language tokenizer.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | D2VLM,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        sampling: SamplingSettings,
+        decoding: DecodingSettings,
+        batch: BatchSettings,
+        load_options: Mapping[str, object] | None = None,
+    ) -> None:
+        if not isinstance(model, D2VLM):
+            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+            model = load_model(model, device=device, dtype=dtype, **dict(load_options or {}))
+        elif device is not None or dtype is not None or load_options:
+            raise InputError("a model that is loaded already keeps its device, dtype and revision")
+        if model.tokenizers is None or model.tokenizers.language is None:
+            raise CheckpointError(
+                f"{model.name_or_path or 'this model'} has no language tokenizer; put the files "
+                "of its tokenizer (tokenizer.json, tokenizer_config.json) beside its weights"
+            )
+        self.model = model.eval()
+        self.tokenizers: Tokenizers = model.tokenizers
+        self.sampling = sampling
+        self.decoding = decoding
+        self.batch = batch
+
+    def encode(
+        self, path: str | PathLike[str], on_progress: OnProgress | None = None
+    ) -> EncodedVideo:
+        """Decode and encode a video once; the question comes later."""
+        reader = self._open(path)
+        tracker = Tracker(reader.info.path, len(reader.times_s), 0, on_progress)
+        chunks = tuple(
+            PatchChunk(chunk.patches.cpu(), chunk.spans) for chunk in self._chunks(reader, tracker)
+        )
+        return EncodedVideo(
+            info=_hashed(reader.info),
+            times_s=tuple(reader.times_s.tolist()),
+            fps=self.sampling.fps,
+            chunks=chunks,
+            warnings=reader.warnings,
+        )
+
+    def answer(
+        self,
+        video: str | PathLike[str] | EncodedVideo,
+        prompts: Sequence[Prompt],
+        *,
+        spans_s: Sequence[tuple[float, float]] = (),
+        on_progress: OnProgress | None = None,
+    ) -> Answers:
+        """Generate an answer to every prompt on every window of a video.
+
+        Args:
+            spans_s: the intervals that `<evi>` in the prompts refer to, in seconds; only the
+                windows that hold all of them are asked then.
+
+        Raises:
+            VideoError: if the video cannot be read.
+            InputError: if a prompt does not fit, or no window holds all spans.
+        """
+        if isinstance(video, EncodedVideo):
+            self._check_encoded(video)
+            windows = self._asked(self.windows(len(video.times_s)), spans_s)
+            samples = len(video.times_s)
+            asked = len(windows) * len(prompts)
+            tracker = Tracker(video.info.path, samples, asked, on_progress, done=samples)
+            answers = self._generate(video.chunks, windows, prompts, spans_s, tracker)
+            return Answers(
+                video.info, video.times_s, self.period_s, windows, tuple(answers), video.warnings
+            )
+        reader = self._open(video)
+        windows = self._asked(self.windows(len(reader.times_s)), spans_s)
+        asked = len(windows) * len(prompts)
+        tracker = Tracker(reader.info.path, len(reader.times_s), asked, on_progress)
+        chunks = self._chunks(reader, tracker)
+        answers = tuple(self._generate(chunks, windows, prompts, spans_s, tracker))
+        times = tuple(reader.times_s.tolist())
+        info = _hashed(reader.info)
+        return Answers(info, times, self.period_s, windows, answers, reader.warnings)
+
+    @property
+    def period_s(self) -> float:
+        """Distance of sampled frames, in seconds."""
+        return 1 / self.sampling.fps
+
+    def windows(self, samples: int) -> tuple[Window, ...]:
+        """How a video of so many samples is cut for the model."""
+        longest = int(self.model.config.max_frames)
+        if self.sampling.window_s is not None:
+            length = max(1, round(self.sampling.window_s * self.sampling.fps))
+            if length > longest:
+                raise InputError(
+                    f"a window of {self.sampling.window_s} s at {self.sampling.fps} fps is "
+                    f"{length} frames; the model was trained on at most {longest}: use a shorter "
+                    "window or a lower fps"
+                )
+            longest = length
+        return tuple(plan_windows(samples, length=longest, overlap=self.sampling.overlap))
+
+    def provenance(self, prompt: str, answers: Answers) -> Provenance:
+        """Everything that made an answer."""
+        times = answers.times_s
+        spans = tuple(
+            (times[w.start], min(times[w.stop - 1] + self.period_s, answers.info.duration_s))
+            for w in answers.windows
+        )
+        return Provenance(
+            model=str(self.model.name_or_path),
+            revision=getattr(self.model.config, "_commit_hash", None),
+            vidground_version=__version__,
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            prompt=prompt,
+            fps=self.sampling.fps,
+            windows_s=spans,
+            decoding=asdict(self.decoding),
+            time_resolution_s=self.period_s,
+        )
+
+    def _open(self, path: str | PathLike[str]) -> VideoReader:
+        return VideoReader(path, fps=self.sampling.fps, image_size=self.model.config.image_size)
+
+    def _chunks(self, reader: VideoReader, tracker: Tracker) -> Iterator[PatchChunk]:
+        return encode_runs(
+            self.model, reader.runs(), batch_size=self.batch.frames, on_samples=tracker.samples
+        )
+
+    def _generate(
+        self,
+        chunks: Iterable[PatchChunk],
+        windows: Sequence[Window],
+        prompts: Sequence[Prompt],
+        spans_s: Sequence[tuple[float, float]],
+        tracker: Tracker,
+    ) -> Iterator[Answer]:
+        encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
+        questions = [prompt.question for prompt in encoded]
+        waiting: list[tuple[Window, int, PromptInputs]] = []
+        for seen in window_tokens(self.model, chunks, questions, windows):
+            start = seen.window.start
+            spans = [
+                (a * self.sampling.fps - start, b * self.sampling.fps - start) for a, b in spans_s
+            ]
+            for index, (ids, tokens) in enumerate(zip(encoded, seen.tokens, strict=True)):
+                waiting.append(
+                    (seen.window, index, PromptInputs(ids.before, ids.after, tokens, spans))
+                )
+                if len(waiting) == self.batch.prompts:
+                    yield from self._decode(waiting, tracker)
+                    waiting = []
+        if waiting:
+            yield from self._decode(waiting, tracker)
+
+    def _decode(
+        self, waiting: Sequence[tuple[Window, int, PromptInputs]], tracker: Tracker
+    ) -> Iterator[Answer]:
+        generations = generate(self.model, [inputs for _, _, inputs in waiting], self.decoding)
+        for (window, prompt, _), generation in zip(waiting, generations, strict=True):
+            yield Answer(window, prompt, generation)
+        tracker.answered(len(waiting))
+
+    def _check_encoded(self, video: EncodedVideo) -> None:
+        if video.fps != self.sampling.fps:
+            raise InputError(
+                f"the video was encoded at {video.fps} fps and is asked at {self.sampling.fps}; "
+                "encode it with the same settings"
+            )
+
+    def _asked(
+        self, windows: tuple[Window, ...], spans_s: Sequence[tuple[float, float]]
+    ) -> tuple[Window, ...]:
+        """The windows that hold every span that the question refers to."""
+        fps = self.sampling.fps
+        last = windows[-1].stop - 1
+        for start, end in spans_s:
+            if not (0 <= start <= end and round(start * fps) <= last):
+                raise InputError(
+                    f"the interval {start} - {end} s is not in the video, which ends at "
+                    f"{(last + 1) / fps} s; give 0 <= start <= end"
+                )
+        holding = [
+            window
+            for window in windows
+            if all(
+                window.start <= round(start * fps) and min(round(end * fps), last) < window.stop
+                for start, end in spans_s
+            )
+        ]
+        if not holding:
+            raise InputError(
+                f"no window of {len(windows[0]) / fps} s holds all intervals of the question; ask "
+                "about intervals that are closer together"
+            )
+        # Windows overlap; the first that holds the intervals is enough.
+        return tuple(windows) if not spans_s else (holding[0],)
+
+
+def _hashed(info: VideoInfo) -> VideoInfo:
+    return replace(info, sha256=file_sha256(info.path))

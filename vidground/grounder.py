@@ -1,0 +1,206 @@
+"""When does it happen? Queries on a video to moments, relevance curves and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import overload
+
+import torch
+
+from vidground.engine import Answers, EncodedVideo, Engine
+from vidground.errors import InputError
+from vidground.evidence import run_means
+from vidground.modeling import D2VLM
+from vidground.progress import OnProgress
+from vidground.prompts import Prompt, chat_prompt, grounding_question
+from vidground.reading import Reading, answer_notes, read_answers
+from vidground.settings import (
+    DEFAULT_MODEL,
+    BatchSettings,
+    DecodingSettings,
+    GroundingSettings,
+    SamplingSettings,
+)
+from vidground.types import GroundingResult, Moment, Relevance
+from vidground.windows import distinct_spans, merge_curves
+
+__all__ = ["EncodedVideo", "Grounder"]
+
+Video = str | PathLike[str] | EncodedVideo
+
+
+class Grounder:
+    """Finds the moments of a video that fit a text.
+
+    >>> result = Grounder().query("match.mp4", "a player scores")
+    >>> result.moments[0].start_s, result.moments[0].end_s
+
+    Args:
+        model: a bundled name ("toy"), a folder, a hub id, or a loaded `D2VLM`.
+        device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
+        sampling, decoding, grounding, batch: see `vidground.settings`.
+        load_options: revision, subfolder, cache_dir, token, local_files_only.
+
+    Raises:
+        CheckpointError: if the model cannot be found or loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | D2VLM = DEFAULT_MODEL,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        sampling: SamplingSettings = SamplingSettings(),
+        decoding: DecodingSettings = DecodingSettings(),
+        grounding: GroundingSettings = GroundingSettings(),
+        batch: BatchSettings = BatchSettings(),
+        **load_options: object,
+    ) -> None:
+        self.grounding = grounding
+        self.engine = Engine(
+            model,
+            device=device,
+            dtype=dtype,
+            sampling=sampling,
+            decoding=decoding,
+            batch=batch,
+            load_options=load_options,
+        )
+
+    def encode(
+        self, path: str | PathLike[str], *, on_progress: OnProgress | None = None
+    ) -> EncodedVideo:
+        """Do the part that needs no question: vision, nearly all of the work, once."""
+        return self.engine.encode(path, on_progress)
+
+    @overload
+    def query(
+        self, video: Video, text: str, *, on_progress: OnProgress | None = None
+    ) -> GroundingResult: ...
+    @overload
+    def query(
+        self, video: Video, text: Sequence[str], *, on_progress: OnProgress | None = None
+    ) -> list[GroundingResult]: ...
+    def query(
+        self, video: Video, text: str | Sequence[str], *, on_progress: OnProgress | None = None
+    ) -> GroundingResult | list[GroundingResult]:
+        """Find when something happens.
+
+        Args:
+            video: a file, or what `encode` returned.
+            text: what to look for ("a player scores"), or several such texts.
+
+        Returns:
+            One result, or one per text in their order.
+
+        Raises:
+            VideoError: if the file cannot be read. InputError: if a text is empty.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise InputError("0 queries given; give at least one text to look for")
+        prompts = [chat_prompt(grounding_question(query)) for query in texts]
+        answers = self.engine.answer(video, prompts, on_progress=on_progress)
+        results = [
+            self._result(query, prompt, answers, index)
+            for index, (query, prompt) in enumerate(zip(texts, prompts, strict=True))
+        ]
+        return results[0] if isinstance(text, str) else results
+
+    def ask(
+        self,
+        video: Video,
+        question: str,
+        *,
+        about: Sequence[tuple[float, float]] = (),
+        on_progress: OnProgress | None = None,
+    ) -> GroundingResult:
+        """Ask a free question; the answer comes with the moments that it rests on.
+
+        Args:
+            question: as the model shall read it. `<evi>` in it refers to the intervals in
+                `about`, in order ("what happens in <evi>?").
+            about: (start_s, end_s) in seconds, one for every `<evi>` of the question.
+
+        Returns:
+            The answer of the window whose evidence scores best; see `GroundingResult`.
+        """
+        prompt = chat_prompt(question, references=len(about))
+        answers = self.engine.answer(video, [prompt], spans_s=about, on_progress=on_progress)
+        return self._result(question, prompt, answers, 0)
+
+    def _result(self, query: str, prompt: Prompt, answers: Answers, index: int) -> GroundingResult:
+        """One timeline out of what every window answered to one prompt."""
+        readings = read_answers(answers, index, self.engine.tokenizers)
+        share = self.engine.model.config.evidence_threshold
+        per_window = [moment_spans(reading, share=share) for reading in readings]
+        scores = [max((score for _, _, score in spans), default=-1.0) for spans in per_window]
+        best = readings[scores.index(max(scores))]
+        spans = distinct_spans([span for spans in per_window for span in spans])
+        threshold = self.grounding.found_threshold
+        moments = tuple(
+            Moment(*answers.seconds(first, last), score)
+            for first, last, score in spans[: self.grounding.max_moments]
+            if score >= threshold
+        )
+        return GroundingResult(
+            query=query,
+            found=bool(moments),
+            moments=moments,
+            answer=best.text,
+            relevance=_relevance(answers, readings),
+            threshold=threshold,
+            video=answers.info,
+            provenance=self.engine.provenance(prompt.question, answers),
+            warnings=(*answers.warnings, *answer_notes(answers, readings)),
+        )
+
+
+def moment_spans(reading: Reading, *, share: float) -> list[tuple[int, int, float]]:
+    """Every peak of every evidence curve of an answer, as samples of the whole video."""
+    start = reading.window.start
+    return [
+        (start + first, start + last, score)
+        for evidence in reading.referred
+        for first, last, score in peaks(evidence.curve, threshold=share)
+    ]
+
+
+def peaks(curve: torch.Tensor, *, threshold: float) -> list[tuple[int, int, float]]:
+    """Runs of relevant frames as (first, last, mean relevance), in the order of time.
+
+    The run with the highest mean is the interval that the model itself speaks of
+    (`evidence.best_interval`); the others are further moments of the same query.
+
+    Args:
+        curve: (T,) relevance. threshold: share of the highest value, in (0, 1].
+    """
+    means, survivor = run_means(
+        curve[None], torch.ones_like(curve[None], dtype=torch.bool), threshold=threshold
+    )
+    runs: list[tuple[int, int, float]] = []
+    for frame, (mean, kept) in enumerate(zip(means[0].tolist(), survivor[0].tolist(), strict=True)):
+        if kept and runs and runs[-1][1] == frame - 1:
+            runs[-1] = (runs[-1][0], frame, mean)
+        elif kept:
+            runs.append((frame, frame, mean))
+    return runs
+
+
+def _relevance(answers: Answers, readings: Sequence[Reading]) -> Relevance:
+    """Per sample the highest relevance to any evidence that the answer refers to.
+
+    An answer without evidence still has a curve: that of the position where it began.
+    """
+    curves = []
+    for reading in readings:
+        evidence = [item.curve for item in reading.referred]
+        curve = torch.stack(evidence).amax(0) if evidence else reading.generation.prompt_curve
+        curves.append(curve.tolist())
+    # A question about given intervals is asked on one window, and the curve covers that one.
+    first = answers.windows[0].start
+    values = merge_curves(answers.windows, curves) if len(curves) > 1 else curves[0]
+    return Relevance(answers.times_s[first : first + len(values)], tuple(values))
