@@ -1,0 +1,28 @@
+"""Untrusted text made safe to show: one line without anything a terminal or a reader would obey.
+
+Captions are written by a model and queries by a stranger. Knows no format: what SRT, WebVTT or a
+spreadsheet need on top (arrows, `&lt;`, formulas) is theirs.
+"""
+
+import re
+
+_ESCAPE_SEQUENCE = re.compile(
+    r"\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # titles, links, device strings
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor
+    r"|\x1b[ -/]*[0-~]?"  # everything else, and an escape that is cut off
+)
+# Controls that are no white space, marks that reorder the line around them, byte order marks.
+_UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def plain_text(text: str) -> str:
+    """Return `text` as one line that can be shown anywhere and written as UTF-8.
+
+    Terminal escape sequences, control characters and marks that change the reading direction
+    are removed; every run of white space, line breaks of all kinds included, becomes one space,
+    none at the ends; a lone surrogate becomes U+FFFD. Applying it twice changes nothing more.
+    """
+    text = _ESCAPE_SEQUENCE.sub("", text)
+    text = _UNSEEN.sub("", text)
+    return _SURROGATE.sub("\ufffd", " ".join(text.split()))

@@ -1,0 +1,55 @@
+"""Numbers that tell a reader how far to trust a result before looking at it.
+
+Knows nothing of models: only events and the duration of their video.
+"""
+
+import math
+from collections.abc import Iterable
+
+from vidground.errors import InputError
+from vidground.types import Event
+
+
+def caption_quality(
+    events: Iterable[Event], duration_s: float, *, truncated: bool
+) -> dict[str, float | int | bool]:
+    """Return what the events say about themselves.
+
+    duration_s: the video's, 0 or above. truncated: whether an answer of the model was cut off.
+
+    - coverage: share of the duration that lies in at least one event, in [0, 1]
+    - longest_gap_s: longest stretch without an event, before the first and after the last too
+    - repeated: events whose text equals the text of the event before, up to case, spacing and
+      final punctuation
+    - overlaps: events that start before an earlier one has ended
+    - truncated: as given
+
+    Raises InputError for a duration that is negative or not finite.
+    """
+    if not 0 <= duration_s < math.inf:
+        raise InputError(f"duration is {duration_s} s; it must be finite and not negative")
+    ordered = sorted(events, key=lambda event: (event.start_s, event.end_s))
+    covered_s = longest_gap_s = covered_until_s = last_end_s = 0.0
+    overlaps = repeated = 0
+    previous: str | None = None
+    for event in ordered:
+        overlaps += event.start_s < last_end_s
+        last_end_s = max(last_end_s, event.end_s)
+        start_s, end_s = min(event.start_s, duration_s), min(event.end_s, duration_s)
+        longest_gap_s = max(longest_gap_s, start_s - covered_until_s)
+        covered_s += max(0.0, end_s - max(start_s, covered_until_s))
+        covered_until_s = max(covered_until_s, end_s)
+        text = _normalised(event.text)
+        repeated += text == previous
+        previous = text
+    return {
+        "coverage": min(1.0, covered_s / duration_s) if duration_s else 0.0,
+        "longest_gap_s": max(longest_gap_s, duration_s - covered_until_s),
+        "repeated": repeated,
+        "overlaps": overlaps,
+        "truncated": truncated,
+    }
+
+
+def _normalised(text: str) -> str:
+    return " ".join(text.casefold().split()).rstrip(".!?… ")
