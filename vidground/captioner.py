@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,7 +52,7 @@ class DenseCaptioner:
         sampling: SamplingSettings = SamplingSettings(),
         decoding: DecodingSettings = DecodingSettings(),
         batch: BatchSettings = BatchSettings(),
-        **load_options: object,
+        **load_options: Any,
     ) -> None:
         self.engine = Engine(
             model,

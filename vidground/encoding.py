@@ -41,7 +41,7 @@ def encode_runs(
     runs: Iterable[FrameRun],
     *,
     batch_size: int,
-    on_samples: Callable[[int], None] = lambda done: None,
+    on_samples: Callable[[int], None],
 ) -> Iterator[PatchChunk]:
     """Encode frames as they are decoded, `batch_size` at a time.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -103,7 +104,7 @@ class Engine:
         sampling: SamplingSettings,
         decoding: DecodingSettings,
         batch: BatchSettings,
-        load_options: Mapping[str, object] | None = None,
+        load_options: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(model, D2VLM):
             device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

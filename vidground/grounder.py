@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 
@@ -57,7 +57,7 @@ class Grounder:
         decoding: DecodingSettings = DecodingSettings(),
         grounding: GroundingSettings = GroundingSettings(),
         batch: BatchSettings = BatchSettings(),
-        **load_options: object,
+        **load_options: Any,
     ) -> None:
         self.grounding = grounding
         self.engine = Engine(

@@ -17,6 +17,7 @@ from transformers import AutoModel, Phi3Model, PreTrainedModel
 from vidground.cache import KeyValueCache
 from vidground.compressor import FrameCompressor
 from vidground.configuration import D2VLMConfig
+from vidground.errors import InputError
 from vidground.vision import VisionEncoder
 
 if TYPE_CHECKING:
@@ -155,11 +156,27 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
 
         return load_model(model, *args, **options)
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:
-        """Write config, safetensors and tokenizers; the folder loads without a network."""
-        super().save_pretrained(save_directory, **options)
-        if self.tokenizers is not None:
-            self.tokenizers.save(Path(save_directory))
+    def save_pretrained(
+        self, save_directory: str | Path, *, is_main_process: bool = True, **options: Any
+    ) -> None:
+        """Write config, safetensors and tokenizers; the folder loads without a network.
+
+        Weights of an earlier save in the folder are replaced, whatever their number of files.
+        To upload, call `push_to_hub`.
+
+        Raises:
+            InputError: for `push_to_hub=True`, which would upload before the tokenizers are there.
+        """
+        from vidground.model_folder import remove_weights
+
+        if options.pop("push_to_hub", False):
+            raise InputError("push_to_hub=True would leave out the tokenizers; call push_to_hub()")
+        folder = Path(save_directory)
+        if is_main_process and folder.is_dir():
+            remove_weights(folder)
+        super().save_pretrained(folder, is_main_process=is_main_process, **options)
+        if self.tokenizers is not None and is_main_process:
+            self.tokenizers.save(folder)
 
 
 AutoModel.register(D2VLMConfig, D2VLM)

@@ -1,0 +1,57 @@
+"""`vidground convert-model`: write a model in vidground's own format."""
+
+from pathlib import Path
+
+import click
+
+from vidground.errors import InputError
+
+
+@click.command()
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Type to store the weights in; as they are in SRC if not given.",
+)
+@click.option("--revision", help="Branch, tag or commit of SRC, if it is on the hub.")
+@click.option("--subfolder", help="Where the model lies in SRC, if it holds several.")
+@click.option("--overwrite", is_flag=True, help="Replace the model that is in DST.")
+def convert_model(
+    source: str,
+    target: Path,
+    dtype: str | None,
+    revision: str | None,
+    subfolder: str | None,
+    overwrite: bool,
+) -> None:
+    """Write the model SRC to the folder DST in vidground's format, tokenizers included.
+
+    SRC is a folder, a bundled model or a hub repository, in the released format (adapters are
+    merged) or in vidground's. DST then loads without a network.
+    """
+    _check_target(source, target, overwrite=overwrite)
+    # Here, so that --help needs no torch.
+    from vidground.checkpoint import load_model
+    from vidground.model_folder import remove_weights
+
+    model = load_model(source, revision=revision, subfolder=subfolder, dtype=dtype)
+    remove_weights(target)
+    model.save_pretrained(target)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    click.echo(
+        f"{target}: {len(model.state_dict())} tensors, {parameters:,} parameters, "
+        f"{str(model.dtype).removeprefix('torch.')}; no tensor of {source} left over",
+        err=True,
+    )
+
+
+def _check_target(source: str, target: Path, *, overwrite: bool) -> None:
+    if target.is_dir() and any(target.iterdir()):
+        if not overwrite:
+            raise InputError(
+                f"{target} is not empty; give another folder, or --overwrite to replace its model"
+            )
+        if target.resolve() == Path(source).expanduser().resolve():
+            raise InputError(f"{target} is the source itself; give another folder")

@@ -1,0 +1,142 @@
+"""LoRA adapters as peft saves them, merged into the weights they change.
+
+Pure arithmetic on named tensors: knows neither files nor the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidground.errors import CheckpointError
+
+_WRAPPER = "base_model.model."  # what peft puts before every name
+_FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<factor>[AB])(\.default)?\.weight")
+
+# Settings that change nothing about W + B·A·alpha/r. Every other one must be off.
+_HARMLESS = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "inference_mode",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "lora_dropout",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "r",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+    }
+)
+# Starts of training that leave the base weights as they were.
+_PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
+
+
+@dataclass(frozen=True, slots=True)
+class LowRankUpdate:
+    """The change B·A·scale of one weight. a: (r, inputs). b: (outputs, r)."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+    def apply(self, weight: Tensor) -> Tensor:
+        """W + B·A·scale in float32 (Hu et al. 2021, section 4.1)."""
+        return torch.addmm(weight.float(), self.b.float(), self.a.float(), alpha=self.scale)
+
+
+def plain_name(saved: str) -> str:
+    """The name of a tensor without what peft's wrappers add to it."""
+    return saved.removeprefix(_WRAPPER).replace(".base_layer.", ".")
+
+
+def check_adapter(config: Mapping[str, Any], *, source: str) -> None:
+    """Refuse, by name, every adapter that is not W + B·A·alpha/r.
+
+    Raises:
+        CheckpointError: naming the setting, its value and the remedy.
+    """
+    remedy = "merge it with peft's merge_and_unload and save the full model"
+    start = config.get("init_lora_weights", True)
+    wrong = {key: value for key, value in config.items() if key not in _HARMLESS and value}
+    if config.get("bias") == "none":
+        del wrong["bias"]
+    if start not in _PLAIN_STARTS:
+        wrong["init_lora_weights"] = start
+    if config.get("peft_type") != "LORA":
+        wrong["peft_type"] = config.get("peft_type")
+    for key, value in wrong.items():
+        raise CheckpointError(f"{source}: adapters with {key}={value!r} are not read; {remedy}")
+    for key in ("r", "lora_alpha"):
+        if not isinstance(config.get(key), int | float) or config[key] <= 0:
+            raise CheckpointError(f"{source}: the adapter's {key} is {config.get(key)!r}, not > 0")
+
+
+def read_updates(
+    tensors: Iterable[tuple[str, Tensor]], config: Mapping[str, Any], *, source: str
+) -> dict[str, LowRankUpdate]:
+    """The adapter's updates by the name of the weight they change.
+
+    Raises:
+        CheckpointError: the adapter is of another kind, or a factor is missing or misshapen.
+    """
+    check_adapter(config, source=source)
+    factors: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors:
+        match = _FACTOR.fullmatch(plain_name(name))
+        if match is None:
+            raise CheckpointError(f"{source}: {name} is no factor of a low-rank update")
+        factors.setdefault(match["module"], {})[match["factor"]] = tensor.clone()
+    scale = config["lora_alpha"] / config["r"]
+    updates = {}
+    for module, pair in factors.items():
+        if pair.keys() != {"A", "B"}:
+            raise CheckpointError(f"{source}: {module} has lora_{next(iter(pair))} only")
+        if not pair["A"].shape[0] == pair["B"].shape[1] == config["r"]:
+            raise CheckpointError(
+                f"{source}: {module} has factors of shape {tuple(pair['A'].shape)} and "
+                f"{tuple(pair['B'].shape)}; the adapter's rank is {config['r']}"
+            )
+        updates[f"{module}.weight"] = LowRankUpdate(pair["A"], pair["B"], scale)
+    return updates
+
+
+def merge(
+    tensors: Iterable[tuple[str, Tensor]], updates: Mapping[str, LowRankUpdate], *, source: str
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors, those with an update changed by it, in float32.
+
+    Raises:
+        CheckpointError: an update does not fit its weight, or has none.
+    """
+    left = dict(updates)
+    for name, tensor in tensors:
+        update = left.pop(name, None)
+        if update is None:
+            yield name, tensor
+            continue
+        shape = (update.b.shape[0], update.a.shape[1])
+        if tensor.shape != shape:
+            raise CheckpointError(
+                f"{source}: {name} is {tuple(tensor.shape)}, its update is {shape}"
+            )
+        yield name, update.apply(tensor)
+    if left:
+        raise CheckpointError(
+            f"{source}: {len(left)} updates without a weight, the first {next(iter(left))}"
+        )

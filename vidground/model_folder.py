@@ -1,0 +1,172 @@
+"""What lies in a model's folder: its configuration and the files that hold its weights.
+
+Looks at names and JSON only: knows neither tensors nor where a folder comes from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vidground.errors import CheckpointError
+
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+PARTIAL_WEIGHTS = "pytorch_model.safetensors"
+"""The tensors that were trained beside an adapter, in the released format."""
+
+# Pickled files that hold the state of a training run, not weights.
+_RUN_STATE = ("training_args", "optimizer", "scheduler", "scaler", "rng_state")
+
+# Turns pickled weights into safetensors; weights_only keeps the pickles from running code.
+_CONVERSION = """\
+import torch
+from pathlib import Path
+from safetensors.torch import save_file
+folder = Path({folder!r})
+weights = {{}}
+for name in {names!r}:
+    weights |= torch.load(folder / name, map_location="cpu", weights_only=True)
+weights = {{name: tensor.clone().contiguous() for name, tensor in weights.items()}}
+save_file(weights, folder / {target!r}, metadata={{"format": "pt"}})
+"""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        CheckpointError: there is no such file, or it holds no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} has no {path.name}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; fetch it again") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a JSON object")
+    return content
+
+
+def models_in(root: Path) -> list[str]:
+    """Folders with a model in and under `root`, two levels deep; "" is `root` itself."""
+    configs = [path for depth in ("", "*/", "*/*/") for path in root.glob(depth + CONFIG)]
+    folders = (path.parent.relative_to(root) for path in configs)
+    return sorted("" if folder == Path() else folder.as_posix() for folder in folders)
+
+
+def choose_model(root: Path, subfolder: str | None, *, source: str) -> str:
+    """The sub-folder of `root` to load: the one asked for, the root itself, or the only one.
+
+    Raises:
+        CheckpointError: there is no model, or there are several and none was asked for.
+    """
+    choices = models_in(root)
+    if subfolder is not None:
+        asked = subfolder.strip("/")
+        if (root / asked / CONFIG).is_file():
+            return asked
+        found = ", ".join(repr(choice) for choice in choices if choice) or "none"
+        raise CheckpointError(
+            f"{source} has no model in sub-folder {subfolder!r}; sub-folders with one: {found}"
+        )
+    if "" in choices:
+        return ""
+    if len(choices) == 1:
+        return choices[0]
+    if choices:
+        raise CheckpointError(
+            f"{source} holds {len(choices)} models; choose one by its sub-folder (subfolder=… or "
+            f"--subfolder): {', '.join(choices)}"
+        )
+    raise CheckpointError(f"{source} holds no model: there is no {CONFIG}")
+
+
+def has_adapter(folder: Path) -> bool:
+    """Whether the folder holds changes to a base model instead of a full model."""
+    return any((folder / name).is_file() for name in (ADAPTER_WEIGHTS, PARTIAL_WEIGHTS))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold a full model, one or several shards.
+
+    Raises:
+        CheckpointError: there are none (with a conversion for pickled weights), or a shard is
+            missing.
+    """
+    single = (folder / WEIGHTS).is_file()
+    if not (folder / WEIGHTS_INDEX).is_file():
+        if single:
+            return [folder / WEIGHTS]
+        raise CheckpointError(_why_no_weights(folder))
+    shards = read_json(folder / WEIGHTS_INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise CheckpointError(f"{folder / WEIGHTS_INDEX} has no weight_map; fetch it again")
+    names = sorted(set(shards.values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if single:
+        # Saving a model over another leaves the index behind, or with more shards the file.
+        if missing:
+            return [folder / WEIGHTS]
+        raise CheckpointError(
+            f"{folder} holds two sets of weights, {WEIGHTS} and the {len(names)} files of "
+            f"{WEIGHTS_INDEX}; remove the older set"
+        )
+    if missing:
+        raise CheckpointError(
+            f"{folder} lacks {len(missing)} of {len(names)} weight files: {', '.join(missing)}; "
+            "fetch the model again"
+        )
+    return [folder / name for name in names]
+
+
+def remove_weights(folder: Path) -> None:
+    """Delete a full model's weight files, so that none is left of an earlier state."""
+    for pattern in ("model.safetensors", "model-*-of-*.safetensors", WEIGHTS_INDEX):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def check_complete(folder: Path) -> None:
+    """See that every file a model cannot do without is there.
+
+    Raises:
+        CheckpointError: naming what is missing.
+    """
+    read_json(folder / CONFIG)
+    if not has_adapter(folder):
+        weight_files(folder)
+    elif (folder / ADAPTER_WEIGHTS).is_file():
+        read_json(folder / ADAPTER_CONFIG)
+
+
+def _why_no_weights(folder: Path) -> str:
+    pickles = [
+        path.name
+        for suffix in ("*.bin", "*.pt", "*.pth")
+        for path in sorted(folder.glob(suffix))
+        if not path.name.startswith(_RUN_STATE)
+    ]
+    if not pickles:
+        return f"{folder} has no weights: neither {WEIGHTS} nor {WEIGHTS_INDEX}"
+    # An adapter and the tensors beside it stay files of their own; everything else is the model.
+    groups: dict[str, list[str]] = {}
+    beside_adapter = any(name.startswith("adapter_model.") for name in pickles)
+    for name in pickles:
+        own = name.startswith("adapter_model.") or beside_adapter
+        groups.setdefault(Path(name).stem + ".safetensors" if own else WEIGHTS, []).append(name)
+    programs = [
+        _CONVERSION.format(folder=str(folder), names=names, target=target)
+        for target, names in groups.items()
+    ]
+    return (
+        f"{folder} has weights only as pickles ({', '.join(pickles)}), which can run code when "
+        "they are opened; vidground reads safetensors. If you trust where they come from, convert "
+        "them once with these lines of Python:\n\n" + "\n".join(programs)
+    )
