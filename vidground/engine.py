@@ -107,8 +107,9 @@ class Engine:
         load_options: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(model, D2VLM):
-            device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            dtype = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+            on_gpu = str(device).startswith("cuda")
+            dtype = dtype or (torch.bfloat16 if on_gpu else torch.float32)
             model = load_model(model, device=device, dtype=dtype, **dict(load_options or {}))
         elif device is not None or dtype is not None or load_options:
             raise InputError("a model that is loaded already keeps its device, dtype and revision")
@@ -122,6 +123,7 @@ class Engine:
         self.sampling = sampling
         self.decoding = decoding
         self.batch = batch
+        _ = self.window_length  # refuse a window that is too long before any work
 
     def encode(
         self, path: str | PathLike[str], on_progress: OnProgress | None = None
@@ -185,17 +187,27 @@ class Engine:
 
     def windows(self, samples: int) -> tuple[Window, ...]:
         """How a video of so many samples is cut for the model."""
+        length, overlap = self.window_length, self.sampling.overlap
+        return tuple(plan_windows(samples, length=length, overlap=overlap))
+
+    @property
+    def window_length(self) -> int:
+        """Frames given to the model at once, at most.
+
+        Raises:
+            InputError: if the settings ask for more than the model was trained on.
+        """
         longest = int(self.model.config.max_frames)
-        if self.sampling.window_s is not None:
-            length = max(1, round(self.sampling.window_s * self.sampling.fps))
-            if length > longest:
-                raise InputError(
-                    f"a window of {self.sampling.window_s} s at {self.sampling.fps} fps is "
-                    f"{length} frames; the model was trained on at most {longest}: use a shorter "
-                    "window or a lower fps"
-                )
-            longest = length
-        return tuple(plan_windows(samples, length=longest, overlap=self.sampling.overlap))
+        if self.sampling.window_s is None:
+            return longest
+        length = max(1, round(self.sampling.window_s * self.sampling.fps))
+        if length > longest:
+            raise InputError(
+                f"a window of {self.sampling.window_s} s at {self.sampling.fps} fps is {length} "
+                f"frames; the model was trained on at most {longest}: use a shorter window or a "
+                "lower fps"
+            )
+        return length
 
     def provenance(self, prompt: str, answers: Answers) -> Provenance:
         """Everything that made an answer."""

@@ -12,6 +12,8 @@ from vidground.parsing import ParsedAnswer, answer_text, parse_answer
 from vidground.tokens import Tokenizers
 from vidground.windows import Window
 
+_PLACES_NAMED = 3  # windows that a note names one by one
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -45,13 +47,21 @@ def read_answers(answers: Answers, prompt: int, tokenizers: Tokenizers) -> list[
 
 
 def answer_notes(answers: Answers, readings: Sequence[Reading]) -> list[str]:
-    """What a reader of the result should know about the answers, window by window."""
-    notes = []
+    """What a reader of the result should know about the answers: a note per kind of problem."""
+    found: dict[str, list[str]] = {}
     for reading in readings:
         window = reading.window
         at = f"{answers.times_s[window.start]:.0f} - {answers.times_s[window.stop - 1]:.0f} s"
         if reading.generation.truncated:
-            count = len(reading.generation.token_ids)
-            notes.append(f"{at}: the answer was cut off at the cap of {count} tokens")
-        notes.extend(f"{at}: {problem}" for problem in reading.parsed.problems)
-    return notes
+            cut = f"the answer was cut off at the cap of {len(reading.generation.token_ids)} tokens"
+            found.setdefault(cut, []).append(at)
+        for problem in reading.parsed.problems:
+            found.setdefault(problem, []).append(at)
+    return [f"{_places(places, len(readings))}: {problem}" for problem, places in found.items()]
+
+
+def _places(places: Sequence[str], windows: int) -> str:
+    """Where a problem was met, short enough to read even for a day of video."""
+    if len(places) <= _PLACES_NAMED:
+        return ", ".join(places)
+    return f"{places[0]} and {len(places) - 1} more of {windows} windows"

@@ -1,0 +1,49 @@
+"""`vidground caption`: what happens in videos, written as subtitles or data."""
+
+import click
+
+from vidground.archive import Work
+from vidground.cli.batch import run_batch
+from vidground.cli.options import RunOptions, run_options
+
+
+@click.command()
+@run_options(formats="srt")
+@click.option(
+    "--prompt",
+    "--question",
+    "question",
+    help="Ask this instead of the question that the model was trained to caption with.",
+)
+def caption(options: RunOptions, question: str | None) -> None:
+    """Write down what happens in videos, and when.
+
+    INPUT is a video file, a folder or a pattern ("archive/**/*.mp4"). The result of match.mp4 is
+    match.srt; one that exists already is left alone.
+
+    \b
+    vidground caption match.mp4
+    vidground caption archive --recursive --out srt,json -o results
+    find . -name '*.mkv' -print0 | vidground caption --from-file - --summary run.json
+    """
+    if question is not None and not question.strip():
+        raise click.UsageError("--prompt is empty; leave it out for the model's own question.")
+    run_batch(options, lambda: _load(options, question), noun="event")
+
+
+def _load(options: RunOptions, question: str | None) -> Work:
+    # Here, so that --help needs no torch.
+    from vidground.captioner import DenseCaptioner
+
+    captioner = DenseCaptioner(
+        options.model.model,
+        device=options.model.device,
+        dtype=options.model.dtype,
+        sampling=options.sampling,
+        decoding=options.decoding,
+        batch=options.batch,
+        **options.model.load_options,
+    )
+    return lambda job, on_progress: captioner.caption(
+        job.path, question=question, on_progress=on_progress
+    )

@@ -1,0 +1,191 @@
+"""`vidground data`: look through training data, make a toy set, make preference pairs."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from vidground.cli.options import usage_errors
+from vidground.cli.reporting import shown
+from vidground.training.annotations import (
+    Annotation,
+    AnnotationReport,
+    Kind,
+    Problem,
+    check_annotations,
+    load_annotations,
+    videos_of,
+)
+from vidground.training.perturbation import PerturbationSettings
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_PERTURBATION = PerturbationSettings()
+
+
+@click.group()
+def data() -> None:
+    """Look through training data, make a toy set, make preference pairs."""
+
+
+@data.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_FILE)
+@click.option(
+    "--kind",
+    type=click.Choice(["sft", "fpo"]),
+    default="sft",
+    show_default=True,
+    help="sft: one answer for each sample. fpo: a chosen one and rejected ones.",
+)
+@click.option(
+    "--video-root",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Folder that the samples' videos are relative to; they must exist in it.",
+)
+@click.option(
+    "--videos", is_flag=True, help="Open every video too, and compare its duration; takes longer."
+)
+def validate(files: tuple[Path, ...], kind: Kind, video_root: Path | None, videos: bool) -> None:
+    """Check every field of every sample of annotation files.
+
+    Prints a line with file, sample (counted from 0) and reason for each sample that cannot be
+    trained on, and ends with exit code 1 if there is one.
+
+    \b
+    vidground data validate sft.json --video-root videos --videos
+    vidground data validate --kind fpo pairs.json
+    """
+    if videos and video_root is None:
+        raise click.UsageError("--videos needs the folder of the videos, --video-root.")
+    report = check_annotations(files, video_root=video_root, kind=kind)
+    problems = list(report.problems)
+    if videos and video_root is not None:
+        problems += _video_problems(report.annotations, video_root)
+    for problem in sorted(problems, key=lambda found: _place(found, files)):
+        click.echo(shown(str(problem)))
+    _tell_counts(report, files)
+    click.echo(f"{len(problems)} problems" if problems else "no problems", err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+
+
+@data.command()
+@click.option("--out", "-o", type=_FOLDER, required=True, metavar="DIR", help="Folder of the set.")
+@click.option("--videos", type=int, required=True, help="Videos in all; a fifth are for testing.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one, another set.")
+@click.option(
+    "--size",
+    type=int,
+    default=112,
+    show_default=True,
+    help="Width and height of the videos, in pixels.",
+)
+def toy(out: Path, videos: int, seed: int, size: int) -> None:
+    """Make a small data set of moving shapes: videos, training samples and a benchmark.
+
+    The same seed makes the same files. A call that was interrupted goes on where it stopped; one
+    with more videos adds to those that are there.
+
+    \b
+    vidground data toy --out toy-data --videos 500
+    vidground train sft --config toy-sft
+    """
+    # Here, so that --help needs no PyAV.
+    from vidground.training.toy_dataset import write_dataset
+
+    with usage_errors(), _bar("video", videos) as on_progress:
+        write_dataset(out, videos=videos, seed=seed, size=size, on_progress=on_progress)
+    click.echo(f"{out}: {videos} videos", err=True)
+
+
+def _perturbation_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the values of `PerturbationSettings`, each with its default."""
+    helps = {
+        "max_iou": "A changed interval overlaps the true ones by less than this.",
+        "min_changed_words": "Words that a changed text differs in.",
+        "repeats": "How often a repeated caption is said.",
+        "fps": "Frames per second that intervals are told apart by.",
+        "seed": "Seed of all that is drawn.",
+    }
+    for field in reversed(fields(PerturbationSettings)):
+        default = getattr(_PERTURBATION, field.name)
+        command = click.option(
+            "--" + field.name.replace("_", "-"),
+            type=type(default),
+            default=default,
+            show_default=True,
+            help=helps[field.name],
+        )(command)
+    return command
+
+
+@data.command()
+@click.argument("source", metavar="SFT.json", type=_FILE)
+@click.argument("target", metavar="FPO.json", type=_FILE)
+@_perturbation_options
+@click.option("--overwrite", is_flag=True, help="Replace FPO.json if it exists.")
+def perturb(source: Path, target: Path, overwrite: bool, **settings: Any) -> None:
+    """Make preference pairs: to each right answer, ones that are wrong in one way.
+
+    A rejected answer has a shifted, added, missing or merged interval, or an exchanged or
+    repeated caption; nothing else of it is changed.
+
+    \b
+    vidground data perturb toy-data/sft.json toy-data/fpo.json
+    vidground train fpo --config toy-fpo
+    """
+    if target.exists() and not overwrite:
+        raise click.UsageError(f"{target} exists; name another file, or use --overwrite.")
+    from vidground.output import write_atomically
+    from vidground.training.perturbation import preference_annotations
+
+    with usage_errors():
+        chosen = PerturbationSettings(**settings)
+    load_annotations([source])  # what is not right cannot be made wrong in one way
+    samples = json.loads(source.read_text(encoding="utf-8"))
+    pairs = list(preference_annotations(samples, chosen))
+    write_atomically(target, json.dumps(pairs, indent=1, ensure_ascii=False) + "\n")
+    click.echo(
+        f"{target}: {len(pairs)} samples with rejected answers, made of {len(samples)}", err=True
+    )
+
+
+def _video_problems(annotations: Sequence[Annotation], video_root: Path) -> list[Problem]:
+    # Here, so that checking texts alone needs no PyAV.
+    from vidground.training.video_checks import measure_videos, video_problems
+
+    with _bar("video", len(videos_of(annotations))) as on_progress:
+        measured = measure_videos(annotations, video_root, on_progress=on_progress)
+    return video_problems(annotations, measured)
+
+
+def _place(problem: Problem, files: Sequence[Path]) -> tuple[int, int]:
+    return files.index(problem.file), -1 if problem.index is None else problem.index
+
+
+def _tell_counts(report: AnnotationReport, files: Sequence[Path]) -> None:
+    """Say what there is, and what training leaves out of it by default."""
+    from vidground.training.dataset import within_limits
+
+    usable = report.annotations
+    click.echo(
+        f"{len(usable)} samples of {len(videos_of(usable))} videos in {len(files)} files can be "
+        "trained on",
+        err=True,
+    )
+    for reason, count in within_limits(usable).dropped.items():
+        click.echo(f"{count} of them are left out by default: {reason}", err=True)
+
+
+@contextmanager
+def _bar(unit: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, as a function of how many are done."""
+    with tqdm(total=total, unit=unit, file=sys.stderr, disable=None) as bar:
+        yield lambda done, _total: bar.update(done - bar.n)

@@ -1,0 +1,102 @@
+"""The program `vidground`: finds the command, and turns errors into a line and an exit code.
+
+Commands are imported when they are called for, so that --help answers at once. Exit codes: 0
+done, 1 something failed, 2 wrong usage, 130 Ctrl-C.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NamedTuple, NoReturn
+
+import click
+
+from vidground import __version__
+from vidground.errors import VidgroundError
+
+_INTERRUPTED = 130
+
+
+class _Entry(NamedTuple):
+    """Where a command is, as module:attribute, and what --help says of it."""
+
+    home: str
+    summary: str
+
+
+COMMANDS = {
+    "caption": _Entry("vidground.cli.caption:caption", "Write down what happens in videos."),
+    "query": _Entry("vidground.cli.query:query", "Find when something happens in videos."),
+    "train": _Entry("vidground.cli.train:train", "Train a model: fine-tuning, then preferences."),
+    "data": _Entry(
+        "vidground.cli.data:data",
+        "Look through training data, make a toy set, make preference pairs.",
+    ),
+    "download": _Entry("vidground.cli.download:download", "Fetch a model for use offline."),
+    "convert-model": _Entry(
+        "vidground.cli.convert_model:convert_model", "Write a model in vidground's own format."
+    ),
+}
+
+
+class _Failure(click.ClickException):
+    """An error of vidground as one line; exit code 1."""
+
+    def show(self, file: object = None) -> None:  # noqa: ARG002 - the signature of click's
+        from vidground.cli.reporting import shown
+
+        click.echo(f"error: {shown(self.message)}", err=True)
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module at first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of `COMMANDS`."""
+        return list(COMMANDS) + super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command, or return None if there is no such command."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = COMMANDS[cmd_name].home.partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; expected errors become a line, Ctrl-C its exit code."""
+        try:
+            return super().invoke(ctx)
+        except VidgroundError as error:
+            raise _Failure(str(error)) from error
+        except KeyboardInterrupt as error:
+            click.echo("interrupted", err=True)
+            raise click.exceptions.Exit(_INTERRUPTED) from error
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="vidground")
+def cli() -> None:
+    """Ask when something happens in a video and get back times you can trust.
+
+    Results go to files or, only when asked (-o -), to standard output; logs and progress to
+    standard error. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 Ctrl-C.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program with the given arguments, or those of the command line."""
+    cli.main(arguments, prog_name="vidground")
+    raise AssertionError("click ends the program")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""`vidground query`: when something happens in videos."""
+
+import click
+
+from vidground.archive import Work
+from vidground.cli.batch import run_batch
+from vidground.cli.options import RunOptions, run_options, usage_errors
+from vidground.settings import GroundingSettings
+
+_GROUNDING = GroundingSettings()
+
+
+@click.command()
+@run_options(formats="json")
+@click.option(
+    "--text",
+    "-t",
+    "texts",
+    multiple=True,
+    required=True,
+    help='What to look for ("a player scores"); give it several times for several queries.',
+)
+@click.option(
+    "--threshold",
+    type=float,
+    default=_GROUNDING.found_threshold,
+    show_default=True,
+    help="Lowest score, in [0, 1], at which a moment counts as found.",
+)
+@click.option(
+    "--max-moments",
+    type=int,
+    default=_GROUNDING.max_moments,
+    show_default=True,
+    help="Most moments given for a query.",
+)
+def query(options: RunOptions, texts: tuple[str, ...], threshold: float, max_moments: int) -> None:
+    """Find when something happens in videos.
+
+    INPUT is a video file, a folder or a pattern ("archive/**/*.mp4"). The answers to all texts on
+    match.mp4 are in match.query.json; a file that exists already is left alone, even if it
+    answers other texts.
+
+    \b
+    vidground query match.mp4 --text "a player scores" --text "a red card"
+    vidground query match.mp4 --text "a player scores" --out txt -o -
+    """
+    if not all(text.strip() for text in texts):
+        raise click.UsageError("--text is empty; say what to look for.")
+    with usage_errors():
+        grounding = GroundingSettings(found_threshold=threshold, max_moments=max_moments)
+    run_batch(options, lambda: _load(options, texts, grounding), noun="moment", infix="query")
+
+
+def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSettings) -> Work:
+    # Here, so that --help needs no torch.
+    from vidground.grounder import Grounder
+    from vidground.types import Groundings
+
+    grounder = Grounder(
+        options.model.model,
+        device=options.model.device,
+        dtype=options.model.dtype,
+        sampling=options.sampling,
+        decoding=options.decoding,
+        grounding=grounding,
+        batch=options.batch,
+        **options.model.load_options,
+    )
+    return lambda job, on_progress: Groundings(
+        tuple(grounder.query(job.path, texts, on_progress=on_progress))
+    )
