@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     )
     from vidground.grounder import EncodedVideo, Grounder
     from vidground.modeling import D2VLM
-    from vidground.settings import DecodingSettings, GroundingSettings, SamplingSettings
+    from vidground.settings import (
+        BatchSettings,
+        DecodingSettings,
+        GroundingSettings,
+        SamplingSettings,
+    )
     from vidground.types import (
         Captions,
         Event,
@@ -38,6 +43,7 @@ _HOMES = {
     "EncodedVideo": "vidground.grounder",
     "Grounder": "vidground.grounder",
     "D2VLM": "vidground.modeling",
+    "BatchSettings": "vidground.settings",
     "DecodingSettings": "vidground.settings",
     "GroundingSettings": "vidground.settings",
     "SamplingSettings": "vidground.settings",
@@ -53,6 +59,7 @@ _HOMES = {
 __version__ = "0.1.0"
 __all__ = [
     "D2VLM",
+    "BatchSettings",
     "Captions",
     "CheckpointError",
     "DecodingSettings",

@@ -22,8 +22,13 @@ def relevance(evidence: Tensor, frame_keys: Tensor) -> Tensor:
 
 def similarity(evidence: Tensor, frame_keys: Tensor) -> Tensor:
     """The logits s_t = evidence · frame_t / √H of `relevance`, (..., T) float32."""
-    scores = (frame_keys @ evidence.unsqueeze(-1)).squeeze(-1).float()
-    return scores / evidence.shape[-1] ** 0.5
+    return similarities(evidence.unsqueeze(-2), frame_keys).squeeze(-2)
+
+
+def similarities(evidence: Tensor, frame_keys: Tensor) -> Tensor:
+    """The logits of `similarity` of several `<evi>`: (..., E, H) and (..., T, H) to (..., E, T)."""
+    scores = torch.matmul(evidence, frame_keys.transpose(-1, -2))
+    return scores.float() / float(evidence.shape[-1] ** 0.5)
 
 
 def best_interval(curve: Tensor, frame_mask: Tensor, *, threshold: float) -> tuple[Tensor, Tensor]:
@@ -76,10 +81,15 @@ def interval_mean(values: Tensor, first: Tensor, last: Tensor) -> Tensor:
     Returns:
         (B, H) in the dtype of `values`.
     """
+    return interval_means(values, first[:, None], last[:, None]).squeeze(1)
+
+
+def interval_means(values: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """As `interval_mean`, for E intervals in each row: first, last (B, E); (B, E, H)."""
     frames = torch.arange(values.shape[1], device=values.device)
-    inside = (frames >= first[:, None]) & (frames <= last[:, None])
+    inside = (frames >= first.unsqueeze(-1)) & (frames <= last.unsqueeze(-1))
     weights = inside.to(values.dtype) / inside.sum(-1, keepdim=True).to(values.dtype)
-    return (weights.unsqueeze(1) @ values).squeeze(1)
+    return weights @ values
 
 
 def interval_frames(start: Tensor, end: Tensor, frames: int) -> tuple[Tensor, Tensor]:
