@@ -1,0 +1,139 @@
+"""Which parameters learn: the released set or all, with low-rank adapters by peft.
+
+Knows no data and no objective. Adapters are put into the model in place, so that it stays a
+`D2VLM`; before it is saved they are merged (`merged_state_dict`, `merge_adapters`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+
+from vidground.modeling import D2VLM
+from vidground.training.settings import LoraSettings, ParameterSettings
+
+ADAPTED = r"language_model\.layers\.\d+\.self_attn\.(qkv_proj|o_proj)"
+"""Modules that get adapters."""
+# Trained in full: of the Q-Former only its attention, self and cross, with its output and norm.
+_IN_FULL = re.compile(
+    r"(language_model\.embed_tokens|lm_head|frame_head|evidence_head"
+    r"|compressor\.(?!qformer\.)|compressor\.qformer\..*attention)"
+)
+_ADAPTER = re.compile(r"\.lora_[AB]\.")
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterCounts:
+    """How many numbers a model has.
+
+    total: without adapters. in_full: of these, those that learn. adapters: added, and learn too.
+    """
+
+    total: int
+    in_full: int
+    adapters: int
+
+    def __str__(self) -> str:
+        trained = self.in_full + self.adapters
+        share = trained / (self.total + self.adapters)
+        return (
+            f"{trained:,} of {self.total + self.adapters:,} parameters learn ({share:.2%}): "
+            f"{self.in_full:,} in full, {self.adapters:,} in adapters"
+        )
+
+
+def prepare_parameters(model: D2VLM, settings: ParameterSettings) -> None:
+    """Add adapters and say by `requires_grad` what learns; see `ParameterSettings.trained`.
+
+    What learns is kept in float32, so that small steps are not rounded away. If the rest is in 16
+    bit, train under autocast.
+    """
+    if settings.trained == "full":
+        model.requires_grad_(True)
+    else:
+        _add_adapters(model, settings.lora)
+        for name, parameter in model.named_parameters():
+            learns = bool(_ADAPTER.search(name) or _IN_FULL.match(name))
+            parameter.requires_grad_(learns)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def parameter_groups(model: nn.Module, settings: ParameterSettings) -> list[dict[str, Any]]:
+    """What learns, in groups for an optimizer: in full, and the adapters with their own rate."""
+    rates = {"in_full": settings.learning_rate, "adapters": settings.lora_learning_rate}
+    groups: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups["adapters" if _ADAPTER.search(name) else "in_full"].append(parameter)
+    return [
+        {"name": name, "params": groups[name], "lr": rate, "weight_decay": settings.weight_decay}
+        for name, rate in rates.items()
+        if groups[name]
+    ]
+
+
+def count_parameters(model: nn.Module) -> ParameterCounts:
+    """Count a model's parameters; works on the meta device."""
+    total = in_full = adapters = 0
+    for name, parameter in model.named_parameters():
+        if _ADAPTER.search(name):
+            adapters += parameter.numel()
+        else:
+            total += parameter.numel()
+            in_full += parameter.numel() * parameter.requires_grad
+    return ParameterCounts(total, in_full, adapters)
+
+
+def merged_state_dict(model: D2VLM) -> dict[str, Tensor]:
+    """The weights as if there were no adapters: every update added, in the weight's own type.
+
+    The model is left as it is, so that training can go on. For `save_pretrained(state_dict=…)`.
+    """
+    merged = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in model.state_dict().items()
+        if not _ADAPTER.search(name)
+    }
+    for name, layer in _adapted(model):
+        weight = merged[f"{name}.weight"]
+        for adapter in layer.active_adapters:
+            update = layer.get_delta_weight(adapter)
+            weight = (weight.to(update.dtype) + update).to(weight.dtype)
+        merged[f"{name}.weight"] = weight
+    return merged
+
+
+@torch.no_grad()
+def merge_adapters(model: D2VLM) -> None:
+    """Put every adapter's update into the weight it belongs to, and take the adapter out."""
+    weights = merged_state_dict(model)
+    for name, layer in list(_adapted(model)):
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.get_base_layer())
+        model.get_parameter(f"{name}.weight").copy_(weights[f"{name}.weight"])
+
+
+def _add_adapters(model: D2VLM, settings: LoraSettings) -> None:
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=ADAPTED,
+        bias="none",
+    )
+    inject_adapter_in_model(config, model)
+
+
+def _adapted(model: nn.Module) -> Iterator[tuple[str, LoraLinear]]:
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLinear):
+            yield name, module
