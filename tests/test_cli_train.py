@@ -1,0 +1,206 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+
+from vidground.cli.main import cli
+from vidground.grounder import Grounder
+from vidground.training.toy_dataset import write_video
+from vidground.training.toy_model import make_toy_model, toy_config
+
+SECONDS = 6
+FEW = ["--max-steps", "2", "--batch-size", "2", "--set", "distribution.cpu=true"]
+
+
+def answer(words: str = "a red circle moves") -> list[dict[str, str]]:
+    return [
+        {"from": "human", "value": "<image>\nWhat happens?"},
+        {"from": "gpt", "value": f"<evi></evi><evi>, {words}."},
+    ]
+
+
+def samples(**fields: Any) -> list[dict[str, Any]]:
+    common = {"task": "dvc", "source": "toy", "video": "a.mp4", "duration": float(SECONDS)}
+    return [common | fields for _ in range(4)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a video, annotations of both kinds, and a tiny model to start from."""
+    folder = tmp_path_factory.mktemp("data")
+    drawn = np.random.default_rng(0).integers(256, size=(4 * SECONDS, 64, 64, 3), dtype=np.uint8)
+    write_video(folder / "a.mp4", iter(drawn), fps=4)
+    fine = samples(tgt=[1.0, 3.0], conversations=answer())
+    for index, sample in enumerate(fine):
+        sample |= {"tgt": [0.0, 1.0 + index], "conversations": answer("a blue " * index + "square")}
+    (folder / "sft.json").write_text(json.dumps(fine))
+    variants = {"chosen": answer(), "a_b_shift": answer()}
+    pairs = samples(tgt={"chosen": [1.0, 3.0], "a_b_shift": [3.0, 5.0]}, conversations=variants)
+    (folder / "fpo.json").write_text(json.dumps(pairs))
+    sizes = {"image_size": 40, "vision_layers": 1, "vision_width": 32, "text_width": 32}
+    make_toy_model(toy_config(**sizes, text_layers=4)).save_pretrained(folder / "model")
+    return folder
+
+
+def train(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["train", *arguments], catch_exceptions=False)
+
+
+def sft(data: Path, run: Path, *arguments: str) -> Result:
+    files = ["--annotations", str(data / "sft.json"), "--videos", str(data), "-o", str(run)]
+    return train("sft", "--model", str(data / "model"), *files, *FEW, *arguments)
+
+
+def fine(result: Result) -> Result:
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    return result
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    return [line for line in lines if "loss" in line]
+
+
+@pytest.fixture
+def run(data: Path, tmp_path: Path) -> Path:
+    options = ["--set", "parameters.trained=full", "--set", "output.save_every=1"]
+    fine(sft(data, tmp_path / "run", *options))
+    return tmp_path / "run"
+
+
+def test_a_run_leaves_a_model_its_log_and_its_configuration(run: Path, data: Path) -> None:
+    assert [line["step"] for line in log_of(run)] == [1, 2]
+    result = Grounder(str(run), device="cpu").query(str(data / "a.mp4"), "a circle")
+    assert len(result.relevance) == SECONDS
+    assert Grounder(str(run / "checkpoint-1"), device="cpu") is not None
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "log.jsonl", "checkpoint-1", "checkpoint-2"} <= names
+
+
+def test_its_configuration_repeats_a_run(run: Path, tmp_path: Path) -> None:
+    fine(train("sft", "--config", str(run / "config.yaml"), "-o", str(tmp_path / "again")))
+    assert log_of(tmp_path / "again") == log_of(run)
+    weights, again = (load_file(r / "model.safetensors") for r in (run, tmp_path / "again"))
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_a_run_is_not_written_over_unasked(run: Path) -> None:
+    before = (run / "log.jsonl").read_bytes()
+    result = train("sft", "--config", str(run / "config.yaml"))
+    assert result.exit_code == 1
+    assert "is not empty; give another folder, --resume to go on with its run" in result.stderr
+    assert (run / "log.jsonl").read_bytes() == before
+
+
+def test_overwriting_removes_the_run_and_nothing_else(run: Path) -> None:
+    (run / "notes.txt").write_text("mine")
+    result = train(
+        "sft", "--config", str(run / "config.yaml"), "--overwrite", "--max-steps", "1", "-q"
+    )
+    assert result.exit_code == 0, result.output
+    assert [line["step"] for line in log_of(run)] == [1]
+    assert not (run / "checkpoint-2").exists()
+    assert (run / "notes.txt").read_text() == "mine"
+
+
+def test_resuming_goes_on_with_the_runs_own_configuration(run: Path) -> None:
+    first = log_of(run)
+    fine(train("sft", "-o", str(run), "--resume", "--max-steps", "4"))
+    assert [line["step"] for line in log_of(run)] == [1, 2, 3, 4]
+    assert log_of(run)[:2] == first
+    ends = [line for line in (run / "log.jsonl").read_text().splitlines() if "runtime" in line]
+    assert len(ends) == 2  # the first run's end is kept too: it was not begun anew
+    assert "max_steps: 4" in (run / "config.yaml").read_text()
+
+
+def test_resuming_with_another_model_is_refused(run: Path, data: Path) -> None:
+    result = sft(data, run, "--resume", "--learning-rate", "0.1")
+    assert result.exit_code == 1
+    assert "holds a run of another parameters" in result.stderr
+
+
+def test_preferences_start_from_a_fine_tuned_run(run: Path, data: Path, tmp_path: Path) -> None:
+    files = ["--annotations", str(data / "fpo.json"), "--videos", str(data)]
+    held_out = ["--evaluation", str(data / "fpo.json"), "--set", "output.eval_every=1"]
+    options = ["--set", "reference=true", "--set", "parameters.lora.rank=4"]
+    target = ["-o", str(tmp_path / "fpo"), "--model", str(run)]
+    fine(train("fpo", *target, *files, *FEW, *held_out, *options))
+    line = log_of(tmp_path / "fpo")[0]
+    assert {"text_margin", "text_accuracy", "grounding_margin", "grounding_accuracy"} < line.keys()
+    assert line["text_margin"] == pytest.approx(0, abs=1e-4)
+    assert "eval_grounding_margin" in (tmp_path / "fpo" / "log.jsonl").read_text()
+    assert Grounder(str(tmp_path / "fpo"), device="cpu") is not None
+
+
+def test_features_of_a_frozen_encoder_are_computed_once(data: Path, tmp_path: Path) -> None:
+    cache = ["--cache", str(tmp_path / "cache"), "--set", "data.frames=patches"]
+    options = ["--set", "parameters.lora.rank=4", "--set", "output.tensorboard=true"]
+    fine(sft(data, tmp_path / "run", *cache, *options, "--set", "schedule.workers=1"))
+    (kept,) = (tmp_path / "cache").glob("*.safetensors")
+    assert load_file(kept)["frames"].shape == (SECONDS, 16, 32)
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    fine(sft(data, tmp_path / "pixels", "--set", "parameters.lora.rank=4"))
+    one, other = log_of(tmp_path / "run")[0], log_of(tmp_path / "pixels")[0]
+    assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
+def test_states_may_be_recomputed_and_numbers_be_short(data: Path, tmp_path: Path) -> None:
+    options = ["--set", "parameters.trained=full", "--set", "output.save_every=null"]
+    fine(sft(data, tmp_path / "plain", *options))
+    saving = ["--set", "schedule.gradient_checkpointing=true"]
+    fine(sft(data, tmp_path / "saving", *options, *saving))
+    assert log_of(tmp_path / "saving")[1]["loss"] == pytest.approx(
+        log_of(tmp_path / "plain")[1]["loss"], rel=1e-5
+    )
+    fine(sft(data, tmp_path / "short", *options, "--set", "schedule.precision=bfloat16"))
+    loss = log_of(tmp_path / "short")[0]["loss"]
+    assert loss == pytest.approx(log_of(tmp_path / "plain")[0]["loss"], rel=1e-2)
+    assert loss != log_of(tmp_path / "plain")[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--set", "schedule.stepps=3"], "unknown key schedule.stepps"),
+        (["--set", "schedule.epochs"], "needs KEY=VALUE"),
+        (["--set", "schedule.epochs=["], "is no YAML value"),
+        (["--max-steps", "0"], "schedule.max_steps is 0"),
+        (["--config", "nowhere.yaml"], "cannot be read"),
+        (["--config", "fpo"], "run: vidground train fpo"),
+    ],
+)
+def test_wrong_usage_is_told_before_any_work(
+    arguments: list[str], message: str, data: Path, tmp_path: Path
+) -> None:
+    result = sft(data, tmp_path / "run", *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_samples_that_cannot_be_used_end_the_run(data: Path, tmp_path: Path) -> None:
+    limits = ["--set", "data.limits.min_video_s=100"]
+    result = sft(data, tmp_path / "run", *limits)
+    assert result.exit_code == 1
+    assert "is left; widen data.limits" in result.stderr
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from vidground.cli.main import cli\n"
+        "result = CliRunner().invoke(cli, ['train', 'sft', '--help'])\n"
+        "assert '--resume' in result.output, result.output\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,154 @@
+"""Short training runs of a tiny model on random samples, for tests; a script for several processes.
+
+torchrun --nproc-per-node 2 training_runs.py OUTPUT_DIR
+"""
+
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from vidground.modeling import D2VLM
+from vidground.training.collation import Collator, Sample
+from vidground.training.objective import FpoObjective, SftObjective
+from vidground.training.parameters import prepare_parameters
+from vidground.training.run_log import LOG, JsonLog
+from vidground.training.samples import PreferenceSample, Response, SftSample, TrainingPrompt
+from vidground.training.saving import MergedWriter
+from vidground.training.settings import FpoSettings, LoraSettings, ParameterSettings, SftSettings
+from vidground.training.toy_model import make_toy_model, toy_config
+from vidground.training.trainer import ObjectiveTrainer
+
+IMAGE_SIZE = 20
+FULL = ParameterSettings(trained="full", learning_rate=1e-3)
+RELEASED = ParameterSettings(
+    lora=LoraSettings(rank=4, alpha=8), learning_rate=1e-3, lora_learning_rate=2e-3
+)
+
+
+class Samples(Dataset[Sample]):
+    def __init__(self, samples: list[Any]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample: Sample = self.samples[index]
+        return sample
+
+
+class StopAfter(TrainerCallback):
+    """Ends training after some steps, as if it were killed."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - transformers' signature
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,  # noqa: ARG002 - as above
+    ) -> None:
+        control.should_training_stop = state.global_step >= self.step
+
+
+def tiny_model(seed: int = 0) -> D2VLM:
+    sizes = {"image_size": IMAGE_SIZE, "patch_size": 10, "vision_layers": 1, "vision_width": 32}
+    return make_toy_model(toy_config(**sizes, text_layers=4, text_width=32), seed=seed)
+
+
+def random_samples(model: D2VLM, count: int, kind: str = "sft") -> Samples:
+    """Samples of unequal lengths; a third of them without intervals."""
+    assert model.tokenizers is not None
+    ids = model.tokenizers.ids
+
+    def response(draw: random.Random, frames: int) -> Response:
+        spans = [tuple(sorted(draw.choices(range(frames), k=2))) for _ in range(draw.randint(0, 2))]
+        tokens = [ids.evidence] * len(spans) + [ids.evidence_end]
+        for _ in spans:
+            tokens += [*draw.choices(range(300, 340), k=draw.randint(1, 4)), ids.evidence]
+        return Response([*tokens, *draw.choices(range(300, 340), k=2), ids.turn_end], spans)
+
+    def sample(index: int) -> Sample:
+        draw, generator = random.Random(index), torch.Generator().manual_seed(index)
+        shape = (draw.randint(2, 6), 3, IMAGE_SIZE, IMAGE_SIZE)
+        frames = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+        prompt = TrainingPrompt([300, 301], [302, 303], [5, 6, 7], frames)
+        chosen = response(draw, shape[0])
+        if kind == "sft":
+            return SftSample(prompt, chosen)
+        return PreferenceSample(prompt, chosen, response(draw, shape[0]))
+
+    return Samples([sample(index) for index in range(count)])
+
+
+def make_trainer(
+    folder: Path,
+    *,
+    kind: str = "sft",
+    parameters: ParameterSettings = FULL,
+    batch: int = 2,
+    steps: int = 6,
+    reference: bool = False,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    **arguments: Any,
+) -> ObjectiveTrainer:
+    torch.manual_seed(0)
+    model = tiny_model()
+    prepare_parameters(model, parameters)
+    objective = (
+        SftObjective(model, SftSettings())
+        if kind == "sft"
+        else FpoObjective(model, FpoSettings(), reference=reference)
+    )
+    options = {
+        "logging_steps": 1,
+        "save_steps": 3,
+        "logging_nan_inf_filter": False,
+        "ddp_find_unused_parameters": False,
+        **arguments,
+    }
+    return ObjectiveTrainer(
+        objective,
+        TrainingArguments(
+            output_dir=str(folder),
+            max_steps=steps,
+            per_device_train_batch_size=batch,
+            lr_scheduler_type="cosine",
+            learning_rate=parameters.learning_rate,
+            report_to=[],
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+            use_cpu=True,
+            **options,
+        ),
+        parameters,
+        writer=MergedWriter(objective.config, model.tokenizers, torch.float32, parameters.lora),
+        collator=Collator.of(objective.config, SftSettings()),
+        train_data=random_samples(model, 12, kind),
+        eval_data=random_samples(model, 5, kind),
+        callbacks=[JsonLog(folder), *callbacks],
+    )
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of training steps, without times."""
+    lines = map(json.loads, (folder / LOG).read_text().splitlines())
+    return [line for line in lines if "loss" in line]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    make_trainer(Path(sys.argv[1]), batch=2, steps=3, save_strategy="no").train()
+
+
+if __name__ == "__main__":
+    main()
