@@ -14,13 +14,13 @@ from typing import NoReturn
 import click
 
 from vidground.archive import RunSummary, Work, any_work, is_out_of_memory, run_archive
+from vidground.atomic import write_atomically
 from vidground.cli.options import STDOUT, FileOptions, RunOptions, usage_errors
 from vidground.cli.reporting import Reporter, bars_wanted, reporting, shown
 from vidground.cues import CueSettings
 from vidground.errors import CheckpointError, VidgroundError
 from vidground.formats import Result, render, save
 from vidground.inputs import FoundVideos, find_videos, parse_list
-from vidground.output import write_atomically
 from vidground.outputs import Job, plan_outputs, require_writable
 
 FAILED, INTERRUPTED = 1, 130

@@ -143,7 +143,7 @@ def perturb(source: Path, target: Path, overwrite: bool, **settings: Any) -> Non
     """
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} exists; name another file, or use --overwrite.")
-    from vidground.output import write_atomically
+    from vidground.atomic import write_atomically
     from vidground.training.perturbation import preference_annotations
 
     with usage_errors():
@@ -188,4 +188,8 @@ def _tell_counts(report: AnnotationReport, files: Sequence[Path]) -> None:
 def _bar(unit: str, total: int) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal, as a function of how many are done."""
     with tqdm(total=total, unit=unit, file=sys.stderr, disable=None) as bar:
-        yield lambda done, _total: bar.update(done - bar.n)
+
+        def show(done: int, _total: int) -> None:
+            bar.update(done - bar.n)
+
+        yield show

@@ -20,7 +20,7 @@ PACKAGES = {
 # Lower layers first; a module may import its own layer and those before it.
 LAYERS = (
     {"errors", "settings", "types", "progress", "plaintext"},
-    {"configuration", "files", "output", "quality", "windows", "sampling", "cues"},
+    {"configuration", "files", "atomic", "quality", "windows", "sampling", "cues"},
     {"packets", "bitstream", "timeline"},
     {"subtitles", "tables", "documents", "formats", "tokens", "prompts", "parsing", "evidence"},
     {"orientation", "preprocessing", "decoding", "video", "inputs", "outputs"},

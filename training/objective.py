@@ -126,7 +126,7 @@ class FpoObjective(Objective):
         """See `Objective.forward`."""
         reference = None
         for model in self._reference:
-            model.to(batch.frames.device)  # type: ignore[arg-type]  # transformers' wrapper
+            model.to(batch.frames.device)
             reference = reference_log_probs(model, batch, self.settings)
         losses = fpo_losses(self.d2vlm, batch, self.settings, reference=reference)
         parts = _stacked([*_sft_parts(losses.sft, batch), *_preference_parts(losses)])
@@ -182,5 +182,5 @@ def _frozen_copy(model: D2VLM) -> D2VLM:
     shared = {id(p): p for p in model.parameters() if not p.requires_grad}
     frozen = copy.deepcopy(model, memo=dict(shared))
     frozen.requires_grad_(False)
-    frozen.eval()  # type: ignore[no-untyped-call]  # transformers' wrapper carries no types
+    frozen.eval()
     return frozen

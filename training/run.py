@@ -17,10 +17,10 @@ import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
+from vidground.atomic import make_folder, write_atomically
 from vidground.errors import InputError
 from vidground.model_folder import remove_weights
 from vidground.modeling import D2VLM
-from vidground.output import make_folder, write_atomically
 from vidground.training.collation import Collator
 from vidground.training.objective import FpoObjective, Objective, SftObjective
 from vidground.training.parameters import count_parameters, prepare_parameters
@@ -61,7 +61,7 @@ def run_training(config: RunConfig, *, resume: bool = False, overwrite: bool = F
         VidgroundError: the configuration, the model or the data cannot be used.
     """
     folder = Path(config.output.dir)
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     main_process = os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate
     if main_process:
         check_folder(config, resume=resume, overwrite=overwrite)
@@ -155,7 +155,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         ddp_find_unused_parameters=False,
         use_cpu=spread.cpu,
         deepspeed=spread.deepspeed,
-        fsdp=spread.fsdp or None,  # type: ignore[arg-type]  # declared as its older form
+        fsdp=spread.fsdp or None,
         fsdp_config=_fsdp_config(spread.fsdp_config),
     )
 

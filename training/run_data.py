@@ -41,7 +41,7 @@ def load_data(
     held_out = _dataset(data, data.evaluation, kind, model, frames) if data.evaluation else None
     if isinstance(frames, PatchFrames):
         videos = videos_of([*train.annotations, *(held_out.annotations if held_out else ())])
-        model.to(arguments.device)  # type: ignore[arg-type]  # transformers' wrapper
+        model.to(arguments.device)
         _prepare(frames, [Path(data.videos) / video for video in videos], arguments)
     return train, held_out
 
@@ -86,6 +86,10 @@ def _prepare(frames: PatchFrames, videos: Sequence[Path], arguments: TrainingArg
     """Encode the videos, each process its share."""
     share = videos[arguments.process_index :: arguments.world_size]
     with tqdm(total=len(share), unit="video", desc="patch features", disable=None) as bar:
-        frames.prepare(share, on_progress=lambda done, _: bar.update(done - bar.n))
+
+        def show(done: int, _total: int) -> None:
+            bar.update(done - bar.n)
+
+        frames.prepare(share, on_progress=show)
     if arguments.world_size > 1:
         torch.distributed.barrier()

@@ -13,13 +13,13 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from vidground.output import write_atomically
+from vidground.atomic import write_atomically
 
 LOG = "log.jsonl"
 _SHOWN = ("loss", "learning_rate")
 
 
-class RunListener(TrainerCallback):
+class RunListener(TrainerCallback):  # type: ignore[misc]  # transformers carries no types
     """Is told of a run in its first process. `step` counts optimizer steps done."""
 
     def begin(self, step: int, max_steps: int) -> None:

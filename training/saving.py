@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vidground.atomic import atomic_path, make_folder, write_atomically
 from vidground.configuration import D2VLMConfig
 from vidground.errors import CheckpointError
 from vidground.lora import LowRankUpdate
@@ -27,7 +28,6 @@ from vidground.model_folder import (
     PARTIAL_WEIGHTS,
 )
 from vidground.modeling import D2VLM
-from vidground.output import atomic_path, make_folder, write_atomically
 from vidground.released import our_name
 from vidground.tokens import Tokenizers
 from vidground.training.settings import LoraSettings
@@ -84,7 +84,7 @@ class MergedWriter:
         weights = {name: t.to(self.dtype) for name, t in merged(state, self.lora).items()}
         with torch.device("meta"):
             form = D2VLM(copy.deepcopy(self.config))
-        form.to(self.dtype)  # type: ignore[arg-type]  # transformers' wrapper
+        form.to(self.dtype)
         form.tokenizers = self.tokenizers
         form.save_pretrained(folder, state_dict=weights)
 

@@ -137,7 +137,7 @@ def _add_evidence_tokens(tokenizers: Tokenizers, rows: int, source: str) -> int:
     missing = [token for token in (EVIDENCE, EVIDENCE_END) if token not in language.get_vocab()]
     if missing:
         language.add_tokens(missing, special_tokens=True)
-    return max(rows, max(language.get_vocab().values()) + 1)
+    return max(rows, int(max(language.get_vocab().values())) + 1)
 
 
 def _with_heads(

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vidground.atomic import atomic_path, make_folder
 from vidground.errors import FormatError, InputError
-from vidground.output import atomic_path, make_folder
 
 _SUFFIX = ".safetensors"
 _RESERVED = ".reserved"

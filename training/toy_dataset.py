@@ -16,8 +16,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from vidground.atomic import atomic_path, make_folder, write_atomically
 from vidground.errors import FormatError, InputError
-from vidground.output import atomic_path, make_folder, write_atomically
 from vidground.training.toy_annotations import absent_queries, annotations, bench_samples
 from vidground.training.toy_drawing import MIN_SIZE, render
 from vidground.training.toy_world import DEFAULT_SETTINGS, ToySettings, ToyVideo, sample_video

@@ -62,7 +62,7 @@ def _language_tokenizer() -> PreTrainedTokenizerFast:
     )
     controls = (_UNKNOWN, _TEXT_START, _TEXT_END, *_CHAT, EVIDENCE, EVIDENCE_END)
     backend.add_special_tokens([_control(token) for token in controls])
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers' own
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token=_TEXT_START,
         eos_token=_PAD,

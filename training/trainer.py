@@ -35,7 +35,7 @@ class TrainingError(VidgroundError):
     """Training cannot go on: at which step, why, and what to change."""
 
 
-class ObjectiveTrainer(Trainer):
+class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries no types
     """Trains an `Objective`.
 
     Every mean of the loss runs over the whole batch: all accumulated parts of all processes.
@@ -49,6 +49,7 @@ class ObjectiveTrainer(Trainer):
     objective: Objective
     parameters: ParameterSettings
     writer: CheckpointWriter
+    optimizer: torch.optim.Optimizer | None
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class ObjectiveTrainer(Trainer):
         super().__init__(
             model=objective,
             args=arguments,
-            data_collator=collator,  # type: ignore[arg-type]  # see above
+            data_collator=collator,
             train_dataset=train_data,
             eval_dataset=eval_data,
             compute_metrics=self._metrics,
@@ -154,7 +155,8 @@ class ObjectiveTrainer(Trainer):
             kind, options = self.get_optimizer_cls_and_kwargs(self.args)
             groups = parameter_groups(self.objective if model is None else model, self.parameters)
             self.optimizer = kind(groups, **options)
-        return self.optimizer
+        made: torch.optim.Optimizer = self.optimizer
+        return made
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the model, so that `Grounder` loads it."""

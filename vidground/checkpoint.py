@@ -148,15 +148,16 @@ def build_model(
         model = D2VLM(checkpoint.config)
     fill(model, checkpoint.tensors, source=source, dtype=dtype, device=device)
     _compute_buffers(model, device)
-    model.eval()  # type: ignore[no-untyped-call]  # transformers' wrapper carries no types
+    model.eval()
     return model
 
 
 def _own_config(values: dict[str, Any], found: ModelFolder) -> D2VLMConfig:
     try:
-        return D2VLMConfig.from_dict(values)
+        config: D2VLMConfig = D2VLMConfig.from_dict(values)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{found.path / CONFIG} is damaged: {error}") from error
+    return config
 
 
 def _with_base(

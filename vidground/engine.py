@@ -136,7 +136,7 @@ class Engine:
         )
         return EncodedVideo(
             info=_hashed(reader.info),
-            times_s=tuple(reader.times_s.tolist()),
+            times_s=_times(reader),
             fps=self.sampling.fps,
             chunks=chunks,
             warnings=reader.warnings,
@@ -162,23 +162,24 @@ class Engine:
         """
         if isinstance(video, EncodedVideo):
             self._check_encoded(video)
-            windows = self._asked(self.windows(len(video.times_s)), spans_s)
             samples = len(video.times_s)
-            asked = len(windows) * len(prompts)
-            tracker = Tracker(video.info.path, samples, asked, on_progress, done=samples)
-            answers = self._generate(video.chunks, windows, prompts, spans_s, tracker)
-            return Answers(
-                video.info, video.times_s, self.period_s, windows, tuple(answers), video.warnings
+            windows = self._asked(self.windows(samples), spans_s)
+            tracker = Tracker(
+                video.info.path, samples, len(windows) * len(prompts), on_progress, done=samples
             )
-        reader = self._open(video)
-        windows = self._asked(self.windows(len(reader.times_s)), spans_s)
-        asked = len(windows) * len(prompts)
-        tracker = Tracker(reader.info.path, len(reader.times_s), asked, on_progress)
-        chunks = self._chunks(reader, tracker)
-        answers = tuple(self._generate(chunks, windows, prompts, spans_s, tracker))
-        times = tuple(reader.times_s.tolist())
-        info = _hashed(reader.info)
-        return Answers(info, times, self.period_s, windows, answers, reader.warnings)
+            answers = tuple(self._generate(video.chunks, windows, prompts, spans_s, tracker))
+            info, times, warnings = video.info, video.times_s, video.warnings
+        else:
+            reader = self._open(video)
+            windows = self._asked(self.windows(len(reader.times_s)), spans_s)
+            tracker = Tracker(
+                reader.info.path, len(reader.times_s), len(windows) * len(prompts), on_progress
+            )
+            chunks = self._chunks(reader, tracker)
+            answers = tuple(self._generate(chunks, windows, prompts, spans_s, tracker))
+            # Only now is all known of the file's damage.
+            info, times, warnings = _hashed(reader.info), _times(reader), reader.warnings
+        return Answers(info, times, self.period_s, windows, answers, warnings)
 
     @property
     def period_s(self) -> float:
@@ -308,3 +309,7 @@ class Engine:
 
 def _hashed(info: VideoInfo) -> VideoInfo:
     return replace(info, sha256=file_sha256(info.path))
+
+
+def _times(reader: VideoReader) -> tuple[float, ...]:
+    return tuple(reader.times_s.tolist())

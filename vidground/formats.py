@@ -10,6 +10,7 @@ Knows neither models nor videos; needs no torch.
 
 from pathlib import Path
 
+from vidground.atomic import make_folder, write_atomically
 from vidground.cues import UNSHAPED, CueSettings, shape_cues, to_cues
 from vidground.documents import (
     Result,
@@ -21,7 +22,6 @@ from vidground.documents import (
     video_of,
 )
 from vidground.errors import FormatError
-from vidground.output import make_folder, write_atomically
 from vidground.subtitles import srt, vtt
 from vidground.tables import comma_separated, lines, tab_separated
 

@@ -77,7 +77,7 @@ class Grounder:
         return self.engine.encode(path, on_progress)
 
     @overload
-    def query(
+    def query(  # type: ignore[overload-overlap]  # a str is one text, not a sequence of them
         self, video: Video, text: str, *, on_progress: OnProgress | None = None
     ) -> GroundingResult: ...
     @overload

@@ -148,7 +148,7 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         return self.logits(self.run_layers(inputs_embeds, 0, layers, context))
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # one loader for all checkpoint forms
+    def from_pretrained(  # one loader for all checkpoint forms
         cls, model: str | Path, *args: Any, **options: Any
     ) -> D2VLM:
         """Load weights and tokenizers; see `vidground.checkpoint.load_model` for the options."""
