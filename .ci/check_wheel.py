@@ -1,12 +1,17 @@
-"""Check that a wheel holds every module of the checkout, and that each of them imports."""
+"""Check that a wheel holds every file of the packages, and that each module imports."""
 
 import sys
 import zipfile
 from importlib import import_module
 from pathlib import Path
 
-FOLDERS = {"vidground": "vidground", "cli": "vidground/cli", "training": "vidground/training"}
-FOLDERS["export"] = "vidground/export"
+FOLDERS = {
+    "vidground": "vidground",
+    "cli": "vidground/cli",
+    "training": "vidground/training",
+    "export": "vidground/export",
+}
+SUFFIXES = (".py", ".typed", ".yaml", ".json", ".safetensors")
 
 
 def main() -> None:
@@ -16,9 +21,10 @@ def main() -> None:
     expected = {
         f"{target}/{path.relative_to(checkout / folder).as_posix()}"
         for folder, target in FOLDERS.items()
-        for path in (checkout / folder).rglob("*.py")
-    } | {"vidground/py.typed"}
-    packaged = {name for name in names if name.endswith((".py", "py.typed"))}
+        for path in (checkout / folder).rglob("*")
+        if path.suffix in SUFFIXES
+    }
+    packaged = {name for name in names if Path(name).suffix in SUFFIXES}
     if packaged != expected:
         sys.exit(f"missing: {sorted(expected - packaged)}; extra: {sorted(packaged - expected)}")
     for name in sorted(expected):
@@ -26,7 +32,7 @@ def main() -> None:
             module = import_module(name.removesuffix(".py").replace("/", "."))
             if checkout in Path(str(module.__file__)).parents:
                 sys.exit(f"{name} was imported from the checkout, not from the wheel")
-    print(f"{len(expected)} files in the wheel, every module imports")
+    print(f"{len(expected)} files in the wheel, and every module imports")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""What the README says works as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def example(name: str) -> str:
+    """The code block behind the marker `<!-- name -->`."""
+    match = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", README, flags=re.DOTALL)
+    assert match, name
+    return match[1]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the examples, in which nothing else lies."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_python_example_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(example("example: sdk"), "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "Moment(start_s=" in printed
+    assert (place / "film_2.srt").stat().st_size > 0
+
+
+@pytest.mark.parametrize("command", example("example: cli").splitlines())
+def test_the_command_line_examples_run(place: Path, command: str) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    result = subprocess.run(
+        command, shell=True, cwd=place, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_run_command_uses_a_command_line_that_is_tested() -> None:
+    assert ".venv/bin/vidground caption examples --model toy" in example("run command")
+    assert "vidground caption examples --model toy" in example("example: cli")
+
+
+def test_the_file_tree_names_every_module_and_nothing_else() -> None:
+    tree = README.split("## Layout")[1].split("```")[1]
+    named = set(re.findall(r"\w+\.py\b", tree))
+    assert named == {path.name for path in (ROOT / "vidground").glob("[!_]*.py")}
+
+
+def test_the_readme_names_the_commands_there_are() -> None:
+    from vidground.cli.main import COMMANDS
+
+    named = set(re.findall(r"(?:`|/|\n)vidground\s([a-z][a-z-]+)", README))
+    assert named == set(COMMANDS) | {"answers"}
