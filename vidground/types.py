@@ -26,7 +26,7 @@ def _check_interval(owner: str, start_s: float, end_s: float, score: float | Non
 class Moment:
     """A stretch of video that fits a query.
 
-    score: mean relevance of its frames, in [0, 1] (spec of the curve: `Relevance`).
+    score: mean relevance of its frames, in [0, 1] (see `Relevance`).
     """
 
     start_s: float
