@@ -167,6 +167,12 @@ def test_what_was_encoded_at_another_rate_is_refused(model: D2VLM, video: Path) 
         Grounder(model).query(encoded, "a")
 
 
+def test_what_another_model_encoded_is_refused(grounder: Grounder, video: Path) -> None:
+    encoded = grounder.encode(video)
+    with pytest.raises(InputError, match="was encoded by another and is asked of"):
+        grounder.query(replace(encoded, model="another"), "a")
+
+
 def test_a_model_without_a_tokenizer_cannot_be_asked() -> None:
     with pytest.raises(CheckpointError, match="no language tokenizer"):
         Grounder(D2VLM.from_pretrained(GOLDEN_CHECKPOINT))

@@ -83,6 +83,8 @@ def window_tokens(
     held: deque[tuple[int, int, list[Tensor]]] = deque()  # first and last sample, tokens
     remaining = deque(windows)
     for chunk in chunks:
+        if not remaining or chunk.spans[-1][1] < remaining[0].start:
+            continue  # no window that is asked shows these frames
         patches = chunk.patches.to(model.device)
         per_question = [model.compress(patches, question) for question in ids]
         for row, (first, last) in enumerate(chunk.spans):

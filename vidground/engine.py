@@ -35,12 +35,14 @@ class EncodedVideo:
     """A video whose vision part is done: ask it as often as you like.
 
     chunks: patch features of its frames, on the CPU: 0.72 MB a frame in 16 bit for the released
-    model. times_s: the T sampled instants. fps: the rate it was sampled at.
+    model. times_s: the T sampled instants. fps: the rate it was sampled at. model: whose vision
+    encoder it was; another model cannot read these features.
     """
 
     info: VideoInfo
     times_s: tuple[float, ...]
     fps: float
+    model: str
     chunks: tuple[PatchChunk, ...]
     warnings: tuple[str, ...] = ()
 
@@ -138,6 +140,7 @@ class Engine:
             info=_hashed(reader.info),
             times_s=_times(reader),
             fps=self.sampling.fps,
+            model=str(self.model.name_or_path),
             chunks=chunks,
             warnings=reader.warnings,
         )
@@ -276,6 +279,11 @@ class Engine:
             raise InputError(
                 f"the video was encoded at {video.fps} fps and is asked at {self.sampling.fps}; "
                 "encode it with the same settings"
+            )
+        if video.model != str(self.model.name_or_path):
+            raise InputError(
+                f"the video was encoded by {video.model} and is asked of "
+                f"{self.model.name_or_path}; encode it with the model that is asked"
             )
 
     def _asked(
