@@ -10,6 +10,7 @@ from training_cases import golden_model, sft_samples
 from vidground.configuration import D2VLMConfig
 from vidground.modeling import D2VLM
 from vidground.training.collation import Collator
+from vidground.training.objective import SftObjective
 from vidground.training.parameters import (
     ParameterCounts,
     count_parameters,
@@ -104,6 +105,27 @@ def test_full_training_moves_every_part() -> None:
     last = "compressor.qformer.encoder.layer.3"
     unread = ("intermediate.dense", "output.dense", "output.LayerNorm")
     assert still == {f"{last}.{part}.{kind}" for part in unread for kind in ("weight", "bias")}
+
+
+def test_a_kept_vision_encoder_and_a_slower_compressor() -> None:
+    model = golden_model()
+    settings = ParameterSettings(
+        trained="full-but-vision", learning_rate=1e-2, compressor_learning_rate=1e-3
+    )
+    prepare_parameters(model, settings)
+    learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {n for n, _ in model.named_parameters()} - learns == {
+        f"vision.{name}" for name, _ in model.vision.named_parameters()
+    }
+    in_full, compressor = parameter_groups(model, settings)
+    assert (in_full["lr"], compressor["lr"]) == (1e-2, 1e-3)
+    own = list(model.compressor.parameters())
+    assert sum(p.numel() for p in compressor["params"]) == sum(p.numel() for p in own)
+    objective = SftObjective(model, SftSettings())  # names begin with the model's here
+    assert [len(g["params"]) for g in parameter_groups(objective, settings)] == [
+        len(in_full["params"]),
+        len(own),
+    ]
 
 
 def test_what_learns_is_kept_in_32_bit() -> None:

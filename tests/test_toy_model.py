@@ -12,7 +12,7 @@ from vidground import Grounder
 from vidground.checkpoint import load_model
 from vidground.errors import InputError
 from vidground.modeling import D2VLM
-from vidground.prompts import chat_prompt, encode_prompt
+from vidground.prompts import chat_prompt, encode_prompt, grounding_question
 from vidground.tokens import Tokenizers, check_sizes
 from vidground.training.collation import Collator
 from vidground.training.samples import Response, SftSample, TrainingPrompt
@@ -46,7 +46,17 @@ def asked(films: int = 12) -> list[ToyQuestion]:
 def test_every_word_of_the_toy_world_is_one_token(word: str) -> None:
     assert len(TOKENIZERS.encode(word)) == 1
     assert len(TOKENIZERS.encode(f"{word} {word}")) == 2
-    assert len(TOKENIZERS.question_ids(f"{word} {word}")) == 4  # [CLS], [SEP]
+
+
+def test_the_compressor_reads_only_what_tells_questions_apart() -> None:
+    what = [
+        grounding_question(caption) for caption in ("a red circle grows", "a red circle blinks")
+    ]
+    tokens = [TOKENIZERS.question.convert_ids_to_tokens(TOKENIZERS.question_ids(q)) for q in what]
+    assert tokens[0] == ["[CLS]", "sentence", "red", "circle", "grows", "[SEP]"]
+    assert tokens[1] == ["[CLS]", "sentence", "red", "circle", "blinks", "[SEP]"]
+    spelled = TOKENIZERS.question.convert_ids_to_tokens(TOKENIZERS.question_ids("A dog!"))
+    assert spelled == ["[CLS]", "d", "##o", "##g", "[SEP]"]
 
 
 def test_prompts_of_the_toy_world_are_short_and_read_back() -> None:
@@ -115,7 +125,7 @@ def test_the_default_size() -> None:
     with torch.device("meta"):
         model = D2VLM(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    assert 3_000_000 <= parameters <= 5_000_000
+    assert 2_000_000 <= parameters <= 5_000_000
     assert config.max_frames + 300 <= config.text_config.max_position_embeddings == MAX_POSITIONS
     assert config.evidence_layer < config.matching_layer
     check_sizes(
@@ -135,7 +145,7 @@ def test_the_default_size() -> None:
     "sizes", [{"patch_size": 11}, {"vision_width": 100}, {"text_width": 0}, {"text_layers": 1}]
 )
 def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int]) -> None:
-    with pytest.raises(InputError, match=f"{next(iter(sizes)).split('_')[0]}|image_size 80"):
+    with pytest.raises(InputError, match=f"{next(iter(sizes)).split('_')[0]}|image_size 64"):
         toy_config(**sizes)
 
 

@@ -138,7 +138,7 @@ def test_every_action_shows_between_samples_one_second_apart(films: list[ToyVide
         assert (2 * radius * growth > 0.02).all() if growth else np.allclose(radius, 0)
         turn = {"clockwise": 1, "counterclockwise": -1}.get(str(direction))
         if turn:
-            assert ((turn * angle >= 22 - 1e-9) & (turn * angle <= 34 + 1e-9)).all()
+            assert ((turn * angle >= 30 - 1e-9) & (turn * angle <= 44 + 1e-9)).all()
         else:
             assert np.allclose(angle, 0)
         blinking = np.isclose(np.abs(opacity), 1 - DIM_OPACITY)

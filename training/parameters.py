@@ -7,7 +7,7 @@ Knows no data and no objective. Adapters are put into the model in place, so tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ _IN_FULL = re.compile(
     r"(language_model\.embed_tokens|lm_head|frame_head|evidence_head"
     r"|compressor\.(?!qformer\.)|compressor\.qformer\..*attention)"
 )
+_IN_COMPRESSOR = re.compile(r"(^|\.)compressor\.")  # also within an objective
 _ADAPTER = re.compile(r"\.lora_[AB]\.")
 
 
@@ -55,8 +56,9 @@ def prepare_parameters(model: D2VLM, settings: ParameterSettings) -> None:
     What learns is kept in float32, so that small steps are not rounded away. If the rest is in 16
     bit, train under autocast.
     """
-    if settings.trained == "full":
+    if settings.trained != "released":
         model.requires_grad_(True)
+        model.vision.requires_grad_(settings.trained == "full")
     else:
         _add_adapters(model, settings.lora)
         for name, parameter in model.named_parameters():
@@ -68,17 +70,26 @@ def prepare_parameters(model: D2VLM, settings: ParameterSettings) -> None:
 
 
 def parameter_groups(model: nn.Module, settings: ParameterSettings) -> list[dict[str, Any]]:
-    """What learns, in groups for an optimizer: in full, and the adapters with their own rate."""
+    """What learns, in groups for an optimizer: in full, and what has a rate of its own."""
     rates = {"in_full": settings.learning_rate, "adapters": settings.lora_learning_rate}
+    if settings.compressor_learning_rate is not None:
+        rates["compressor"] = settings.compressor_learning_rate
     groups: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups["adapters" if _ADAPTER.search(name) else "in_full"].append(parameter)
+            groups[_group(name, rates)].append(parameter)
     return [
         {"name": name, "params": groups[name], "lr": rate, "weight_decay": settings.weight_decay}
         for name, rate in rates.items()
         if groups[name]
     ]
+
+
+def _group(name: str, groups: Collection[str]) -> str:
+    if _ADAPTER.search(name):
+        return "adapters"
+    in_compressor = bool(_IN_COMPRESSOR.search(name))
+    return "compressor" if in_compressor and "compressor" in groups else "in_full"
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:

@@ -205,7 +205,7 @@ class RunConfig:
         if self.data.frames == "patches" and self.parameters.trained == "full":
             raise InputError(
                 "data.frames is 'patches' and parameters.trained 'full', so the vision encoder "
-                "would learn and its features change; use 'pixels', or 'released'"
+                "would learn and its features change; use 'pixels', or 'full-but-vision'"
             )
         if self.output.eval_every is not None and not self.data.evaluation:
             raise InputError("output.eval_every is set; name held-out files in data.evaluation")

@@ -89,21 +89,26 @@ class ParameterSettings:
 
     trained: "released" for the released set: adapters on the language model's attention, and in
         full the embeddings, the output layer, both heads, and the compressor but its Q-Former's
-        feed-forward layers and embeddings. "full" for everything, for small models.
+        feed-forward layers and embeddings. "full" for everything, for small models;
+        "full-but-vision" keeps the vision encoder as it is, so that patch features can be kept.
     learning_rate: of parameters trained in full. lora_learning_rate: of the adapters.
+    compressor_learning_rate: of the compressor's; None for `learning_rate`.
     """
 
-    trained: Literal["released", "full"] = "released"
+    trained: Literal["released", "full", "full-but-vision"] = "released"
     lora: LoraSettings = field(default_factory=LoraSettings)
     learning_rate: float = 2e-5
     lora_learning_rate: float = 5e-5
+    compressor_learning_rate: float | None = None
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.trained not in ("released", "full"):
-            raise InputError(f"trained is {self.trained!r}; it must be 'released' or 'full'")
-        for name in ("learning_rate", "lora_learning_rate"):
-            if getattr(self, name) <= 0:
+        if self.trained not in ("released", "full", "full-but-vision"):
+            raise InputError(
+                f"trained is {self.trained!r}; it must be 'released', 'full' or 'full-but-vision'"
+            )
+        for name in ("learning_rate", "lora_learning_rate", "compressor_learning_rate"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.weight_decay < 0:
             raise InputError(f"weight_decay is {self.weight_decay}; it must be 0 or above")

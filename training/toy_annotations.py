@@ -12,20 +12,28 @@ import numpy as np
 
 from vidground.prompts import FRAMES, grounding_question
 from vidground.training.toy_captions import Facts, changed_facts, sample_facts
-from vidground.training.toy_questions import ToyQuestion, questions
+from vidground.training.toy_questions import NOT_THERE, ToyQuestion, questions
 from vidground.training.toy_world import ToyEvent, ToyVideo
 
 SOURCE = "toy"
 """Name of the toy world in the `source` field of every sample."""
+_ABSENT_IN_TRAINING = 2
 _TRIES = 50
 
 
 def annotations(video: ToyVideo, name: str, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Training samples in the form of E.T. Instruct with evidence.
 
+    Two of them ask for what is not in the film: else a model would learn to find whatever it is
+    asked for.
+
     name: of the video file, as the `video` field has it. `tgt` holds flat pairs of seconds.
     """
-    return [_training_form(item, video, name) for item in questions(video, rng)]
+    asked = questions(video, rng)
+    absent = [what.caption for _, what in _absent(video.events, rng)]
+    for caption in rng.permutation(absent)[:_ABSENT_IN_TRAINING].tolist():
+        asked.append(ToyQuestion("tvg", grounding_question(caption), NOT_THERE))
+    return [_training_form(item, video, name) for item in asked]
 
 
 def bench_samples(

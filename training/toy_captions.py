@@ -145,6 +145,11 @@ def _replaced(
     )
 
 
+def plural(shape: str | None) -> str:
+    """The word for several of a shape: "circles", "crosses"."""
+    return "crosses" if shape == "cross" else f"{shape}s"
+
+
 def words(text: str) -> list[str]:
     """`text` as the words of a word-level tokenizer: runs of letters and digits, `<evi>` and
     `</evi>`, and every other visible character by itself. Case is kept.

@@ -17,7 +17,7 @@ MIN_SIZE = 32
 """Smallest side of a frame in pixels; below it the smallest shapes cannot be told apart."""
 
 _DOT_RGB = (16.0, 16.0, 16.0)
-_DOT_DISTANCE, _DOT_RADIUS = 0.40, 0.22  # of the dark dot, in radii of its shape
+_DOT_DISTANCE, _DOT_RADIUS = 0.40, 0.26  # of the dark dot, in radii of its shape
 
 Array = NDArray[np.float32]
 

@@ -4,8 +4,9 @@ Knows neither colours nor the schedule of a film.
 
 Every action shows at one sampled frame per second: a moving shape covers at least `LEAST_SPEED`
 frame sides a second; a growing or shrinking one changes its diameter by 0.34 frame sides over
-the event; a spinning one turns 22 to 34 degrees a second, below the 45 at which a square or a
-cross would seem to turn the other way, and the dark dot shows it on a circle.
+the event; a spinning one turns 30 to 44 degrees a second, below the 45 at which a square or a
+cross would seem to turn the other way, and the dark dot shows it on a circle. A shape that does
+not spin stands nearly upright, so that its kind shows in a frame of few pixels.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ DIM_OPACITY = 0.4
 """Of a blinking shape in its dim seconds."""
 
 _SHORTEST_WAY = 0.4
-_RADIUS = (0.13, 0.18)
-_MOVING_RADIUS = (0.11, 0.16)
-_SMALL, _LARGE = 0.06, 0.23  # radius before and after growing
-_SPIN_DEG_PER_S = (22.0, 34.0)
+_RADIUS = (0.15, 0.20)
+_MOVING_RADIUS = (0.13, 0.17)
+_SMALL, _LARGE = 0.08, 0.25  # radius before and after growing
+_TILT_DEG = 10.0  # of a shape that does not spin: it stands nearly upright
+_SPIN_DEG_PER_S = (30.0, 44.0)
 _BORDER = 0.02  # frame sides kept free between a shape and the edge of the frame
 _CLEARANCE = 0.02  # frame sides between two shapes that must not cover each other
 _HEADINGS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
@@ -84,7 +86,7 @@ def sample_motion(
     rng: np.random.Generator, action: str | None, direction: str | None, length_s: float
 ) -> tuple[Pose, Pose]:
     """First and last pose of a shape that does `action` for `length_s` seconds."""
-    angle = rng.uniform(0, 360)
+    angle = rng.uniform(0, 360) if action == "spins" else rng.uniform(-_TILT_DEG, _TILT_DEG)
     if action == "moves" and direction is not None:
         return _sample_move(rng, _HEADINGS[direction], angle, length_s)
     if action in ("grows", "shrinks"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from string import Formatter
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from vidground.training.toy_captions import (
     SHAPES,
     Facts,
     changed_facts,
+    plural,
     words,
 )
 from vidground.training.toy_world import ToyEvent, ToyVideo
@@ -51,6 +53,8 @@ _REFERRED_CHOICE = (
     f"{_OPENING}find the description of the event in {EVIDENCE}. The options are: {{options}}."
     f"{_FORMAT}'(<letter>)'."
 )
+NOT_THERE = "The event does not happen."
+"""Answer, without evidence, to a grounding question about what is not in the film."""
 _ASK_ACTION = "What does the {look} do?"
 _ASK_COLOUR = "What is the colour of the coloured shape that {action}?"
 _ASK_SHAPE = "What is the coloured shape that {action}?"
@@ -108,11 +112,22 @@ def vocabulary() -> tuple[str, ...]:
     texts = [
         *(grounding_question("a"), localization_question("a"), captioning_question()),
         *(template.format_map(blank) for template in (*own, *asked)),
-        *(*COLORS, *SHAPES, *ACTION_PHRASES, *map(_plural, SHAPES), *LETTERS),
+        *(*COLORS, *SHAPES, *ACTION_PHRASES, *map(plural, SHAPES), *LETTERS),
         *("The event happens in", "The action happens in", "The video summary locates in"),
-        *("The relevant event happens in", "(, and).", EVIDENCE, EVIDENCE_END),
+        *("The relevant event happens in", NOT_THERE, "(, and).", EVIDENCE, EVIDENCE_END),
     ]
     return tuple(dict.fromkeys(word for text in texts for word in words(text)))
+
+
+def phrases() -> tuple[str, ...]:
+    """What all questions of a task have in common, in the pieces that stand between what differs:
+    the longest stretches of their fixed text, without <evi>, of three words or more.
+    """
+    open_questions = (grounding_question("{}"), localization_question("{}"), captioning_question())
+    own = (_PARTS, _STEPS, _CHOICE, _REFERRED, _REFERRED_CHOICE)
+    fixed = (text for asked in (*open_questions, *own) for text, *_ in Formatter().parse(asked))
+    pieces = (piece.strip() for text in fixed for piece in text.split(EVIDENCE))
+    return tuple(dict.fromkeys(piece for piece in pieces if len(piece.split()) >= 3))
 
 
 def _span(event: ToyEvent) -> Span:
@@ -177,7 +192,7 @@ def _parts(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[ToyQues
     if rng.random() < 0.5:
         kind, shown = f"{colour} shapes", [other for other in events if other.facts.color == colour]
     else:
-        kind, shown = _plural(shape), [other for other in events if other.facts.shape == shape]
+        kind, shown = plural(shape), [other for other in events if other.facts.shape == shape]
     spans = _merged(map(_span, shown))
     text = f"The video summary locates in {_enumerated(len(spans))}."
     return [ToyQuestion("evs", _PARTS.format(kind=kind), text, spans)]
@@ -248,10 +263,6 @@ def _merged(spans: Iterable[Span]) -> tuple[Span, ...]:
         else:
             merged.append((start_s, end_s))
     return tuple(merged)
-
-
-def _plural(shape: str | None) -> str:
-    return "crosses" if shape == "cross" else f"{shape}s"
 
 
 def _shuffled(

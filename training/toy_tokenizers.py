@@ -1,36 +1,58 @@
 """Two small tokenizers for the toy world, in the forms of the large ones.
 
 The language tokenizer is a byte-fallback BPE as Phi-3's, the Q-Former's a WordPiece as BERT's.
-Every word of the toy world's questions and answers is one token in both, so that prompts are
-short; any other text is spelled in characters, and the language tokenizer goes down to bytes.
+Every word of the toy world's questions and answers is one token, and so is every sentence that all
+questions of a task share, so that prompts are short; any other text is spelled in characters, and
+the language tokenizer goes down to bytes. The Q-Former's
+leaves out the words and marks that every question of a task has: a Q-Former of two layers, trained
+from nothing, would not find the few that tell what is asked for among them, beside every frame.
 Knows neither the model nor its sizes.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from string import ascii_letters, digits, punctuation
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
+from transformers import PreTrainedTokenizerFast
 
 from vidground.prompts import chat_prompt
 from vidground.tokens import EVIDENCE, EVIDENCE_END, QUESTION_START, TURN_END, Tokenizers
-from vidground.training.toy_captions import words
-from vidground.training.toy_questions import vocabulary
+from vidground.training.toy_captions import ACTION_PHRASES, COLORS, SHAPES, plural, words
+from vidground.training.toy_questions import phrases, vocabulary
 
 _SPACE = "▁"
 """Stands for a space in the pieces of the language tokenizer."""
 _UNKNOWN, _TEXT_START, _TEXT_END, _PAD = "<unk>", "<s>", "</s>", "<|endoftext|>"
 _CHAT = (_PAD, "<|system|>", "<|user|>", "<|assistant|>", TURN_END)
-_BERT_CONTROLS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_BERT_ROLES = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+_TASK_WORDS = {"action", "colour", "describe", "letter", "locates", "sentence", "steps"}
+"""One or two of each task's question, by which the Q-Former can tell the tasks apart."""
+_SYSTEM = "You are a helpful AI assistant."
 _MAX_TOKENS = 1024
 _ENOUGH = 1 << 14
 """More pieces than the merges of all words can make: training ends when words are whole."""
 
 
 def make_toy_tokenizers() -> Tokenizers:
-    """The tokenizers of a toy model, about 700 and 250 tokens; the same in every call."""
+    """The tokenizers of a toy model, about 700 and 150 tokens; the same in every call."""
     return Tokenizers(_language_tokenizer(), _question_tokenizer())
 
 
@@ -60,6 +82,7 @@ def _language_tokenizer() -> PreTrainedTokenizerFast:
     backend.decoder = decoders.Sequence(
         [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     )
+    backend.add_tokens([AddedToken(text, normalized=False) for text in (_SYSTEM, *phrases())])
     controls = (_UNKNOWN, _TEXT_START, _TEXT_END, *_CHAT, EVIDENCE, EVIDENCE_END)
     backend.add_special_tokens([_control(token) for token in controls])
     return PreTrainedTokenizerFast(
@@ -93,17 +116,34 @@ def _merges(known: list[str]) -> list[tuple[str, str]]:
     return [*within, *((_SPACE, word) for word in (*known, *punctuation))]
 
 
-def _question_tokenizer() -> BertTokenizer:
+def _question_tokenizer() -> PreTrainedTokenizerFast:
     characters = [*sorted({*ascii_letters.lower(), *digits}), *punctuation]
+    told, silent = _sorted_out(word.lower() for word in _known_words())
     pieces = [
-        *_BERT_CONTROLS,
+        *_BERT_ROLES.values(),
         *characters,
         *(f"##{character}" for character in characters if character.isalnum()),
-        *(word.lower() for word in _known_words()),
+        *told,
     ]
-    tokenizer = BertTokenizer(
-        vocab={piece: i for i, piece in enumerate(dict.fromkeys(pieces))},
+    ids = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    backend = Tokenizer(models.WordPiece(vocab=ids, unk_token=_BERT_ROLES["unk_token"]))
+    phrase = rf"\b(?:{'|'.join(silent)})\b|[^\w\s]"
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.BertNormalizer(lowercase=True), normalizers.Replace(Regex(phrase), " ")]
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=QUESTION_START,
+        **_BERT_ROLES,
         model_max_length=512,
     )
-    tokenizer.add_special_tokens({"bos_token": QUESTION_START})
-    return tokenizer
+
+
+def _sorted_out(known: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Words that say what is asked for, and those that every question of a task has."""
+    telling = {word for text in (*COLORS, *SHAPES, *ACTION_PHRASES) for word in words(text)}
+    telling |= {plural(shape) for shape in SHAPES} | _TASK_WORDS
+    found = list(dict.fromkeys(known))
+    return [w for w in found if w in telling], [w for w in found if w not in telling]

@@ -6,6 +6,7 @@ nothing is looked up on a hub. Knows neither prompts nor weights.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,8 @@ MAX_QUESTION_TOKENS = 256
 """The Q-Former was trained on questions of at most so many tokens, [CLS] and [SEP] included."""
 QUESTION_START = "[DEC]"
 """The one token the Q-Former's training added to BERT's vocabulary."""
+_GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Names of the class that takes tokenizer.json as it is, in older and newer transformers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +184,24 @@ def _load_question(folder: Path) -> PreTrainedTokenizerBase:
             f"no Q-Former tokenizer in {folder}: needs vocab.txt or tokenizer.json; released "
             "weights use the one of bert-base-uncased, give its folder"
         )
-    from transformers import BertTokenizer
+    from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-    tokenizer = _read(BertTokenizer, folder)
+    # BertTokenizer builds BERT's treatment of text anew; a tokenizer with another one says so.
+    as_it_is = _saved_class(folder) in _GENERIC_CLASSES
+    tokenizer = _read(PreTrainedTokenizerFast if as_it_is else BertTokenizer, folder)
     if QUESTION_START not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"bos_token": QUESTION_START})
     return tokenizer
+
+
+def _saved_class(folder: Path) -> str | None:
+    """The class that a tokenizer's folder names; None if it names none."""
+    try:
+        values = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # reading the tokenizer itself tells what is wrong
+    found = values.get("tokenizer_class") if isinstance(values, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _read(tokenizer_class: Any, folder: Path) -> PreTrainedTokenizerBase:
