@@ -11,7 +11,7 @@ FOLDERS = {
     "training": "vidground/training",
     "export": "vidground/export",
 }
-SUFFIXES = (".py", ".typed", ".yaml", ".json", ".safetensors")
+SUFFIXES = (".py", ".typed", ".yaml", ".json", ".safetensors", ".j2", ".css", ".js")
 
 
 def main() -> None:

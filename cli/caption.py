@@ -19,7 +19,9 @@ def caption(options: RunOptions, question: str | None) -> None:
     """Write down what happens in videos, and when.
 
     INPUT is a video file, a folder or a pattern ("archive/**/*.mp4"). The result of match.mp4 is
-    match.srt; one that exists already is left alone.
+    match.srt. What is done already is left alone, and done again if the video, the model or an
+    option that matters to the result has changed; a file that vidground did not write, or that was
+    edited, stays as it is.
 
     \b
     vidground caption match.mp4
@@ -28,7 +30,12 @@ def caption(options: RunOptions, question: str | None) -> None:
     """
     if question is not None and not question.strip():
         raise click.UsageError("--prompt is empty; leave it out for the model's own question.")
-    run_batch(options, lambda: _load(options, question), noun="event")
+    run_batch(
+        options,
+        lambda: _load(options, question),
+        noun="event",
+        asked={"command": "caption", "prompt": question},
+    )
 
 
 def _load(options: RunOptions, question: str | None) -> Work:
@@ -42,6 +49,9 @@ def _load(options: RunOptions, question: str | None) -> Work:
         sampling=options.sampling,
         decoding=options.decoding,
         batch=options.batch,
+        isolation=options.isolation,
+        vision=options.model.vision,
+        provider=options.model.provider,
         **options.model.load_options,
     )
     return lambda job, on_progress: captioner.caption(

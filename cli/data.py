@@ -1,16 +1,14 @@
 """`vidground data`: look through training data, make a toy set, make preference pairs."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
+from vidground.cli.bars import bar
 from vidground.cli.options import usage_errors
 from vidground.cli.reporting import shown
 from vidground.training.annotations import (
@@ -26,6 +24,7 @@ from vidground.training.perturbation import PerturbationSettings
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_PATH = click.Path(path_type=Path)
 _PERTURBATION = PerturbationSettings()
 
 
@@ -100,7 +99,7 @@ def toy(out: Path, videos: int, seed: int, size: int) -> None:
     # Here, so that --help needs no PyAV.
     from vidground.training.toy_dataset import write_dataset
 
-    with usage_errors(), _bar("video", videos) as on_progress:
+    with usage_errors(), bar("video", videos) as on_progress:
         write_dataset(out, videos=videos, seed=seed, size=size, on_progress=on_progress)
     click.echo(f"{out}: {videos} videos", err=True)
 
@@ -157,11 +156,70 @@ def perturb(source: Path, target: Path, overwrite: bool, **settings: Any) -> Non
     )
 
 
+@data.command()
+@click.option(
+    "--predicted", type=_PATH, required=True, metavar="PATH", help="A result, or a folder of them."
+)
+@click.option(
+    "--corrected", type=_PATH, required=True, metavar="PATH", help="The same, with your edits."
+)
+@click.option(
+    "--out",
+    "-o",
+    type=_FILE,
+    default=Path("fpo.json"),
+    show_default=True,
+    metavar="FPO.json",
+    help="Where the pairs go.",
+)
+@click.option(
+    "--videos",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Folder that the pairs' videos are to be relative to; needed if the results name them by "
+    "absolute paths.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace FPO.json if it exists.")
+def pairs(
+    predicted: Path, corrected: Path, out: Path, videos: Path | None, overwrite: bool
+) -> None:
+    """Make preference pairs of results that you have corrected.
+
+    A result is the JSON that `caption` or `query` writes; edit times and texts in a copy. What
+    was predicted is rejected: its times told in your texts, and its texts on your times, each in
+    a pair of its own. In folders, files of the same name belong together.
+
+    \b
+    vidground data pairs --predicted match.json --corrected match.fixed.json
+    vidground data pairs --predicted results --corrected fixed --videos archive -o fpo.json
+    """
+    if out.exists() and not overwrite:
+        raise click.UsageError(f"{out} exists; name another file, or use --overwrite.")
+    from vidground.atomic import write_atomically
+    from vidground.training.pairs import pairs_of_files
+
+    with usage_errors():
+        found = pairs_of_files(predicted, corrected, videos=videos)
+    write_atomically(out, json.dumps(found.samples, indent=1, ensure_ascii=False) + "\n")
+    for name in found.unmatched:
+        click.echo(f"left out: {shown(name)} is in one folder only", err=True)
+    for failure in found.failures:
+        click.echo(f"failed: {shown(failure)}", err=True)
+    counts = ", ".join(f"{count} of {name}" for name, count in found.counts.items())
+    click.echo(
+        f"{out}: {len(found.samples)} pairs ({counts}) from {found.answers} answers, of which "
+        f"{found.identical} were not changed",
+        err=True,
+    )
+    if found.failures:
+        raise click.exceptions.Exit(1)
+
+
 def _video_problems(annotations: Sequence[Annotation], video_root: Path) -> list[Problem]:
     # Here, so that checking texts alone needs no PyAV.
     from vidground.training.video_checks import measure_videos, video_problems
 
-    with _bar("video", len(videos_of(annotations))) as on_progress:
+    with bar("video", len(videos_of(annotations))) as on_progress:
         measured = measure_videos(annotations, video_root, on_progress=on_progress)
     return video_problems(annotations, measured)
 
@@ -182,14 +240,3 @@ def _tell_counts(report: AnnotationReport, files: Sequence[Path]) -> None:
     )
     for reason, count in within_limits(usable).dropped.items():
         click.echo(f"{count} of them are left out by default: {reason}", err=True)
-
-
-@contextmanager
-def _bar(unit: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, as a function of how many are done."""
-    with tqdm(total=total, unit=unit, file=sys.stderr, disable=None) as bar:
-
-        def show(done: int, _total: int) -> None:
-            bar.update(done - bar.n)
-
-        yield show

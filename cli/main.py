@@ -1,7 +1,7 @@
 """The program `vidground`: finds the command, and turns errors into a line and an exit code.
 
 Commands are imported when they are called for, so that --help answers at once. Exit codes: 0
-done, 1 something failed, 2 wrong usage, 130 Ctrl-C.
+done, 1 something failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,8 @@ from typing import NamedTuple, NoReturn
 import click
 
 from vidground import __version__
+from vidground.cli.signals import ending_signals
 from vidground.errors import VidgroundError
-
-_INTERRUPTED = 130
 
 
 class _Entry(NamedTuple):
@@ -26,11 +25,23 @@ class _Entry(NamedTuple):
 COMMANDS = {
     "caption": _Entry("vidground.cli.caption:caption", "Write down what happens in videos."),
     "query": _Entry("vidground.cli.query:query", "Find when something happens in videos."),
+    "convert": _Entry(
+        "vidground.cli.convert:convert", "Write stored results in other formats; needs no model."
+    ),
+    "report": _Entry(
+        "vidground.cli.report:report", "Make one page of stored results to look at and search."
+    ),
+    "search": _Entry("vidground.cli.search:search", "Rank the moments of an archive for a text."),
+    "replay": _Entry("vidground.cli.replay:replay", "Make a stored result again and compare."),
     "train": _Entry("vidground.cli.train:train", "Train a model: fine-tuning, then preferences."),
     "data": _Entry(
         "vidground.cli.data:data",
         "Look through training data, make a toy set, make preference pairs.",
     ),
+    "eval": _Entry(
+        "vidground.cli.evaluate:evaluate", "Measure a model: answers to a benchmark, their scores."
+    ),
+    "export": _Entry("vidground.cli.export:export", "Write a model for other runtimes (ONNX)."),
     "download": _Entry("vidground.cli.download:download", "Fetch a model for use offline."),
     "convert-model": _Entry(
         "vidground.cli.convert_model:convert_model", "Write a model in vidground's own format."
@@ -69,14 +80,15 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; expected errors become a line, Ctrl-C its exit code."""
-        try:
-            return super().invoke(ctx)
-        except VidgroundError as error:
-            raise _Failure(str(error)) from error
-        except KeyboardInterrupt as error:
-            click.echo("interrupted", err=True)
-            raise click.exceptions.Exit(_INTERRUPTED) from error
+        """Run the command; expected errors become a line, Ctrl-C and SIGTERM exit codes."""
+        with ending_signals() as ctx.obj:
+            try:
+                return super().invoke(ctx)
+            except VidgroundError as error:
+                raise _Failure(str(error)) from error
+            except KeyboardInterrupt as error:
+                click.echo("interrupted", err=True)
+                raise click.exceptions.Exit(ctx.obj.exit_code) from error
 
 
 @click.group(
@@ -88,7 +100,7 @@ def cli() -> None:
     """Ask when something happens in a video and get back times you can trust.
 
     Results go to files or, only when asked (-o -), to standard output; logs and progress to
-    standard error. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 Ctrl-C.
+    standard error. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
     """
 
 

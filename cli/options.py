@@ -12,10 +12,19 @@ from typing import Any, BinaryIO
 
 import click
 
+from vidground.cli.control_options import CONTROL_OPTIONS, ControlOptions, check_control
+from vidground.cli.cue_options import CUE_OPTIONS, check_formats
+from vidground.cli.isolation_options import ISOLATION_OPTIONS, take_isolation
 from vidground.cues import CueSettings
 from vidground.errors import InputError
 from vidground.formats import FORMATS
-from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings, SamplingSettings
+from vidground.settings import (
+    DEFAULT_MODEL,
+    BatchSettings,
+    DecodingSettings,
+    IsolationSettings,
+    SamplingSettings,
+)
 
 STDOUT = "-"
 
@@ -45,6 +54,8 @@ class ModelOptions:
     subfolder: str | None
     device: str | None
     dtype: str | None
+    vision: str
+    provider: str | None
     offline: bool
 
     @property
@@ -75,6 +86,8 @@ class RunOptions:
     decoding: DecodingSettings
     batch: BatchSettings
     cues: CueSettings
+    control: ControlOptions
+    isolation: IsolationSettings | None
 
 
 @contextmanager
@@ -99,7 +112,15 @@ def run_options(*, formats: str) -> Callable[[Callable[..., None]], Callable[...
                 options = _collect(values)
             command(options=options, **values)
 
-        decorators = [*_file_options(formats), *_MODEL_OPTIONS, *_RESULT_OPTIONS, *_LOG_OPTIONS]
+        decorators = [
+            *_file_options(formats),
+            *_MODEL_OPTIONS,
+            *_RESULT_OPTIONS,
+            *CUE_OPTIONS,
+            *CONTROL_OPTIONS,
+            *ISOLATION_OPTIONS,
+            *LOG_OPTIONS,
+        ]
         for option in reversed(decorators):
             collected = option(collected)
         return collected
@@ -117,10 +138,16 @@ def _collect(values: dict[str, Any]) -> RunOptions:
         files=take(FileOptions, *FileOptions.__slots__),
         model=take(ModelOptions, *ModelOptions.__slots__),
         log=take(LogOptions, *LogOptions.__slots__),
-        sampling=take(SamplingSettings, *SamplingSettings.__slots__),
+        sampling=SamplingSettings(
+            fps=values.pop("fps"),
+            window_s=values.pop("window_s"),
+            overlap=values.pop("window_overlap"),
+        ),
         decoding=take(DecodingSettings, *DecodingSettings.__slots__),
         batch=BatchSettings(prompts=values.pop("batch_size")),
         cues=take(CueSettings, *CueSettings.__slots__),
+        control=take(ControlOptions, *ControlOptions.__slots__),
+        isolation=take_isolation(values),
     )
     _check(options)
     return options
@@ -129,6 +156,8 @@ def _collect(values: dict[str, Any]) -> RunOptions:
 def _check(options: RunOptions) -> None:
     """Refuse options that would have no effect."""
     files = options.files
+    if options.model.provider is not None and not options.model.vision.startswith("onnx:"):
+        raise click.UsageError("--provider is onnxruntime's; give --vision onnx:DIR with it.")
     if files.relative_to is not None and files.output_dir in (None, STDOUT):
         raise click.UsageError("--relative-to needs a folder of results, --output-dir.")
     if files.output_dir == STDOUT and len(files.formats) > 1:
@@ -137,14 +166,12 @@ def _check(options: RunOptions) -> None:
         raise click.UsageError("--keep-suffix names files; -o - writes none.")
     if files.output_dir == STDOUT and files.overwrite:
         raise click.UsageError("--overwrite replaces files; -o - writes none.")
-    if options.cues != CueSettings() and not {"srt", "vtt"}.intersection(files.formats):
-        raise click.UsageError(
-            "--max-line-width, --max-line-count, --min-duration and --max-duration shape "
-            "subtitles; add srt or vtt to --out."
-        )
+    check_formats(files.formats, options.cues, option="--out")
+    summary, to_stdout = options.log.summary is not None, files.output_dir == STDOUT
+    check_control(options.control, to_stdout=to_stdout, summary=summary)
 
 
-def _parse_formats(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+def parse_formats(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
     """ "srt,json" as a tuple, each format once."""
     names = tuple(dict.fromkeys(name.strip().lower() for name in value.split(",")))
     for name in names:
@@ -169,7 +196,7 @@ def _file_options(formats: str) -> list[Callable[..., Any]]:
             "-f",
             "formats",
             metavar="FORMATS",
-            callback=_parse_formats,
+            callback=parse_formats,
             default=formats,
             show_default=True,
             help=f"Formats of the result, with commas between: {', '.join(FORMATS)}.",
@@ -212,6 +239,18 @@ _MODEL_OPTIONS = [
         type=click.Choice(["float32", "bfloat16", "float16"]),
         help="Type of the weights; by default bfloat16 on a GPU and float32 on the CPU.",
     ),
+    click.option(
+        "--vision",
+        metavar="torch|onnx:DIR",
+        default="torch",
+        show_default=True,
+        help="What encodes frames: the model itself, or what `vidground export onnx` wrote to DIR.",
+    ),
+    click.option(
+        "--provider",
+        type=click.Choice(["tensorrt", "cuda", "cpu"]),
+        help="Where --vision onnx:DIR runs; by default the best on the model's device.",
+    ),
     click.option("--offline", is_flag=True, help="Use what the cache holds, never the network."),
 ]
 
@@ -232,7 +271,7 @@ _RESULT_OPTIONS = [
         help="Longest stretch given to the model at once; by default as long as it was trained on.",
     ),
     click.option(
-        "--overlap",
+        "--window-overlap",
         type=float,
         default=_SAMPLING.overlap,
         show_default=True,
@@ -273,25 +312,16 @@ _RESULT_OPTIONS = [
         show_default=True,
         help="Above 1 makes tokens less likely that were used before.",
     ),
-    click.option("--max-line-width", type=int, help="srt, vtt: most characters in a line."),
-    click.option("--max-line-count", type=int, help="srt, vtt: most lines shown at once."),
     click.option(
-        "--min-duration",
-        "min_duration_s",
-        type=float,
-        metavar="SECONDS",
-        help="srt, vtt: show an event for at least so long, if the next one leaves the time.",
-    ),
-    click.option(
-        "--max-duration",
-        "max_duration_s",
-        type=float,
-        metavar="SECONDS",
-        help="srt, vtt: show a long event as several equal cues of at most so long.",
+        "--loop-tokens",
+        type=int,
+        default=_DECODING.loop_tokens,
+        show_default=True,
+        help="Stop an answer that has only repeated itself for so many tokens; 0 for never.",
     ),
 ]
 
-_LOG_OPTIONS = [
+LOG_OPTIONS = [
     click.option("--quiet", "-q", is_flag=True, help="Tell of failures only."),
     click.option(
         "--log-format",

@@ -1,10 +1,15 @@
 """`vidground query`: when something happens in videos."""
 
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
 import click
 
 from vidground.archive import Work
 from vidground.cli.batch import run_batch
 from vidground.cli.options import RunOptions, run_options, usage_errors
+from vidground.cli.plotting import PLOT_OPTION, run_with_plot
 from vidground.settings import GroundingSettings
 
 _GROUNDING = GroundingSettings()
@@ -34,22 +39,38 @@ _GROUNDING = GroundingSettings()
     show_default=True,
     help="Most moments given for a query.",
 )
-def query(options: RunOptions, texts: tuple[str, ...], threshold: float, max_moments: int) -> None:
+@PLOT_OPTION
+def query(
+    options: RunOptions,
+    texts: tuple[str, ...],
+    threshold: float,
+    max_moments: int,
+    plot: Path | None,
+) -> None:
     """Find when something happens in videos.
 
     INPUT is a video file, a folder or a pattern ("archive/**/*.mp4"). The answers to all texts on
-    match.mp4 are in match.query.json; a file that exists already is left alone, even if it
-    answers other texts.
+    match.mp4 are in match.query.json. What is done already is left alone, and done again if the
+    texts, the video, the model or an option that matters to the result has changed; a file that
+    vidground did not write, or that was edited, stays as it is.
 
     \b
     vidground query match.mp4 --text "a player scores" --text "a red card"
     vidground query match.mp4 --text "a player scores" --out txt -o -
+    vidground query match.mp4 --text "a player scores" --plot curve.png
     """
     if not all(text.strip() for text in texts):
         raise click.UsageError("--text is empty; say what to look for.")
     with usage_errors():
         grounding = GroundingSettings(found_threshold=threshold, max_moments=max_moments)
-    run_batch(options, lambda: _load(options, texts, grounding), noun="moment", infix="query")
+    run = run_batch if plot is None else partial(run_with_plot, plot=plot, texts=texts)
+    run(
+        options,
+        lambda: _load(options, texts, grounding),
+        noun="moment",
+        asked={"command": "query", "texts": list(texts), **asdict(grounding)},
+        infix="query",
+    )
 
 
 def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSettings) -> Work:
@@ -65,6 +86,9 @@ def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSetti
         decoding=options.decoding,
         grounding=grounding,
         batch=options.batch,
+        isolation=options.isolation,
+        vision=options.model.vision,
+        provider=options.model.provider,
         **options.model.load_options,
     )
     return lambda job, on_progress: Groundings(

@@ -4,8 +4,10 @@ import pytest
 import torch
 from result_makers import ASKED, captions
 
-from vidground.archive import FileReport, Started, any_work, run_archive
+from vidground.archive import run_archive
 from vidground.errors import CheckpointError, VideoError
+from vidground.ledger import Ledger
+from vidground.outcomes import FileReport, Started
 from vidground.outputs import Job
 from vidground.types import Event
 
@@ -61,13 +63,11 @@ def test_what_exists_is_left_alone_unless_overwritten(tmp_path):
     (tmp_path / "a.srt").write_text("mine")
     jobs = jobs_of(tmp_path, "a")
     work = Work()
-    assert not any_work(jobs)
     summary = run_archive(jobs, work)
     assert statuses(summary) == [("a", "skipped")]
     assert summary.reports[0].outputs == (str(tmp_path / "a.srt"),)
     assert (work.jobs, (tmp_path / "a.srt").read_text()) == ([], "mine")
-    assert any_work(jobs, overwrite=True)
-    assert run_archive(jobs, work, overwrite=True).done == 1
+    assert run_archive(jobs, work, ledger=Ledger(overwrite=True)).done == 1
     assert "a goal" in (tmp_path / "a.srt").read_text()
 
 
@@ -103,14 +103,13 @@ def test_a_result_that_cannot_be_written_fails_alone_and_costs_no_work(tmp_path)
     summary = run_archive(jobs_of(tmp_path, "b", "a"), work)
     assert statuses(summary) == [("b", "failed"), ("a", "done")]
     assert [job.path.stem for job in work.jobs] == ["a"]
-    assert not any_work(jobs_of(tmp_path, "b", "a"))
 
 
 def test_a_failed_write_tells_what_was_written_before(tmp_path):
-    def write(_, name, path):
-        if name == "json":
+    def write(text, path):
+        if path.suffix == ".json":
             raise OSError(28, "No space left on device")
-        path.write_text(name)
+        path.write_text(text)
 
     jobs = jobs_of(tmp_path, "a", formats=("srt", "json", "txt"))
     (report,) = run_archive(jobs, Work(), write=write).reports
@@ -159,5 +158,5 @@ def test_a_job_without_files_needs_a_writer():
     with pytest.raises(ValueError, match="`write` function"):
         run_archive([job], Work())
     written = []
-    run_archive([job], Work(), write=lambda _, name, path: written.append((name, path)))
-    assert written == [("srt", None)]
+    run_archive([job], Work(), write=lambda text, path: written.append((text[:2], path)))
+    assert written == [("1\n", None)]

@@ -51,12 +51,14 @@ def model(monkeypatch):
             if job.path.name in self.errors:
                 raise self.errors[job.path.name]
             events = () if job.path.name == "quiet.mp4" else (Event(0.0, 1.0, "a goal"),)
-            return replace(captions(*events), video=replace(VIDEO, path=str(job.path)))
+            video = replace(VIDEO, path=str(job.path), sha256=None)
+            return replace(captions(*events), video=video)
 
         def load_grounder(self, options, texts, grounding):
             self.loaded_with.append((options, texts, grounding))
+            video = replace(VIDEO, sha256=None)
             return lambda *_: Groundings(
-                tuple(answer(text, Moment(1.0, 2.0, 0.75)) for text in texts)
+                tuple(answer(text, Moment(1.0, 2.0, 0.75), video=video) for text in texts)
             )
 
     model = Model()
@@ -75,11 +77,12 @@ def run(*arguments, **options):
 def touch(*names):
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).touch()
+        Path(name).write_bytes(b"content")
 
 
 def last_line(result):
-    return result.stderr.splitlines()[-1]
+    """The counts that a run ends with, without its speed."""
+    return result.stderr.splitlines()[-1].partition(";")[0]
 
 
 def log_of(result):
@@ -87,7 +90,9 @@ def log_of(result):
 
 
 def files():
-    return sorted(str(path) for path in Path().rglob("*") if path.is_file())
+    """All files but the record of results."""
+    paths = [path for path in Path().rglob("*") if path.is_file()]
+    return sorted(str(path) for path in paths if not path.name.startswith(".vidground."))
 
 
 @pytest.mark.usefixtures("model")
@@ -116,8 +121,8 @@ def test_a_file_that_fails_is_told_and_the_others_are_done(model):
     assert result.exit_code == 1
     assert files() == ["a.mp4", "a.srt", "b.mp4", "quiet.mp4", "quiet.srt", "run.json"]
     assert "failed: 'b.mp4': no frame can be decoded\n" in result.stderr
-    assert "failed inputs:\n  gone.mp4\n  b.mp4\n" in result.stderr
-    assert last_line(result) == "2 done (1 empty), 0 skipped, 2 failed"
+    assert last_line(result) == "2 done (1 empty), 0 skipped, 2 failed: gone.mp4, b.mp4"
+    assert " s of video per second, " in result.stderr.splitlines()[-1]
     summary = json.loads(Path("run.json").read_text())
     counts = {key: summary[key] for key in ("done", "empty", "skipped", "failed", "interrupted")}
     assert counts == {"done": 2, "empty": 1, "skipped": 0, "failed": 2, "interrupted": False}
@@ -133,10 +138,125 @@ def test_what_exists_is_skipped_without_loading_the_model(model):
     touch("a.mp4", "a.srt")
     result = run("caption", "a.mp4")
     assert (result.exit_code, model.loaded_with) == (0, [])
-    assert "skipped: a.mp4: a.srt exists (--overwrite makes it again)" in result.stderr
+    assert "skipped: a.mp4: a.srt: exists, and is not what vidground wrote" in result.stderr
     assert last_line(result) == "0 done (0 empty), 1 skipped, 0 failed"
     assert run("caption", "a.mp4", "--overwrite").exit_code == 0
     assert Path("a.srt").read_text() == SRT
+
+
+def plans_of(result):
+    return [line.partition(" (")[0] for line in result.stdout.splitlines()]
+
+
+def test_a_second_run_does_what_is_missing_changed_or_failed(model):
+    touch("a.mp4", "b.mp4", "c.mp4")
+    model.errors["b.mp4"] = VideoError("'b.mp4': no frame")
+    assert run("caption", ".").exit_code == 1
+    assert model.videos == ["a.mp4", "b.mp4", "c.mp4"]
+    model.errors.clear()
+    result = run("caption", ".")
+    assert (result.exit_code, len(model.loaded_with)) == (1, 1)
+    assert "skipped: a.mp4: a.srt: up to date" in result.stderr
+    assert "failed: 'b.mp4': no frame (failed before; --retry-failed tries again)" in result.stderr
+    Path("c.mp4").write_bytes(b"other content")
+    assert run("caption", ".", "--retry-failed").exit_code == 0
+    assert model.videos[3:] == ["b.mp4", "c.mp4"]
+    result = run("caption", ".", "--out", "json,srt", "--max-line-width", "4")
+    assert (result.exit_code, len(model.loaded_with)) == (0, 2)
+    assert "done: a.mp4 -> a.json, a.srt (1 event, " in result.stderr
+    assert "; json, srt from the stored result)" in result.stderr
+    assert Path("a.srt").read_text().endswith("\na\ngoal\n\n")
+
+
+def test_a_dry_run_says_what_would_be_done_and_why(model):
+    touch("a.mp4", "b.mp4", "c.mp4")
+    model.errors["b.mp4"] = VideoError("'b.mp4': no frame")
+    result = run("caption", ".", "--dry-run")
+    assert (result.exit_code, result.stderr, files()) == (0, "", ["a.mp4", "b.mp4", "c.mp4"])
+    assert result.stdout == "".join(
+        f"would do: {name}.mp4 -> {name}.srt (no result yet)\n" for name in "abc"
+    )
+    run("caption", "a.mp4", "b.mp4")
+    Path("c.srt").write_text("mine")
+    videos = list(model.videos)
+    result = run("caption", ".", "gone.mp4", "--dry-run")
+    assert result.exit_code == 1
+    assert plans_of(result) == [
+        "would skip: a.mp4",
+        "would fail: b.mp4",
+        "would skip: c.mp4",
+        "would fail: gone.mp4",
+    ]
+    result = run("caption", ".", "--dry-run", "--fps", "2", "--retry-failed")
+    assert result.exit_code == 0
+    assert "would do: a.mp4 -> a.srt (fps was 1.0, is 2.0)\n" in result.stdout
+    assert plans_of(run("caption", "a.mp4", "--out", "srt,vtt", "--dry-run")) == [
+        "would write: a.mp4 -> a.vtt"
+    ]
+    result = run("caption", "a.mp4", "--dry-run", "--log-format", "json")
+    planned = {"event": "plan", "path": "a.mp4", "action": "skip", "reason": "up to date"}
+    assert json.loads(result.stdout) == planned | {"outputs": []}
+    assert model.videos == videos
+
+
+def test_results_that_a_shell_names_are_passed_over(model):
+    touch("a.mp4", "b.mp4")
+    assert run("caption", "a.mp4", "b.mp4", "--out", "srt,json").exit_code == 0
+    named = sorted(path.name for path in Path().iterdir())  # as the shell writes * with dotglob
+    assert ".vidground.sqlite3" in named
+    result = run("caption", *named, "--out", "srt,json")
+    assert (result.exit_code, last_line(result)) == (0, "0 done (0 empty), 2 skipped, 0 failed")
+    assert "warning: 'a.srt': a result, no video; passed over" in result.stderr
+    assert len(model.videos) == 2
+    result = run("caption", "a.srt")
+    assert (result.exit_code, "'a.srt': a result, no video" in result.stderr) == (2, True)
+
+
+def test_a_run_ends_at_failures_if_asked(model):
+    touch("a.mp4", "b.mp4", "c.mp4")
+    model.errors["a.mp4"] = model.errors["b.mp4"] = VideoError("no frame")
+    result = run("caption", ".", "--fail-fast", "--summary", "run.json")
+    assert (result.exit_code, model.videos) == (1, ["a.mp4"])
+    expected = "stopped, too many failures: 0 done (0 empty), 0 skipped, 1 failed, 2 not finished"
+    assert last_line(result) == f"{expected}: a.mp4"
+    assert json.loads(Path("run.json").read_text())["stopped"] is True
+    result = run("caption", ".", "--max-failures", "2")
+    assert (result.exit_code, model.videos) == (1, ["a.mp4", "b.mp4"])
+
+
+def test_results_that_are_not_good_enough_count_as_failed(model):
+    touch("a.mp4", "quiet.mp4")
+    result = run("caption", ".", "--fail-on", "events>9,empty", "--summary", "run.json")
+    assert result.exit_code == 1
+    assert "failed: quiet.mp4: refused by --fail-on empty: no event" in result.stderr
+    assert files() == ["a.mp4", "a.srt", "quiet.mp4", "quiet.srt", "run.json"]
+    report = json.loads(Path("run.json").read_text())["files"][1]
+    assert (report["status"], report["outputs"]) == ("failed", ["quiet.srt"])
+    assert run("caption", ".", "--fail-on", "empty").exit_code == 1
+    assert run("caption", ".").exit_code == 0
+    assert len(model.videos) == 2
+
+
+def test_without_a_record_runs_go_by_names(model):
+    touch("a.mp4")
+    assert run("caption", "a.mp4", "--no-manifest").exit_code == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["a.mp4", "a.srt"]
+    Path("a.mp4").write_bytes(b"other content")
+    assert run("caption", "a.mp4", "--no-manifest", "--fps", "2").exit_code == 0
+    assert len(model.videos) == 1
+
+
+def test_a_model_that_was_trained_on_makes_results_again(model):
+    touch("a.mp4", "model/config.json", "model/model.safetensors", "model/log.csv")
+    options = ["--model", "model"]
+    assert run("caption", "a.mp4", *options).exit_code == 0
+    Path("model/log.csv").write_text("more")
+    assert run("caption", "a.mp4", *options).exit_code == 0
+    assert len(model.videos) == 1
+    Path("model/model.safetensors").write_bytes(b"trained")
+    assert "weights was " in run("caption", "a.mp4", *options, "--dry-run").stdout
+    assert run("caption", "a.mp4", *options).exit_code == 0
+    assert len(model.videos) == 2
 
 
 def test_results_that_would_clash_are_found_before_any_work(model):
@@ -235,9 +355,14 @@ def test_lists_of_inputs(model):
         (["caption", "a.mp4", "--relative-to", "."], "--output-dir"),
         (["caption", "a.mp4", "-o", "out", "--relative-to", "empty"], "does not lie in 'empty'"),
         (["caption", "a.mp4", "--fps", "0"], "fps is 0"),
+        (["caption", "a.mp4", "--fail-on", "blank"], "'blank' is no condition"),
+        (["caption", "a.mp4", "--fail-fast", "--max-failures", "2"], "give one of the two"),
+        (["caption", "a.mp4", "-o", "-", "--retry-failed"], "the record of earlier runs"),
+        (["caption", "a.mp4", "--dry-run", "--summary", "s.json"], "--dry-run makes none"),
+        (["caption", "a.mp4", "--loop-tokens", "3"], "loop_tokens is 3"),
         (["caption", "a.mp4", "--batch-size", "0"], "batch size is 0"),
         (["caption", "a.mp4", "--max-line-count", "2"], "needs max_line_width"),
-        (["caption", "a.mp4", "--out", "json", "--max-line-width", "9"], "add srt or vtt"),
+        (["caption", "a.mp4", "--out", "json", "--max-line-width", "9"], "add one of srt, vtt"),
         (["caption", "a.mp4", "--prompt", " "], "--prompt is empty"),
         (["query", "a.mp4"], "--text"),
         (["query", "a.mp4", "--text", " "], "--text is empty"),
@@ -303,7 +428,7 @@ def test_options_reach_the_model_and_the_defaults_are_those_of_the_settings(mode
     options, question = model.loaded_with[0]
     assert (options.sampling, options.decoding) == (SamplingSettings(), DecodingSettings())
     assert (question, options.model.load_options) == (None, {})
-    given = "--fps 2 --window 60 --overlap 0.2 --batch-size 3 --temperature 0.5 --seed 7"
+    given = "--fps 2 --window 60 --window-overlap 0.2 --batch-size 3 --temperature 0.5 --seed 7"
     given += " --max-new-tokens 9 --repetition-penalty 1.5 --revision r --subfolder s --offline"
     given += " --device cpu --dtype float32 --model m --overwrite --prompt why?"
     assert run("caption", "a.mp4", *given.split()).exit_code == 0
@@ -339,8 +464,14 @@ def test_subtitles_are_shaped():
 
 def test_queries_share_a_file_of_their_own(model):
     touch("a.mp4", "a.json")
-    result = run("query", "a.mp4", "--text", "a goal", "-t", "a card", "--threshold", "0.25")
+    arguments = ["query", "a.mp4", "--text", "a goal", "-t", "a card", "--threshold", "0.25"]
+    assert run(*arguments, "--quiet").exit_code == 0
+    result = run(*arguments, "--overwrite")
     assert result.exit_code == 0
+    assert run(*arguments).exit_code == 0
+    assert len(model.loaded_with) == 2
+    planned = run("query", "a.mp4", "-t", "a goal", "--threshold", "0.25", "--dry-run").stdout
+    assert "(texts was ['a goal', 'a card'], is ['a goal'])" in planned
     assert "(2 moments, " in result.stderr
     document = json.loads(Path("a.query.json").read_text())
     assert [answer["query"] for answer in document["results"]] == ["a goal", "a card"]

@@ -124,7 +124,7 @@ def test_accents_stay_readable(tmp_path: Path) -> None:
     assert "Où?" in (tmp_path / "fpo.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", ["", "validate", "toy", "perturb"])
+@pytest.mark.parametrize("command", ["", "validate", "toy", "perturb", "pairs"])
 def test_help_needs_no_torch(command: str) -> None:
     program = (
         "import sys; from vidground.cli.data import data\n"

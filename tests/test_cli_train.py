@@ -140,6 +140,25 @@ def test_preferences_start_from_a_fine_tuned_run(run: Path, data: Path, tmp_path
     assert Grounder(str(tmp_path / "fpo"), device="cpu") is not None
 
 
+@pytest.mark.parametrize(("objective", "prefix"), [("sft", "loss."), ("fpo", "loss.sft.")])
+def test_a_model_is_saved_to_run_as_it_was_trained(
+    objective: str,
+    prefix: str,
+    data: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    files = ["--annotations", str(data / f"{objective}.json"), "--videos", str(data)]
+    target = ["-o", str(tmp_path / "run"), "--model", str(data / "model"), "--max-steps", "1"]
+    off = [f"{prefix}evidence_stage=false", f"{prefix}visual_semantics=false"]
+    options = [*off, "distribution.cpu=true", "parameters.lora.rank=4"]
+    sets = [word for option in options for word in ("--set", option)]
+    fine(train(objective, *target, *files, *sets))
+    assert "evidence_stage was True in the model and is False now" in caplog.text
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (saved["evidence_stage"], saved["evidence_semantics"]) == (False, False)
+
+
 def test_features_of_a_frozen_encoder_are_computed_once(data: Path, tmp_path: Path) -> None:
     cache = ["--cache", str(tmp_path / "cache"), "--set", "data.frames=patches"]
     options = ["--set", "parameters.lora.rank=4", "--set", "output.tensorboard=true"]

@@ -98,6 +98,29 @@ def test_grounding_json_holds_each_answer_and_shares_what_is_common() -> None:
     assert from_dict(document) == asked
 
 
+def test_what_older_versions_did_not_know_is_left_out_and_not_missed() -> None:
+    known = replace(
+        PROVENANCE,
+        settings={"overlap": 0.1, "max_moments": 10},
+        about_s=((1.0, 2.5),),
+        runtime={"torch": "2.13.0"},
+    )
+    newer = replace(TWO, provenance=known)
+    assert to_dict(newer)["provenance"]["settings"] == {"max_moments": 10, "overlap": 0.1}
+    assert from_dict(to_dict(newer)) == newer
+    assert "runtime" not in to_dict(TWO)["provenance"]
+    assert from_dict(to_dict(TWO)) == TWO
+    # An answer that lacks what the document's provenance has says so.
+    mixed = Groundings(
+        (answer("a", provenance=known, quality={"truncated": True}), answer("b"), answer("c"))
+    )
+    document = to_dict(mixed)
+    assert document["results"][1]["provenance"] == {"settings": {}, "about_s": [], "runtime": {}}
+    assert from_dict(document) == mixed
+    turned = Groundings(mixed.results[::-1])
+    assert from_dict(to_dict(turned)) == turned
+
+
 @given(any_events(last_s=200 * 3600.0), st.text())
 def test_json_there_and_back_is_exact_and_valid_utf8(events: list[Event], words: str) -> None:
     result = captions(*events, answers=(words,), warnings=(words, ""), quality={"a": [1, words]})

@@ -12,7 +12,7 @@ import pytest
 from result_makers import ASKED, TWO, VIDEO, answer, captions
 
 from vidground.errors import FormatError
-from vidground.formats import FORMATS, CueSettings, load, render, save
+from vidground.formats import FORMATS, SUBTITLE_FORMATS, CueSettings, load, render, save
 from vidground.types import Captions, Event, Groundings
 
 
@@ -89,6 +89,13 @@ def test_an_event_without_text_is_kept_in_every_format() -> None:
     assert render(result, "csv").endswith("0.000,1.000,,\n")
 
 
+@pytest.mark.parametrize("text", ["'quoted' words", "'", "''", "'=1", "it's", "=1+1"])
+def test_csv_gives_every_text_back_without_one_leading_apostrophe(text: str) -> None:
+    (_, row) = csv.reader(io.StringIO(render(captions(Event(0, 1, text)), "csv")))
+    assert row[3].removeprefix("'") == text
+    assert row[3][0] not in "=+-@"
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r@", "\x00=", "\uff1d", "\uff20"])
 def test_a_formula_is_no_formula_in_a_spreadsheet(start: str) -> None:
     (_, row) = csv.reader(io.StringIO(render(captions(Event(0, 1, start + "1+1")), "csv")))
@@ -121,7 +128,7 @@ def test_cue_settings_shape_subtitles_only() -> None:
     narrow = CueSettings(max_line_width=4, max_line_count=1)
     for format in FORMATS:
         same = render(result, format) == render(result, format, cues=narrow)
-        assert same == (format not in {"srt", "vtt"})
+        assert same == (format not in SUBTITLE_FORMATS)
     assert render(result, "srt", cues=narrow) == (
         "1\n00:00:00,000 --> 00:00:02,000\naaaa\n\n2\n00:00:02,000 --> 00:00:04,000\nbbbb\n\n"
     )
@@ -130,7 +137,33 @@ def test_cue_settings_shape_subtitles_only() -> None:
     assert "00:00:04.000 --> 00:00:04.500" in late
 
 
-# --- what others read ------------------------------------------------------------------------
+def test_gaps_are_counted_in_frames_of_the_video() -> None:
+    # Two frames at 25 per second are 80 ms, at 50 they are 40.
+    two = captions(Event(0, 2, "a"), Event(2, 4, "b"))
+    netflix = CueSettings(style="netflix")
+    assert "00:00:00.000 --> 00:00:01.920" in render(two, "vtt", cues=netflix)
+    fast = replace(two, video=replace(VIDEO, fps=50.0))
+    assert "00:00:00.000 --> 00:00:01.960" in render(fast, "vtt", cues=netflix)
+
+
+@pytest.mark.parametrize(
+    ("format", "package"),
+    [
+        ("ass", "pysubs2"),
+        ("ttml", "pysubs2"),
+        ("otio", "opentimelineio"),
+        ("edl", "opentimelineio"),
+        ("edl", "otio_cmx3600_adapter"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, format: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(FormatError, match=rf"{format} needs the package {package}.*\[formats\]"):
+        save(TWO, tmp_path / f"a.{format}")
+    assert not list(tmp_path.iterdir())
+    assert render(TWO, "fcpxml").startswith("<?xml")
 
 
 # --- files -----------------------------------------------------------------------------------
@@ -176,6 +209,7 @@ def test_answers_on_two_videos_are_refused() -> None:
         render(Groundings((answer("x"), answer("y", video=other))), "srt")
 
 
-def test_formats_need_no_torch() -> None:
-    code = "import sys, vidground.formats, vidground.quality; sys.exit('torch' in sys.modules)"
+def test_formats_load_neither_torch_nor_what_only_some_need() -> None:
+    code = "import sys, vidground.formats, vidground.quality\n"
+    code += "sys.exit(bool({'torch', 'pysubs2', 'opentimelineio'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

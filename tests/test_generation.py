@@ -7,7 +7,7 @@ import torch
 
 from vidground.cache import KeyValueCache
 from vidground.errors import InputError
-from vidground.generation import Decoder, TokenChooser, generate
+from vidground.generation import Decoder, TokenChooser, find_loops, generate
 from vidground.modeling import D2VLM
 from vidground.sequences import PromptInputs, batch_prompts
 from vidground.settings import DecodingSettings
@@ -106,6 +106,44 @@ def test_the_answer_ends_with_its_end_token(model: D2VLM) -> None:
         model.config.turn_end_token_id = original
     assert short.token_ids == long.token_ids[: long.token_ids.index(stop) + 1]
     assert not short.truncated
+
+
+def test_loops_are_found_by_hand() -> None:
+    rows = torch.tensor(
+        [
+            [9, *[1, 2] * 8],  # a block of 2, 8 times
+            [9, *[1, 2] * 7, 1, 3],  # which ends otherwise
+            [9, *[7] * 16],  # a block of 1
+            [9, *[1, 2, 3] * 5, 1],  # a block of 3 is more than an eighth of 16
+            [9, *[7] * 16],  # a row that may loop
+            [9, *[7] * 16],  # a row that may loop for longer
+        ]
+    )
+    steps = list(rows.unbind(1))
+    lengths = [16, 16, 16, 16, 0, 32]
+    assert find_loops(steps, lengths).tolist() == [True, False, True, False, False, False]
+    assert not find_loops(steps[:15], lengths).any()  # not enough of it yet
+
+
+def test_a_row_that_loops_ends_and_the_others_go_on(model: D2VLM) -> None:
+    """With a penalty below 1, which favours what was said, this model says one thing for ever."""
+    prompts = [make_prompt(model, 6, seed=2), make_prompt(model, 5, seed=1)]
+    stuck = DecodingSettings(max_new_tokens=80, repetition_penalty=0.01, loop_tokens=24)
+    free = DecodingSettings(max_new_tokens=80, repetition_penalty=0.01, loop_tokens=0)
+    (whole,) = generate(model, prompts[:1], free)
+    assert (len(whole.token_ids), whole.truncated, whole.looped) == (80, True, False)
+    caught, other = generate(model, prompts, [stuck, free])
+    assert caught.token_ids == whole.token_ids[:32]  # where loops are first looked for
+    assert (caught.truncated, caught.looped) == (True, True)
+    assert all(evidence.position < 32 for evidence in caught.evidence)
+    assert (len(other.token_ids), other.looped) == (80, False)
+    assert generate(model, prompts[:1], stuck)[0].token_ids == caught.token_ids
+
+
+@pytest.mark.parametrize("tokens", [-1, 1, 15])
+def test_a_loop_needs_room_for_its_repeats(tokens: int) -> None:
+    with pytest.raises(InputError, match=r"loop_tokens is .* at least 16"):
+        DecodingSettings(loop_tokens=tokens)
 
 
 def test_the_context_bounds_the_answer(model: D2VLM) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from vidground.errors import FormatError, InputError
 from vidground.inputs import InputVideo
-from vidground.outputs import Job, plan_outputs, require_writable, still_to_write
+from vidground.outputs import Job, is_file, plan_outputs, require_writable
 
 
 def videos(*names):
@@ -19,16 +19,21 @@ def planned(*names, formats=("srt",), **options):
 
 def test_results_lie_beside_their_videos_in_the_order_of_formats():
     (job,) = plan_outputs(videos("a/match.mp4"), ("json", "srt"))
-    assert job == Job(
-        Path("a/match.mp4"), {"json": Path("a/match.json"), "srt": Path("a/match.srt")}
-    )
+    outputs = {"json": Path("a/match.json"), "srt": Path("a/match.srt")}
+    assert job == Job(Path("a/match.mp4"), outputs, folder=Path("a"), name="match")
     assert list(job.outputs) == ["json", "srt"]
+    assert job.only(["srt"]).outputs == {"srt": Path("a/match.srt")}
 
 
 def test_or_in_a_tree_that_mirrors_the_inputs():
     inputs = [
         InputVideo(Path("/tv/a/x.mp4"), Path("a/x.mp4")),
         InputVideo(Path("/tv/b/x.mp4"), Path("b/x.mp4")),
+    ]
+    jobs = plan_outputs(inputs, ("srt",), folder="out", infix="query")
+    assert [(job.folder, job.name) for job in jobs] == [
+        (Path("out"), "a/x.query"),
+        (Path("out"), "b/x.query"),
     ]
     jobs = plan_outputs(inputs, ("srt",), folder="out")
     assert [str(job.outputs["srt"]) for job in jobs] == ["out/a/x.srt", "out/b/x.srt"]
@@ -88,37 +93,24 @@ def test_no_result_takes_the_place_of_an_input_or_a_reserved_file(tmp_path):
         planned("a.mp4", reserved=["a.mp4"])
 
 
-def job_of(folder, *names):
-    return Job(Path("x.mp4"), {name: folder / f"x.{name}" for name in names})
-
-
-def test_only_missing_outputs_are_left_to_write(tmp_path):
-    job = job_of(tmp_path, "srt", "json")
-    assert still_to_write(job) == job
-    (tmp_path / "x.srt").touch()  # an empty file is the result of a video without events
-    assert still_to_write(job) == job_of(tmp_path, "json")
-    assert still_to_write(job, overwrite=True) == job
-    (tmp_path / "x.json").touch()
-    assert not still_to_write(job).outputs
-    assert still_to_write(Job(Path("x.mp4"), {"srt": None})).outputs == {"srt": None}
-
-
 def test_a_folder_or_a_device_is_no_result_that_exists(tmp_path):
     (tmp_path / "x.srt").mkdir()
     os.mkfifo(tmp_path / "x.json")
-    for name in ("srt", "json"):
-        for overwrite in (False, True):
-            with pytest.raises(FormatError, match="a folder or a device has this name"):
-                still_to_write(job_of(tmp_path, name), overwrite=overwrite)
+    for name in ("x.srt", "x.json"):
+        with pytest.raises(FormatError, match="a folder or a device has this name"):
+            is_file(tmp_path / name)
+    assert not is_file(tmp_path / "x.txt")
+    (tmp_path / "x.txt").touch()  # an empty file is the result of a video without events
+    assert is_file(tmp_path / "x.txt")
 
 
 def test_what_cannot_be_written_is_found_before_work(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(FormatError, match="is no folder"):
-        still_to_write(job_of(tmp_path / "file", "srt"))
+        require_writable(tmp_path / "file" / "x.srt")
     with pytest.raises(FormatError, match="File name too long"):
-        still_to_write(Job(Path("x"), {"srt": tmp_path / f"{'x' * 252}.srt"}))
+        require_writable(tmp_path / f"{'x' * 252}.srt")
     require_writable(tmp_path / "not" / "there" / "yet.json")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(FormatError, match="no permission"):
-        still_to_write(job_of(tmp_path / "new", "srt"))
+        require_writable(tmp_path / "new" / "x.srt")

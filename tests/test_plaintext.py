@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.plaintext import plain_text
+from vidground.plaintext import plain_text, xml_text
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,9 @@ def test_any_text_becomes_one_stable_line_without_controls(text: str) -> None:
     assert plain == " ".join(plain.split())
     assert not [c for c in plain if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}]
     plain.encode()
+
+
+def test_xml_text_replaces_exactly_what_xml_cannot_hold() -> None:
+    kept = "a\t\n é\x85\ud7ff\ue000\ufffd\U00010000\U0010ffff"
+    assert xml_text(kept) == kept
+    assert xml_text("\x00\x1f\ud800\udfff\ufffe\uffff") == "\ufffd" * 6

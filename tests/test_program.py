@@ -33,7 +33,9 @@ def run(*arguments):
 
 
 def files():
-    return sorted(str(path) for path in Path().rglob("*") if path.is_file())
+    """All files but the record of results."""
+    paths = [path for path in Path().rglob("*") if path.is_file()]
+    return sorted(str(path) for path in paths if not path.name.startswith(".vidground."))
 
 
 def test_every_command_is_there_under_its_name():
@@ -122,23 +124,26 @@ def program(code, stdout):
     )
 
 
-def test_ctrl_c_leaves_no_partial_file():
-    Path("a.mp4").touch()
-    Path("b.mp4").touch()
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_leaves_no_partial_file(number, code):
+    Path("a.mp4").write_bytes(b"content")
+    Path("b.mp4").write_bytes(b"content")
     with program(SLOW_WORK, subprocess.PIPE) as process:
         assert process.stdout.readline() == "working\n"
         assert len(list(Path().glob(".vidground-*"))) == 1
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, stderr = process.communicate(timeout=50)
-    assert process.returncode == 130
+    assert process.returncode == code
     expected = "interrupted: 0 done (0 empty), 0 skipped, 0 failed, 2 not finished"
     assert stderr.splitlines()[-1] == expected
-    assert files() == ["a.mp4", "b.mp4", "run.json"]
+    assert files() == ["a.mp4", "b.mp4", "run.json"]  # and no temporary file
     assert json.loads(Path("run.json").read_text())["interrupted"] is True
 
 
 def test_a_reader_that_has_seen_enough_ends_the_run():
-    Path("a.mp4").touch()
+    Path("a.mp4").write_bytes(b"content")
     reading, writing = os.pipe()
     os.close(reading)
     with program(QUICK_WORK, writing) as process:
@@ -165,7 +170,7 @@ def test_a_run_with_a_model_and_videos():
     options = ["--model", "model", "--device", "cpu", "--max-new-tokens", "12", "--offline"]
     result = run("caption", ".", "--out", "srt,json", *options)
     assert result.exit_code == 1
-    assert result.stderr.rstrip().endswith(" 0 skipped, 2 failed")
+    assert " 0 skipped, 2 failed: broken.mp4, pipe.mp4; " in result.stderr.splitlines()[-1]
     document = json.loads(Path("tv.json").read_text())
     assert document["video"]["duration_s"] == 3.0
     assert Path("tv.srt").read_text().count("-->") == len(document["events"])

@@ -22,7 +22,10 @@ def test_by_hand() -> None:
         "longest_gap_s": 40.0,
         "repeated": 2,  # the second dog; the man at 50 s after the man at 22 s
         "overlaps": 2,  # [20, 30) and [22, 24); [50, 60) is free
+        "out_of_range": 0,
         "truncated": True,
+        "joined": 0,
+        "damaged_packets": 0,
     }
 
 
@@ -42,12 +45,15 @@ def test_touching_events_do_not_overlap_and_events_inside_others_do() -> None:
 
 
 def test_no_events() -> None:
-    assert caption_quality([], 12.5, truncated=False) == {
+    assert caption_quality([], 12.5, truncated=False, joined=3, damaged_packets=2) == {
         "coverage": 0.0,
         "longest_gap_s": 12.5,
         "repeated": 0,
         "overlaps": 0,
+        "out_of_range": 0,
         "truncated": False,
+        "joined": 3,
+        "damaged_packets": 2,
     }
 
 
@@ -55,6 +61,9 @@ def test_what_lies_past_the_end_does_not_count() -> None:
     numbers = caption_quality([Event(8, 20, "x"), Event(30, 40, "y")], 10.0, truncated=False)
     assert numbers["coverage"] == pytest.approx(0.2)
     assert numbers["longest_gap_s"] == 8.0
+    assert numbers["out_of_range"] == 2
+    rounded = caption_quality([Event(8, 10.0004, "x")], 10.0, truncated=False)
+    assert rounded["out_of_range"] == 0
 
 
 def test_a_video_without_duration_has_no_coverage() -> None:

@@ -124,6 +124,10 @@ def test_values_that_do_not_fit_are_refused(key: str, value: Any, message: str) 
             "which an adapter cannot name",
         ),
         (
+            {"output.weights": "adapter", "loss.evidence_stage": False},
+            "the released form cannot say",
+        ),
+        (
             {"data.frames": "patches", "data.cache": "c", "parameters.trained": "full"},
             "the vision encoder would learn",
         ),

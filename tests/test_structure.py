@@ -21,14 +21,21 @@ PACKAGES = {
 LAYERS = (
     {"errors", "settings", "types", "progress", "plaintext"},
     {"configuration", "files", "atomic", "quality", "windows", "sampling", "cues"},
+    {"overlaps", "shaping", "editing"},
     {"packets", "bitstream", "timeline"},
+    {"chapters", "timed_text", "edit_lists", "fcpxml", "result_files"},
     {"subtitles", "tables", "documents", "formats", "tokens", "prompts", "parsing", "evidence"},
-    {"orientation", "preprocessing", "decoding", "video", "inputs", "outputs"},
+    {"orientation", "preprocessing", "decoding", "footage", "video", "inputs", "outputs"},
+    {"thumbnails", "video_places", "ranking", "plots"},
+    {"report_data", "report_page", "report", "search"},
+    {"channel", "decoder_worker", "decoder_process", "isolation"},
+    {"manifest", "claims", "planning", "ledger", "outcomes", "conditions"},
     {"cache", "compressor", "vision", "modeling"},
-    {"lora", "released", "weights", "model_folder", "hub", "checkpoint"},
+    {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
     {"sequences", "generation"},
+    {"onnx_folder", "onnx_vision"},
     {"encoding", "engine", "reading"},
-    {"grounder", "captioner", "archive"},
+    {"grounder", "captioner", "archive", "replay"},
 )
 NO_TORCH = ("types", "settings", "errors", "formats", "prompts", "parsing", "windows", "inputs")
 
@@ -116,7 +123,14 @@ def test_the_sdk_imports_neither_training_nor_export() -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("av", {"vidground.decoding"}), ("onnxruntime", set()), ("ffmpeg", set())],
+    [
+        ("av", {"vidground.decoding"}),
+        ("onnxruntime", {"vidground.onnx_vision"}),
+        ("ffmpeg", set()),
+        ("pysubs2", {"vidground.timed_text"}),
+        ("opentimelineio", {"vidground.edit_lists"}),
+        ("jinja2", {"vidground.report_page"}),
+    ],
 )
 def test_one_module_alone_knows_a_library(library: str, home: set[str]) -> None:
     sdk = {name for name in importers(library) if not name.startswith("vidground.training.")}

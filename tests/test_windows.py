@@ -11,6 +11,7 @@ from vidground.windows import (
     Window,
     WindowEvent,
     distinct_spans,
+    join_repeats,
     merge_curves,
     merge_events,
     plan_windows,
@@ -84,6 +85,25 @@ def test_an_event_over_three_windows_is_one() -> None:
     windows = plan_windows(26, length=10, overlap=0.2)
     seen = [events((w.start, w.stop - 1, "rain", 0.5 + i / 10)) for i, w in enumerate(windows)]
     assert merge_events(windows, seen) == events((0, 25, "rain", 0.7))
+
+
+def test_events_with_one_caption_that_touch_become_one() -> None:
+    touching = events((0, 3, "a", 0.8), (4, 4, "A", 0.3), (9, 9, "a", 0.5), (5, 6, "b", 0.5))
+    # (4 * 0.8 + 1 * 0.3) / 5 = 0.7; samples 5 to 8 lie between the second and the third.
+    joined = join_repeats(touching)
+    assert [(e.first, e.last, e.text) for e in joined] == [(0, 4, "a"), (5, 6, "b"), (9, 9, "a")]
+    assert joined[0].score == pytest.approx(0.7)
+    assert joined[1:] == events((5, 6, "b", 0.5), (9, 9, "a", 0.5))
+
+
+def test_others_between_keep_equal_neighbours_no_secret() -> None:
+    joined = join_repeats(events((0, 5, "a", 0.5), (2, 3, "b", 0.5), (6, 9, "a", 0.5)))
+    assert joined == events((0, 9, "a", 0.5), (2, 3, "b", 0.5))
+    assert join_repeats(events((0, 5, "a", 0.5), (7, 9, "a", 0.5))) == events(
+        (0, 5, "a", 0.5), (7, 9, "a", 0.5)
+    )
+    inside = join_repeats(events((0, 9, "a", 0.5), (2, 3, "a", 0.5)))
+    assert inside == events((0, 9, "a", 0.5))
 
 
 def test_curves_are_joined_at_the_middle_of_the_overlap() -> None:

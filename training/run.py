@@ -18,6 +18,7 @@ from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
 from vidground.atomic import make_folder, write_atomically
+from vidground.configuration import D2VLMConfig
 from vidground.errors import InputError
 from vidground.model_folder import remove_weights
 from vidground.modeling import D2VLM
@@ -34,7 +35,7 @@ from vidground.training.saving import (
     checkpoints,
     last_checkpoint,
 )
-from vidground.training.settings import FpoSettings
+from vidground.training.settings import FpoSettings, SftSettings
 from vidground.training.start import Start, base_for_adapters, load_start
 from vidground.training.trainer import ObjectiveTrainer
 
@@ -105,6 +106,7 @@ def build_trainer(config: RunConfig) -> ObjectiveTrainer:
     set_seed(config.schedule.seed)  # the adapters' start is random
     start = load_start(config.model, seed=config.schedule.seed)
     dtype = start.model.dtype
+    _answer_as_trained(start.config, config.sft)
     prepare_parameters(start.model, config.parameters)
     _logger.info("%s", count_parameters(start.model))
     objective = _objective(config, start.model)
@@ -177,6 +179,18 @@ def _fsdp_config(file: str | None) -> dict[str, Any] | None:
         if content.get(key):
             raise InputError(f"{file}: {key} does not fit; use schedule.gradient_checkpointing")
     return dict(content)
+
+
+def _answer_as_trained(model: D2VLMConfig, settings: SftSettings) -> None:
+    """Have the model run as its responses are trained, from now on and wherever it is loaded."""
+    now = {
+        "evidence_stage": settings.evidence_stage,
+        "evidence_semantics": settings.visual_semantics,
+    }
+    for name, value in now.items():
+        if getattr(model, name) != value:
+            _logger.info("%s was %s in the model and is %s now", name, not value, value)
+            setattr(model, name, value)
 
 
 def _objective(config: RunConfig, model: D2VLM) -> Objective:

@@ -197,6 +197,13 @@ class RunConfig:
                 f"output.weights is 'adapter' and parameters.trained {self.parameters.trained!r}; "
                 "only the released set can be saved as an adapter, use 'merged'"
             )
+        if self.output.weights == "adapter" and not (
+            self.sft.evidence_stage and self.sft.visual_semantics
+        ):
+            raise InputError(
+                "output.weights is 'adapter', and the released form cannot say that a model has "
+                "no evidence_stage or no visual_semantics; use 'merged'"
+            )
         if self.output.weights == "adapter" and self.model.revision is not None:
             raise InputError(
                 "output.weights is 'adapter' and model.revision set, which an adapter cannot name; "

@@ -25,6 +25,8 @@ class SftSettings:
     evidence_stage: False trains on the answer alone, without the `<evi>` before it: grounding
         and text coupled.
     visual_semantics: False reads an `<evi>` as a plain token, without what its interval shows.
+
+    A model is saved with the last two, and runs as it was trained.
     """
 
     grounding_weight: float = 10.0

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BatchSettings,
         DecodingSettings,
         GroundingSettings,
+        IsolationSettings,
         SamplingSettings,
     )
     from vidground.types import (
@@ -46,6 +47,7 @@ _HOMES = {
     "BatchSettings": "vidground.settings",
     "DecodingSettings": "vidground.settings",
     "GroundingSettings": "vidground.settings",
+    "IsolationSettings": "vidground.settings",
     "SamplingSettings": "vidground.settings",
     "Captions": "vidground.types",
     "Event": "vidground.types",
@@ -72,6 +74,7 @@ __all__ = [
     "GroundingSettings",
     "Groundings",
     "InputError",
+    "IsolationSettings",
     "Moment",
     "Relevance",
     "SamplingSettings",

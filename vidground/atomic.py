@@ -4,6 +4,7 @@ Knows nothing of what the files hold.
 """
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -44,7 +45,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Lend a new empty file to write to, which takes the place of `path` when the block ends.
 
     The lent file lies in the same folder under a hidden unique name `.vidground-*` with the same
-    suffix, and is removed on any exception, Ctrl-C included; what was at `path` then stays.
+    suffix, and is removed on any exception, Ctrl-C included; what was at `path` then stays. What
+    a killed process leaves is found by `remove_leftovers`.
     Permissions are those of the file replaced, or those of a file made by `open`. A symbolic
     link stays, its target is replaced.
 
@@ -54,7 +56,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     with _reported(path):
         target = Path(os.path.realpath(path))
         mode = _mode(target)
-    temporary = target.with_name(f".vidground-{secrets.token_hex(8)}{target.suffix}")
+    unique = secrets.token_hex(8)
+    temporary = target.with_name(f"{_temporary_prefix(target)}{unique}{target.suffix}")
     try:
         with _reported(path):
             # Mode 0o666 less the umask, as `open` does; `tempfile` would make it private.
@@ -70,10 +73,28 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what processes that were killed while they wrote `path` have left beside it.
+
+    Only for the one who alone writes `path` now: files that are being written look the same.
+
+    Raises FormatError if they cannot be removed.
+    """
+    with _reported(path):
+        target = Path(os.path.realpath(path))
+        for leftover in target.parent.glob(f"{_temporary_prefix(target)}*"):
+            leftover.unlink(missing_ok=True)
+
+
 def make_folder(folder: str | Path) -> None:
     """Create a folder and those above it unless they exist. Raises FormatError if it cannot."""
     with _reported(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
+
+
+def _temporary_prefix(target: Path) -> str:
+    """How the names of temporary files for `target` begin; short, whatever its name is."""
+    return f".vidground-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
 
 
 def _mode(target: Path) -> int | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from vidground.engine import Answers, EncodedVideo, Engine
+from vidground.encoding import FrameEncoder
+from vidground.engine import TORCH, Answers, EncodedVideo, Engine
 from vidground.errors import VidgroundError
 from vidground.modeling import D2VLM
 from vidground.parsing import caption_segments
@@ -21,10 +22,11 @@ from vidground.settings import (
     DEFAULT_MODEL,
     BatchSettings,
     DecodingSettings,
+    IsolationSettings,
     SamplingSettings,
 )
 from vidground.types import Captions, Event
-from vidground.windows import WindowEvent, merge_events
+from vidground.windows import WindowEvent, join_repeats, merge_events
 
 
 class DenseCaptioner:
@@ -37,10 +39,14 @@ class DenseCaptioner:
         model: a bundled name ("toy"), a folder, a hub id, or a loaded `D2VLM`.
         device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
         sampling, decoding, batch: see `vidground.settings`.
+        vision, provider: what encodes frames: "torch", or "onnx:DIR" and on which of
+            onnxruntime's providers; see `Engine`.
+        isolation: limits for decoding in a process of its own, which may crash or hang without
+            taking this one along; None to decode in this one.
         load_options: revision, subfolder, cache_dir, token, local_files_only.
 
     Raises:
-        CheckpointError: if the model cannot be found or loaded.
+        CheckpointError: if the model, or the export, cannot be found or loaded.
     """
 
     def __init__(
@@ -52,6 +58,9 @@ class DenseCaptioner:
         sampling: SamplingSettings = SamplingSettings(),
         decoding: DecodingSettings = DecodingSettings(),
         batch: BatchSettings = BatchSettings(),
+        isolation: IsolationSettings | None = None,
+        vision: str | FrameEncoder = TORCH,
+        provider: str | None = None,
         **load_options: Any,
     ) -> None:
         self.engine = Engine(
@@ -61,6 +70,9 @@ class DenseCaptioner:
             sampling=sampling,
             decoding=decoding,
             batch=batch,
+            isolation=isolation,
+            vision=vision,
+            provider=provider,
             load_options=load_options,
         )
 
@@ -83,8 +95,10 @@ class DenseCaptioner:
         """
         prompt = chat_prompt(captioning_question() if question is None else question)
         answers = self.engine.answer(video, [prompt], on_progress=on_progress)
-        readings = read_answers(answers, 0, self.engine.tokenizers)
-        events = merge_events(answers.windows, [window_events(reading) for reading in readings])
+        staged = self.engine.model.config.evidence_stage
+        readings = read_answers(answers, 0, self.engine.tokenizers, evidence_stage=staged)
+        seen = merge_events(answers.windows, [window_events(reading) for reading in readings])
+        events = join_repeats(seen)
         captions = tuple(_event(answers, event) for event in events)
         truncated = any(reading.generation.truncated for reading in readings)
         return Captions(
@@ -93,7 +107,13 @@ class DenseCaptioner:
             provenance=self.engine.provenance(prompt.question, answers),
             answers=tuple(reading.text for reading in readings),
             warnings=(*answers.warnings, *answer_notes(answers, readings)),
-            quality=caption_quality(captions, answers.info.duration_s, truncated=truncated),
+            quality=caption_quality(
+                captions,
+                answers.info.duration_s,
+                truncated=truncated,
+                joined=len(seen) - len(events),
+                damaged_packets=answers.info.damaged_packets,
+            ),
         )
 
     def caption_many(

@@ -33,6 +33,10 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
     evidence_threshold: frames below this share of the highest relevance are outside the
         interval, in (0, 1]. target_decay: base of the relevance target's fall per frame of
         distance from the interval (the paper's alpha).
+    evidence_stage: whether a response gathers evidence before it answers; a model that was
+        trained without answers at once, and the `<evi>` of its answer are its evidence.
+    evidence_semantics: whether an `<evi>` that was said carries what its interval shows on to
+        what follows, or is a plain token.
     max_frames: frames per prompt at most, the longest the weights were trained on.
     evidence_token_id, evidence_end_token_id, turn_end_token_id: `<evi>`, `</evi>` and the token
         that ends an answer, as the language tokenizer numbers them.
@@ -54,6 +58,8 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
         evidence_layer: int = 6,
         evidence_threshold: float = 0.6,
         target_decay: float = 2.0,
+        evidence_stage: bool = True,
+        evidence_semantics: bool = True,
         max_frames: int = 350,
         evidence_token_id: int = 32011,
         evidence_end_token_id: int = 32012,
@@ -69,6 +75,8 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
         self.evidence_layer = evidence_layer
         self.evidence_threshold = evidence_threshold
         self.target_decay = target_decay
+        self.evidence_stage = evidence_stage
+        self.evidence_semantics = evidence_semantics
         self.max_frames = max_frames
         self.evidence_token_id = evidence_token_id
         self.evidence_end_token_id = evidence_end_token_id

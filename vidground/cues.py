@@ -1,14 +1,13 @@
 """Cues: events as a reader sees them, in whole milliseconds, by time, with plain text.
 
-`to_cues` rounds, cleans and sorts; `shape_cues` wraps and splits for subtitles. Knows no file
-format.
+`to_cues` rounds, cleans and sorts; `CueSettings` say how `vidground.shaping` makes subtitles of
+them. Knows no file format.
 """
 
 import math
-import textwrap
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from vidground.errors import InputError
 from vidground.plaintext import plain_text
@@ -17,7 +16,24 @@ from vidground.types import Event
 NO_TEXT = "…"
 """What a subtitle shows for an event without visible text; readers drop a cue without any."""
 
+Overlap = Literal["keep", "trim", "merge"]
+Style = Literal["plain", "netflix"]
+
 _SHORTEST_MAXIMUM_S = 0.1
+
+# The public timed text style guide of Netflix, general requirements: 42 characters and 2 lines,
+# five sixths of a second to 7 seconds, 2 frames between subtitles, one subtitle at a time.
+_STYLES: Mapping[str, Mapping[str, Any]] = {
+    "plain": {"overlap": "keep"},
+    "netflix": {
+        "max_line_width": 42,
+        "max_line_count": 2,
+        "min_duration_s": 5 / 6,
+        "max_duration_s": 7.0,
+        "overlap": "trim",
+    },
+}
+_GAP_FRAMES = {"plain": 0, "netflix": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +48,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class CueSettings:
-    """How subtitles (SRT, WebVTT) are shaped; None leaves things as they are.
+    """How subtitles (srt, vtt, ass, ttml) are shaped; None leaves it to the style.
 
     max_line_width: characters per line, at least 1. Lines break between words; only a word wider
         than a line is broken.
@@ -43,23 +59,36 @@ class CueSettings:
         the video's end, so that no overlap is made. Applies before anything is split.
     max_duration_s: a longer cue becomes equal consecutive cues that repeat the text; at least
         0.1 seconds and not below `min_duration_s`.
+    overlap: what becomes of events that overlap; applies before all else. "keep": each is a cue
+        of its own. "trim": a cue ends where the next begins, and what begins together becomes one
+        cue. "merge": where events overlap, one cue shows the texts of all, a line each, so that
+        every text is shown for all of its span.
+    style: "plain" leaves out what is None, and keeps overlaps. "netflix" fills in 42 characters,
+        2 lines, 5/6 to 7 seconds, "trim", and ends a cue 2 frames before the next one.
 
-    No event's span is shortened, and none is lost.
+    But for "trim" and that gap no event's span is shortened, and none is ever lost: where there is
+    no room, a cue is shorter than `min_duration_s`, or the gap is left out.
     """
 
     max_line_width: int | None = None
     max_line_count: int | None = None
     min_duration_s: float | None = None
     max_duration_s: float | None = None
+    overlap: Overlap | None = None
+    style: Style = "plain"
 
     def __post_init__(self) -> None:
+        _check_name("style", self.style, get_args(Style))
+        if self.overlap is not None:
+            _check_name("overlap", self.overlap, get_args(Overlap))
+        values = self._values()
         for name in ("max_line_width", "max_line_count"):
-            count = getattr(self, name)
+            count = values[name]
             if count is not None and count < 1:
                 raise InputError(f"{name} is {count}; it must be at least 1")
-        if self.max_line_count is not None and self.max_line_width is None:
+        if values["max_line_count"] is not None and values["max_line_width"] is None:
             raise InputError("max_line_count needs max_line_width: without it a cue is one line")
-        shortest, longest = self.min_duration_s, self.max_duration_s
+        shortest, longest = values["min_duration_s"], values["max_duration_s"]
         if shortest is not None and not 0 < shortest < math.inf:
             raise InputError(f"min_duration_s is {shortest}; it must be above 0 seconds")
         if (
@@ -71,8 +100,19 @@ class CueSettings:
                 f"and not below min_duration_s ({shortest})"
             )
 
+    @property
+    def gap_frames(self) -> int:
+        """Frames of the video that stay free before the next cue."""
+        return _GAP_FRAMES[self.style]
 
-UNSHAPED = CueSettings()
+    def resolved(self) -> "CueSettings":
+        """Return these settings with what the style says in the place of None."""
+        return replace(self, **self._values())
+
+    def _values(self) -> dict[str, Any]:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        preset = _STYLES[self.style]
+        return {n: preset.get(n) if value is None else value for n, value in given.items()}
 
 
 def to_cues(events: Iterable[Event]) -> list[Cue]:
@@ -85,21 +125,12 @@ def to_cues(events: Iterable[Event]) -> list[Cue]:
         start_ms = round(event.start_s * 1000)
         end_ms = max(round(event.end_s * 1000), start_ms + 1)
         cues.append(Cue(start_ms, end_ms, plain_text(event.text), event.score))
-    return _by_time(cues)
+    return by_time(cues)
 
 
-def shape_cues(cues: list[Cue], settings: CueSettings, duration_s: float) -> list[Cue]:
-    """Return cues, given by time, wrapped, split and extended as `settings` say, by time.
-
-    duration_s: the video's; no cue is extended past it. Text that is empty becomes `NO_TEXT`.
-    """
-    if cues and settings.min_duration_s is not None:
-        cues = _extend(cues, round(settings.min_duration_s * 1000), round(duration_s * 1000))
-    shaped: list[Cue] = []
-    for cue in cues:
-        for part in _split_text(cue, settings.max_line_width, settings.max_line_count):
-            shaped.extend(_split_span(part, settings.max_duration_s))
-    return _by_time(shaped)
+def by_time(cues: Iterable[Cue]) -> list[Cue]:
+    """Return the cues by (start, end); those with equal times keep their order."""
+    return sorted(cues, key=lambda cue: (cue.start_ms, cue.end_ms))
 
 
 def clock(milliseconds: int, point: str) -> str:
@@ -110,57 +141,9 @@ def clock(milliseconds: int, point: str) -> str:
     return f"{hour:02d}:{minute:02d}:{second:02d}{point}{fraction:03d}"
 
 
-def _by_time(cues: list[Cue]) -> list[Cue]:
-    return sorted(cues, key=lambda cue: (cue.start_ms, cue.end_ms))
+def _check_name(option: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{option} is {value!r}; it must be one of {', '.join(known)}")
 
 
-def _extend(cues: list[Cue], shortest_ms: int, duration_ms: int) -> list[Cue]:
-    limits = [min(cue.start_ms, duration_ms) for cue in cues[1:]] + [duration_ms]
-    return [
-        Cue(
-            cue.start_ms,
-            max(cue.end_ms, min(cue.start_ms + shortest_ms, limit)),
-            cue.text,
-            cue.score,
-        )
-        for cue, limit in zip(cues, limits, strict=True)
-    ]
-
-
-def _split_text(cue: Cue, width: int | None, count: int | None) -> Iterator[Cue]:
-    """Yield consecutive cues of at most `count` lines over the cue's span."""
-    lines = _wrap(cue.text or NO_TEXT, width)
-    span_ms = cue.end_ms - cue.start_ms
-    parts = min(math.ceil(len(lines) / (count or len(lines))), span_ms)
-    per_part = math.ceil(len(lines) / parts)
-    texts = ["\n".join(lines[i : i + per_part]) for i in range(0, len(lines), per_part)]
-    total, done, bounds = sum(map(len, texts)), 0, [cue.start_ms]
-    for index, text in enumerate(texts, 1):
-        done += len(text)
-        bound = cue.start_ms + round(span_ms * done / total)
-        # Every part before and after this bound keeps at least 1 ms.
-        latest = cue.end_ms - (len(texts) - index)
-        bounds.append(min(max(bound, bounds[-1] + 1), latest))
-    for (start_ms, end_ms), text in zip(pairwise(bounds), texts, strict=True):
-        yield Cue(start_ms, end_ms, text, cue.score)
-
-
-def _wrap(text: str, width: int | None) -> list[str]:
-    if width is None:
-        return [text]
-    lines = textwrap.wrap(text, width, break_on_hyphens=False)
-    if len(lines) > 1 and lines[-1].isdigit():
-        # A last line of digits reads like the next cue's number: a word keeps it company.
-        rest, space, word = lines[-2].rpartition(" ")
-        if space and len(word) + 1 + len(lines[-1]) <= width:
-            lines[-2:] = [rest, f"{word} {lines[-1]}"]
-    return lines
-
-
-def _split_span(cue: Cue, longest_s: float | None) -> Iterator[Cue]:
-    """Yield equal consecutive cues, none longer than `longest_s`, with the same text."""
-    span_ms = cue.end_ms - cue.start_ms
-    parts = 1 if longest_s is None else math.ceil(span_ms / round(longest_s * 1000))
-    bounds = [cue.start_ms + span_ms * index // parts for index in range(parts + 1)]
-    for start_ms, end_ms in pairwise(bounds):
-        yield Cue(start_ms, end_ms, cue.text, cue.score)
+UNSHAPED = CueSettings()

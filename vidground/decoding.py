@@ -44,9 +44,28 @@ _NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
 _MOST_READ_ERRORS = 8
 """In a row; then the rest of the file is given up."""
 
+_JPEG_QUANTIZER = 5
+"""From 1, the finest, to 31."""
+
 
 class SkippingError(Exception):
     """Decoding stretches did not give what the packets promised; decode everything instead."""
+
+
+class Watch:
+    """Is told how reading and decoding a file go; this one does nothing with it."""
+
+    def packet(self) -> None:
+        """A packet was read, and the one before it decoded."""
+
+    def no_memory(self) -> None:
+        """The library lacked memory, or a damaged size made it ask for far too much.
+
+        What it was for counts as damaged unless this raises.
+        """
+
+
+UNWATCHED = Watch()
 
 
 @dataclass(frozen=True)
@@ -136,16 +155,19 @@ class VideoFile:
     """A video file, opened for one pass over its packets: `measure`, or one of `decode_*`.
 
     strict: let damage fail that a decoder would otherwise paint over. An open group of pictures
-    counts as damage, too, when decoding starts there. damaged: packets met so far that could
-    not be decoded.
+    counts as damage, too, when decoding starts there. watch: is told how it goes. damaged:
+    packets met so far that could not be decoded.
 
     Raises:
         VideoError: not a regular file, not a video, no stream with footage, no decoder for it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, strict: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, strict: bool = False, watch: Watch = UNWATCHED
+    ) -> None:
         self.path = path
         self.damaged = 0
+        self._watch = watch
         require_regular_file(path)
         try:
             # An absolute path is never taken for an address or an option.
@@ -153,6 +175,8 @@ class VideoFile:
                 str(Path(path).absolute()), "r", options=_SAFE_OPTIONS, metadata_errors="replace"
             )
         except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                watch.no_memory()
             raise self._error(
                 f"not a video that can be read ({_reason(error)}); check that it plays"
             ) from error
@@ -318,12 +342,13 @@ class VideoFile:
             try:
                 for packet in self._container.demux(self._stream):
                     if packet.size:  # an empty one would end decoding
+                        self._watch.packet()
                         yield index, packet
                         index += 1
                         errors = 0
                 return
-            except av.FFmpegError:  # reading may go on behind the damage
-                self.damaged += 1
+            except av.FFmpegError as error:  # reading may go on behind the damage
+                self._count_damage(error)
                 errors += 1
 
     def _decode(self, index: int, packet: av.Packet[av.VideoStream]) -> list[DecodedFrame]:
@@ -332,8 +357,8 @@ class VideoFile:
         packet.pts = packet.dts = index
         try:
             frames = self._context.decode(packet)
-        except av.FFmpegError:
-            self.damaged += 1
+        except av.FFmpegError as error:
+            self._count_damage(error)
             return []
         return [DecodedFrame(frame, self._looks) for frame in frames]
 
@@ -342,13 +367,39 @@ class VideoFile:
             frames = self._context.decode(None)
         except av.EOFError:
             return []
-        except av.FFmpegError:
-            self.damaged += 1
+        except av.FFmpegError as error:
+            self._count_damage(error)
             return []
         return [DecodedFrame(frame, self._looks) for frame in frames]
 
+    def _count_damage(self, error: av.FFmpegError) -> None:
+        if isinstance(error, MemoryError):
+            self._watch.no_memory()
+        self.damaged += 1
+
     def _error(self, what: str) -> VideoError:
         return VideoError(f"{printable(self.path)}: {what}")
+
+
+def encode_jpeg(rgb: npt.NDArray[np.uint8], *, width: int, height: int) -> bytes:
+    """Return a picture scaled to this size, in pixels, as a JPEG of fair quality.
+
+    rgb: (height, width, 3) of any size.
+    """
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height = width, height
+    encoder.pix_fmt, encoder.color_range = "yuv420p", ColorRange.JPEG
+    encoder.time_base = Fraction(1)
+    encoder.qmin = encoder.qmax = _JPEG_QUANTIZER
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
+        width,
+        height,
+        format="yuv420p",
+        dst_colorspace="itu601",
+        dst_color_range=ColorRange.JPEG,
+        interpolation="AREA",
+    )
+    return b"".join(map(bytes, [*encoder.encode(frame), *encoder.encode(None)]))
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,9 @@ that `from_dict(to_dict(result)) == result` and equal results give equal bytes. 
   `moments`, `answer`, `relevance`, `warnings` and in `provenance` only what differs from the
   document's own (usually the prompt). The document's `warnings` are those of all results.
 
+Of a result's `quality` and a provenance's `settings`, `about_s` and `runtime`, which results of
+older versions lack, those that are empty are left out.
+
 Readers may find more keys than these and should ignore them, as `from_dict` does.
 """
 
@@ -37,7 +40,13 @@ Result = Captions | Groundings
 SCHEMA_VERSION = 1
 
 _CAPTION_KEYS = ("events", "answers", "provenance", "warnings", "quality")
-_RESULT_KEYS = ("query", "found", "threshold", "moments", "answer", "relevance", "warnings")
+_RESULT_KEYS = (
+    *("query", "found", "threshold", "moments", "answer", "relevance", "warnings", "quality"),
+)
+_ADDED: dict[Any, frozenset[str]] = {
+    GroundingResult: frozenset({"quality"}),
+    Provenance: frozenset({"settings", "about_s", "runtime"}),
+}
 _HINTS: dict[Any, dict[str, Any]] = {
     kind: get_type_hints(kind)
     for kind in (Captions, Event, GroundingResult, Moment, Provenance, Relevance, VideoInfo)
@@ -161,7 +170,9 @@ def _dump(value: Any, indent: int | None = None) -> str:
 
 def _encode_answer(answer: GroundingResult, shared: dict[str, Any]) -> dict[str, Any]:
     own = _encode(Provenance, answer.provenance)
-    differing = {key: value for key, value in own.items() if value != shared[key]}
+    # What is empty in this answer but not in the document's provenance must be said.
+    own |= {key: type(shared[key])() for key in shared if key not in own}
+    differing = {key: value for key, value in own.items() if value != shared.get(key)}
     return _encode_fields(answer, _RESULT_KEYS) | {"provenance": differing}
 
 
@@ -190,16 +201,21 @@ def _encode(hint: Any, value: Any) -> Any:
 
 
 def _encode_fields(value: object, names: Iterable[str]) -> dict[str, Any]:
-    hints = _HINTS[type(value)]
-    return {name: _encode(hints[name], getattr(value, name)) for name in names}
+    hints, added = _HINTS[type(value)], _ADDED.get(type(value), frozenset())
+    fields = {name: getattr(value, name) for name in names}
+    return {n: _encode(hints[n], item) for n, item in fields.items() if item or n not in added}
 
 
 def _decode(hint: Any, value: Any, where: str) -> Any:
     """Return what `_encode(hint, ...)` was given. `where` is the path of keys to `value`."""
     inner = get_args(hint)
     if is_dataclass(hint):
-        hints = _HINTS[hint]
-        found = {n: _decode(h, _key(value, n, where), _join(where, n)) for n, h in hints.items()}
+        hints, absent = _HINTS[hint], _absent(hint, value)
+        found = {
+            name: _decode(inner_hint, _key(value, name, where), _join(where, name))
+            for name, inner_hint in hints.items()
+            if name not in absent
+        }
         try:
             return hint(**found)  # type: ignore[operator]
         except InputError as error:
@@ -216,6 +232,12 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
         # float | int: each as it was written.
         return _decode(type(value) if type(value) in inner else inner[0], value, where)
     return value if hint is Any else _decode_scalar(hint, value, where)
+
+
+def _absent(hint: Any, value: Any) -> frozenset[str]:
+    """The keys that `value` lacks and may lack."""
+    added = _ADDED.get(hint, frozenset())
+    return added.difference(value) if isinstance(value, dict) else frozenset()
 
 
 def _decode_list(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -6,14 +6,37 @@ A frame that is shown for many samples is encoded once. Knows no prompt and no a
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from vidground.modeling import D2VLM
 from vidground.preprocessing import normalize
 from vidground.video import FrameRun
 from vidground.windows import Window
+
+
+class FrameEncoder(Protocol):
+    """What turns frames into patch features, and those into frame tokens: `D2VLM` or a stand-in.
+
+    `encode_frames` takes frames of its device and dtype.
+    """
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+
+    def encode_frames(self, pixel_values: Tensor) -> Tensor:
+        """Normalised frames, (N, 3, S, S), to patch features, (N, patches, width)."""
+
+    def compress(
+        self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
+    ) -> Tensor:
+        """Patch features and a question, (1, Q), to one token per frame, (N, H)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +60,7 @@ class WindowTokens:
 
 @torch.inference_mode()
 def encode_runs(
-    model: D2VLM,
+    vision: FrameEncoder,
     runs: Iterable[FrameRun],
     *,
     batch_size: int,
@@ -52,23 +75,23 @@ def encode_runs(
     for run in runs:
         waiting.append(run)
         if len(waiting) == batch_size:
-            yield _encode(model, waiting)
+            yield _encode(vision, waiting)
             on_samples(waiting[-1].last + 1)
             waiting = []
     if waiting:
-        yield _encode(model, waiting)
+        yield _encode(vision, waiting)
         on_samples(waiting[-1].last + 1)
 
 
-def _encode(model: D2VLM, runs: Sequence[FrameRun]) -> PatchChunk:
+def _encode(vision: FrameEncoder, runs: Sequence[FrameRun]) -> PatchChunk:
     pixels = torch.stack([run.pixels for run in runs])
-    frames = normalize(pixels, dtype=model.dtype, device=model.device)
-    return PatchChunk(model.encode_frames(frames), tuple((run.first, run.last) for run in runs))
+    frames = normalize(pixels, dtype=vision.dtype, device=vision.device)
+    return PatchChunk(vision.encode_frames(frames), tuple((run.first, run.last) for run in runs))
 
 
 @torch.inference_mode()
 def window_tokens(
-    model: D2VLM,
+    vision: FrameEncoder,
     chunks: Iterable[PatchChunk],
     questions: Sequence[Sequence[int]],
     windows: Sequence[Window],
@@ -79,14 +102,14 @@ def window_tokens(
         chunks: all samples of a video, in order. questions: token ids for the Q-Former.
         windows: rising by start and by stop, as `windows.plan_windows` makes them.
     """
-    ids = [torch.tensor([list(q)], device=model.device) for q in questions]
+    ids = [torch.tensor([list(q)], device=vision.device) for q in questions]
     held: deque[tuple[int, int, list[Tensor]]] = deque()  # first and last sample, tokens
     remaining = deque(windows)
     for chunk in chunks:
         if not remaining or chunk.spans[-1][1] < remaining[0].start:
             continue  # no window that is asked shows these frames
-        patches = chunk.patches.to(model.device)
-        per_question = [model.compress(patches, question) for question in ids]
+        patches = chunk.patches.to(vision.device)
+        per_question = [vision.compress(patches, question) for question in ids]
         for row, (first, last) in enumerate(chunk.spans):
             held.append((first, last, [tokens[row] for tokens in per_question]))
             while remaining and last >= remaining[0].stop - 1:

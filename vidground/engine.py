@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,32 @@ import torch
 
 from vidground import __version__
 from vidground.checkpoint import load_model
-from vidground.encoding import PatchChunk, encode_runs, window_tokens
+from vidground.encoding import FrameEncoder, PatchChunk, encode_runs, window_tokens
 from vidground.errors import CheckpointError, InputError
 from vidground.files import file_sha256
 from vidground.generation import Generation, generate
+from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.modeling import D2VLM
+from vidground.onnx_vision import OnnxVision
 from vidground.progress import OnProgress, Tracker
 from vidground.prompts import Prompt, encode_prompt
 from vidground.sequences import PromptInputs
-from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
+from vidground.settings import (
+    BatchSettings,
+    DecodingSettings,
+    IsolationSettings,
+    SamplingSettings,
+)
 from vidground.tokens import Tokenizers
 from vidground.types import Provenance, VideoInfo
 from vidground.video import VideoReader
 from vidground.windows import Window, plan_windows, span_seconds
+
+
+TORCH, ONNX = "torch", "onnx:"
+"""What encodes frames: the model itself, or an export, whose folder follows."""
+
+Reader = VideoReader | IsolatedReader
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class EncodedVideo:
 
     chunks: patch features of its frames, on the CPU: 0.72 MB a frame in 16 bit for the released
     model. times_s: the T sampled instants. fps: the rate it was sampled at. model: whose vision
-    encoder it was; another model cannot read these features.
+    encoder it was; another model cannot read these features. vision: what that encoder ran on.
     """
 
     info: VideoInfo
@@ -45,6 +59,7 @@ class EncodedVideo:
     model: str
     chunks: tuple[PatchChunk, ...]
     warnings: tuple[str, ...] = ()
+    vision: str = TORCH
 
     def __repr__(self) -> str:
         return f"EncodedVideo({self.info.path!r}, {len(self.times_s)} samples at {self.fps} fps)"
@@ -91,10 +106,17 @@ class Engine:
         model: a bundled name, a folder, a hub id, or a `D2VLM` that is loaded already.
         device: default CUDA if there is one, else the CPU.
         dtype: default bfloat16 on CUDA and float32 on the CPU.
+        vision: what encodes frames: "torch" (the model itself), "onnx:DIR" (what `vidground export
+            onnx` wrote to DIR), or a `FrameEncoder` of your own.
+        provider: "tensorrt", "cuda" or "cpu", for "onnx:DIR"; default the best on the model's
+            device.
+        isolation: limits of the process that videos are decoded in; None to decode in this one.
         load_options: passed on to `checkpoint.load_model` (revision, subfolder, …).
 
     Raises:
-        CheckpointError: if the model cannot be loaded, or has no language tokenizer.
+        CheckpointError: if the model cannot be loaded, or has no language tokenizer, or the export
+            is one of another model.
+        InputError: if the provider cannot be used.
     """
 
     def __init__(
@@ -103,11 +125,15 @@ class Engine:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        vision: str | FrameEncoder = TORCH,
+        provider: str | None = None,
         sampling: SamplingSettings,
         decoding: DecodingSettings,
         batch: BatchSettings,
+        isolation: IsolationSettings | None = None,
         load_options: Mapping[str, Any] | None = None,
     ) -> None:
+        self._decoder = None if isolation is None else IsolatedDecoder(isolation)
         if not isinstance(model, D2VLM):
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
             on_gpu = str(device).startswith("cuda")
@@ -125,6 +151,7 @@ class Engine:
         self.sampling = sampling
         self.decoding = decoding
         self.batch = batch
+        self.vision = _open_vision(vision, self.model, provider)
         _ = self.window_length  # refuse a window that is too long before any work
 
     def encode(
@@ -143,6 +170,7 @@ class Engine:
             model=str(self.model.name_or_path),
             chunks=chunks,
             warnings=reader.warnings,
+            vision=self._vision_name,
         )
 
     def answer(
@@ -214,7 +242,7 @@ class Engine:
         return length
 
     def provenance(self, prompt: str, answers: Answers) -> Provenance:
-        """Everything that made an answer."""
+        """Everything that made an answer but what the question alone knows."""
         times = answers.times_s
         spans = tuple(
             (times[w.start], min(times[w.stop - 1] + self.period_s, answers.info.duration_s))
@@ -230,14 +258,35 @@ class Engine:
             windows_s=spans,
             decoding=asdict(self.decoding),
             time_resolution_s=self.period_s,
+            settings=self._settings(),
+            runtime=self._runtime(),
         )
 
-    def _open(self, path: str | PathLike[str]) -> VideoReader:
-        return VideoReader(path, fps=self.sampling.fps, image_size=self.model.config.image_size)
+    def _settings(self) -> dict[str, float | int]:
+        window_s = self.sampling.window_s
+        own: dict[str, float | int] = {} if window_s is None else {"window_s": window_s}
+        return own | {"overlap": self.sampling.overlap}
 
-    def _chunks(self, reader: VideoReader, tracker: Tracker) -> Iterator[PatchChunk]:
+    def _runtime(self) -> dict[str, str]:
+        """What an answer depends on in its last digits."""
+        libraries = {name: version(name) for name in ("torch", "transformers", "av")}
+        attention = str(self.model.config._attn_implementation)
+        used = {"device": self.model.device.type, "attention": attention}
+        return {**used, "vision": self._vision_name, **libraries}
+
+    @property
+    def _vision_name(self) -> str:
+        return TORCH if self.vision is self.model else str(self.vision)
+
+    def _open(self, path: str | PathLike[str]) -> Reader:
+        fps, size = self.sampling.fps, self.model.config.image_size
+        if self._decoder is not None:
+            return IsolatedReader(self._decoder, path, fps=fps, image_size=size)
+        return VideoReader(path, fps=fps, image_size=size)
+
+    def _chunks(self, reader: Reader, tracker: Tracker) -> Iterator[PatchChunk]:
         return encode_runs(
-            self.model, reader.runs(), batch_size=self.batch.frames, on_samples=tracker.samples
+            self.vision, reader.runs(), batch_size=self.batch.frames, on_samples=tracker.samples
         )
 
     def _generate(
@@ -251,7 +300,7 @@ class Engine:
         encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
         questions = [prompt.question for prompt in encoded]
         waiting: list[tuple[Window, int, PromptInputs]] = []
-        for seen in window_tokens(self.model, chunks, questions, windows):
+        for seen in window_tokens(self.vision, chunks, questions, windows):
             start = seen.window.start
             spans = [
                 (a * self.sampling.fps - start, b * self.sampling.fps - start) for a, b in spans_s
@@ -285,6 +334,11 @@ class Engine:
                 f"the video was encoded by {video.model} and is asked of "
                 f"{self.model.name_or_path}; encode it with the model that is asked"
             )
+        if video.vision != self._vision_name:
+            raise InputError(
+                f"the video was encoded with vision {video.vision!r} and is asked with "
+                f"{self._vision_name!r}; encode it with the same"
+            )
 
     def _asked(
         self, windows: tuple[Window, ...], spans_s: Sequence[tuple[float, float]]
@@ -315,9 +369,23 @@ class Engine:
         return tuple(windows) if not spans_s else (holding[0],)
 
 
+def _open_vision(
+    vision: str | FrameEncoder, model: D2VLM, provider: str | None
+) -> FrameEncoder:
+    if isinstance(vision, str) and vision.startswith(ONNX):
+        return OnnxVision(vision.removeprefix(ONNX), model, provider=provider)
+    if provider is not None:
+        raise InputError(f"provider {provider!r} is onnxruntime's; use it with vision='onnx:DIR'")
+    if vision == TORCH:
+        return model
+    if isinstance(vision, str):
+        raise InputError(f"vision is {vision!r}; it must be 'torch' or 'onnx:DIR'")
+    return vision
+
+
 def _hashed(info: VideoInfo) -> VideoInfo:
     return replace(info, sha256=file_sha256(info.path))
 
 
-def _times(reader: VideoReader) -> tuple[float, ...]:
+def _times(reader: Reader) -> tuple[float, ...]:
     return tuple(reader.times_s.tolist())

@@ -6,6 +6,7 @@ Knows nothing of what is inside a video; imports neither torch nor PyAV.
 import hashlib
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from vidground.errors import VideoError
@@ -21,6 +22,24 @@ VIDEO_SUFFIXES = frozenset({
 """Lower-case suffixes of the files that count as videos when a folder is searched."""
 
 _HASH_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What differs once a file has been written to or replaced: bytes, time of change, inode."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def file_state(path: str | os.PathLike[str]) -> FileState | None:
+    """Return the state of a file now; None if there is none."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return None
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -1,17 +1,22 @@
 """Formats: a result as text in each of `FORMATS`, written to a file, and read back from JSON.
 
-srt, vtt: subtitles, optionally shaped by `CueSettings`. json: everything, see
+srt, vtt, ass, ttml: subtitles, optionally shaped by `CueSettings`. json: everything, see
 `vidground.documents`. jsonl: an object per event or moment. csv: for spreadsheets, formulas
-defused. tsv: integer milliseconds. txt: for people. All but JSON and JSON Lines round times once
-to milliseconds, sort by (start, end) and hold plain text (`vidground.plaintext`).
+defused. tsv: integer milliseconds. txt: for people. chapters: for ffmpeg. otio, edl, fcpxml: for
+editing programs, in whole frames (`vidground.editing`). All but JSON and JSON Lines round times
+once, to milliseconds if not said otherwise, sort by (start, end) and hold plain text
+(`vidground.plaintext`). ass, ttml, otio and edl need the extra `formats`.
 
 Knows neither models nor videos; needs no torch.
 """
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 from vidground.atomic import make_folder, write_atomically
-from vidground.cues import UNSHAPED, CueSettings, shape_cues, to_cues
+from vidground.chapters import chapters
+from vidground.cues import UNSHAPED, CueSettings, to_cues
 from vidground.documents import (
     Result,
     from_dict,
@@ -21,17 +26,48 @@ from vidground.documents import (
     to_json_lines,
     video_of,
 )
+from vidground.edit_lists import edl, otio
+from vidground.editing import editor_rate, to_edit
 from vidground.errors import FormatError
+from vidground.fcpxml import fcpxml
+from vidground.shaping import shape_cues
 from vidground.subtitles import srt, vtt
 from vidground.tables import comma_separated, lines, tab_separated
+from vidground.timed_text import ass, ttml
 
-__all__ = ["FORMATS", "CueSettings", "Result", "from_dict", "load", "render", "save", "to_dict"]
-
-FORMATS: tuple[str, ...] = ("srt", "vtt", "json", "jsonl", "csv", "tsv", "txt")
+__all__ = [
+    "FORMATS",
+    "SUBTITLE_FORMATS",
+    "CueSettings",
+    "Result",
+    "from_dict",
+    "load",
+    "render",
+    "require_packages",
+    "save",
+    "to_dict",
+]
 
 _DOCUMENTS = {"json": to_json, "jsonl": to_json_lines}
-_SUBTITLES = {"srt": srt, "vtt": vtt}
-_TABLES = {"csv": comma_separated, "tsv": tab_separated, "txt": lines}
+_SUBTITLES = {"srt": srt, "vtt": vtt, "ass": ass, "ttml": ttml}
+_TABLES = {"csv": comma_separated, "tsv": tab_separated, "txt": lines, "chapters": chapters}
+_EDITS = {"otio": otio, "edl": edl, "fcpxml": fcpxml}
+
+# fmt: off
+FORMATS: tuple[str, ...] = (
+    "srt", "vtt", "json", "jsonl", "csv", "tsv", "txt",
+    "ass", "ttml", "otio", "edl", "fcpxml", "chapters",
+)
+# fmt: on
+SUBTITLE_FORMATS: tuple[str, ...] = tuple(_SUBTITLES)
+"""Those that `CueSettings` shape."""
+
+_PACKAGES = {
+    "ass": ("pysubs2",),
+    "ttml": ("pysubs2",),
+    "otio": ("opentimelineio",),
+    "edl": ("opentimelineio", "otio_cmx3600_adapter"),
+}
 
 
 def render(
@@ -42,18 +78,36 @@ def render(
 ) -> str:
     """Return the result as text in one of `FORMATS`; the same result gives the same text.
 
-    cues: shapes srt and vtt; the other formats have no lines to wrap and keep events whole.
+    cues: shapes subtitles; the other formats have no lines to wrap and keep events whole. In otio
+    and fcpxml a video with a relative path is looked for from the current folder.
 
-    Raises FormatError for another format, or a value that JSON cannot hold.
+    Raises FormatError for another format, one whose package is not installed, or a value that
+    the format has no form for.
     """
     if format in _DOCUMENTS:
         return _DOCUMENTS[format](result)
+    if format not in FORMATS:
+        raise FormatError(f"format {format!r} is unknown; choose one of {', '.join(FORMATS)}")
+    require_packages((format,))
+    video = video_of(result)
+    if format in _EDITS:
+        return _EDITS[format](to_edit(result.events, video))
     timed = to_cues(result.events)
     if format in _TABLES:
         return _TABLES[format](timed)
-    if format in _SUBTITLES:
-        return _SUBTITLES[format](shape_cues(timed, cues, video_of(result).duration_s))
-    raise FormatError(f"format {format!r} is unknown; choose one of {', '.join(FORMATS)}")
+    shaped = shape_cues(timed, cues, video.duration_s, rate=editor_rate(video))
+    return _SUBTITLES[format](shaped)
+
+
+def require_packages(formats: Iterable[str]) -> None:
+    """Raise FormatError if one of the formats needs a package that is not installed."""
+    for name in formats:
+        for package in _PACKAGES.get(name, ()):
+            if find_spec(package) is None:
+                raise FormatError(
+                    f"{name} needs the package {package}, which is not installed; get it with "
+                    "pip install 'vidground[formats]'"
+                )
 
 
 def save(

@@ -17,9 +17,10 @@ from vidground.errors import InputError
 from vidground.evidence import best_interval, interval_mean, relevance
 from vidground.modeling import D2VLM, DecoderContext
 from vidground.sequences import PromptBatch, PromptInputs, batch_prompts
-from vidground.settings import DecodingSettings
+from vidground.settings import LOOP_REPEATS, DecodingSettings
 
 _GPU_STEPS_PER_CHECK = 16  # steps between looks at whether all rows ended: one wait for the GPU
+_STEPS_PER_LOOP_CHECK = 32  # a row's own steps, so that its end does not depend on the batch
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,15 @@ class Generation:
 
     token_ids: with the token that ends it, unless it was truncated. evidence: one per `<evi>`
     among them, in order. prompt_curve: (T,) relevance at the position that predicts the first
-    token, whether or not that was an `<evi>`. truncated: whether the cap on tokens was met
-    before the answer ended.
+    token, whether or not that was an `<evi>`. truncated: whether it was stopped before it ended:
+    at the cap on tokens, or (looped) because it said the same over and over.
     """
 
     token_ids: list[int]
     evidence: tuple[Evidence, ...]
     prompt_curve: Tensor
     truncated: bool
+    looped: bool = False
 
 
 class Decoder:
@@ -129,6 +131,7 @@ def generate(
     chooser = TokenChooser(batch.token_ids, decoder.logits, per_row, model.config.evidence_token_id)
     row_caps = torch.tensor(caps, device=batch.embeds.device)
     finished = torch.zeros_like(row_caps, dtype=torch.bool)
+    looped = finished
     tokens: list[Tensor] = []
     found: list[_StepEvidence | None] = []
     prompt_curve = decoder.evidence()[0]
@@ -140,13 +143,40 @@ def generate(
         found.append(None)
         if is_evidence.is_cuda or bool(is_evidence.any()):
             found[step] = at = _StepEvidence(*decoder.evidence())
-            meaning = decoder.meaning(at.first, at.last)
-            embeds = torch.where(is_evidence[:, None], embeds + meaning, embeds)
+            if model.config.evidence_semantics:
+                meaning = decoder.meaning(at.first, at.last)
+                embeds = torch.where(is_evidence[:, None], embeds + meaning, embeds)
         finished = finished | (token == model.config.turn_end_token_id) | (step + 1 >= row_caps)
+        if (step + 1) % _STEPS_PER_LOOP_CHECK == 0:
+            caught = find_loops(tokens, [row.loop_tokens for row in per_row]) & ~finished
+            row_caps = torch.where(caught, step + 1, row_caps)
+            looped, finished = looped | caught, finished | caught
         if step + 1 == max(caps) or (_time_to_check(finished, step) and bool(finished.all())):
             break
         decoder.step(embeds)
-    return _collect(model, torch.stack(tokens, 1), caps, found, prompt_curve, batch.frame_mask)
+    ends = _Ends(row_caps.tolist(), looped.tolist())
+    return _collect(model, torch.stack(tokens, 1), ends, found, prompt_curve, batch.frame_mask)
+
+
+def find_loops(tokens: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
+    """Which rows have gone on for so many tokens to say one thing over and over.
+
+    Args:
+        tokens: (B,) each, of all steps so far. lengths: tokens per row that must be one block of
+            at most an eighth of them, repeated to the end; 0 for a row that may loop.
+
+    Returns:
+        (B,) bool, on the device of the tokens.
+    """
+    caught = torch.zeros_like(tokens[-1], dtype=torch.bool)
+    for length in set(lengths):
+        if length == 0 or length > len(tokens):
+            continue
+        last = torch.stack(list(tokens[-length:]), 1)
+        asked = torch.tensor([own == length for own in lengths], device=caught.device)
+        for block in range(1, length // LOOP_REPEATS + 1):
+            caught |= asked & (last[:, block:] == last[:, :-block]).all(1)
+    return caught
 
 
 def _token_cap(model: D2VLM, prompt: PromptInputs, settings: DecodingSettings) -> int:
@@ -225,10 +255,18 @@ def _gumbel(size: int, generator: torch.Generator) -> Tensor:
     return -torch.log(exponential.clamp(min=torch.finfo(torch.float64).tiny)).float()
 
 
+@dataclass(frozen=True)
+class _Ends:
+    """Where rows were stopped if they had not ended: after so many tokens, whether in a loop."""
+
+    caps: Sequence[int]
+    looped: Sequence[bool]
+
+
 def _collect(
     model: D2VLM,
     tokens: Tensor,
-    caps: Sequence[int],
+    ends: _Ends,
     found: Sequence[_StepEvidence | None],
     prompt_curve: Tensor,
     frame_mask: Tensor,
@@ -238,7 +276,7 @@ def _collect(
     end, evidence_id = model.config.turn_end_token_id, model.config.evidence_token_id
     frames = frame_mask.sum(1).tolist()
     curves = prompt_curve.cpu()
-    for row, (ids, cap) in enumerate(zip(tokens.tolist(), caps, strict=True)):
+    for row, (ids, cap) in enumerate(zip(tokens.tolist(), ends.caps, strict=True)):
         ids = ids[:cap]
         ended = end in ids
         ids = ids[: ids.index(end) + 1] if ended else ids
@@ -250,5 +288,6 @@ def _collect(
             if at is not None and ids[position] == evidence_id
         ]
         curve = curves[row, : frames[row]]
-        answers.append(Generation(ids, tuple(evidence), curve, truncated=not ended))
+        looped = ends.looped[row]
+        answers.append(Generation(ids, tuple(evidence), curve, truncated=not ended, looped=looped))
     return answers

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, overload
 
 import torch
 
-from vidground.engine import Answers, EncodedVideo, Engine
+from vidground.encoding import FrameEncoder
+from vidground.engine import TORCH, Answers, EncodedVideo, Engine
 from vidground.errors import InputError
 from vidground.evidence import run_means
 from vidground.modeling import D2VLM
@@ -21,9 +23,10 @@ from vidground.settings import (
     BatchSettings,
     DecodingSettings,
     GroundingSettings,
+    IsolationSettings,
     SamplingSettings,
 )
-from vidground.types import GroundingResult, Moment, Relevance
+from vidground.types import GroundingResult, Moment, Provenance, Relevance
 from vidground.windows import distinct_spans, merge_curves
 
 __all__ = ["EncodedVideo", "Grounder"]
@@ -41,10 +44,14 @@ class Grounder:
         model: a bundled name ("toy"), a folder, a hub id, or a loaded `D2VLM`.
         device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
         sampling, decoding, grounding, batch: see `vidground.settings`.
+        vision, provider: what encodes frames: "torch", or "onnx:DIR" and on which of
+            onnxruntime's providers; see `Engine`.
+        isolation: limits for decoding in a process of its own, which may crash or hang without
+            taking this one along; None to decode in this one.
         load_options: revision, subfolder, cache_dir, token, local_files_only.
 
     Raises:
-        CheckpointError: if the model cannot be found or loaded.
+        CheckpointError: if the model, or the export, cannot be found or loaded.
     """
 
     def __init__(
@@ -57,6 +64,9 @@ class Grounder:
         decoding: DecodingSettings = DecodingSettings(),
         grounding: GroundingSettings = GroundingSettings(),
         batch: BatchSettings = BatchSettings(),
+        isolation: IsolationSettings | None = None,
+        vision: str | FrameEncoder = TORCH,
+        provider: str | None = None,
         **load_options: Any,
     ) -> None:
         self.grounding = grounding
@@ -67,6 +77,9 @@ class Grounder:
             sampling=sampling,
             decoding=decoding,
             batch=batch,
+            isolation=isolation,
+            vision=vision,
+            provider=provider,
             load_options=load_options,
         )
 
@@ -130,12 +143,17 @@ class Grounder:
         """
         prompt = chat_prompt(question, references=len(about))
         answers = self.engine.answer(video, [prompt], spans_s=about, on_progress=on_progress)
-        return self._result(question, prompt, answers, 0)
+        result = self._result(question, prompt, answers, 0)
+        spans = tuple((float(start), float(end)) for start, end in about)
+        return replace(result, provenance=replace(result.provenance, about_s=spans))
 
     def _result(self, query: str, prompt: Prompt, answers: Answers, index: int) -> GroundingResult:
         """One timeline out of what every window answered to one prompt."""
-        readings = read_answers(answers, index, self.engine.tokenizers)
-        share = self.engine.model.config.evidence_threshold
+        config = self.engine.model.config
+        readings = read_answers(
+            answers, index, self.engine.tokenizers, evidence_stage=config.evidence_stage
+        )
+        share = config.evidence_threshold
         per_window = [moment_spans(reading, share=share) for reading in readings]
         scores = [max((score for _, _, score in spans), default=-1.0) for spans in per_window]
         best = readings[scores.index(max(scores))]
@@ -154,9 +172,18 @@ class Grounder:
             relevance=_relevance(answers, readings),
             threshold=threshold,
             video=answers.info,
-            provenance=self.engine.provenance(prompt.question, answers),
+            provenance=self._provenance(prompt, answers),
             warnings=(*answers.warnings, *answer_notes(answers, readings)),
+            quality={
+                "truncated": any(reading.generation.truncated for reading in readings),
+                "damaged_packets": answers.info.damaged_packets,
+            },
         )
+
+    def _provenance(self, prompt: Prompt, answers: Answers) -> Provenance:
+        provenance = self.engine.provenance(prompt.question, answers)
+        settings = {**provenance.settings, "max_moments": self.grounding.max_moments}
+        return replace(provenance, settings=settings)
 
 
 def moment_spans(reading: Reading, *, share: float) -> list[tuple[int, int, float]]:

@@ -8,7 +8,7 @@ Knows neither models nor what a result holds.
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidground.errors import FormatError, InputError
@@ -21,11 +21,18 @@ class Job:
     """A video and what is to come of it.
 
     outputs: the file for each format, in the order asked; None for a format that goes to no file
-    (standard output).
+    (standard output). folder: where the results are recorded (`vidground.manifest`); None for
+    nowhere. name: of the results, from that folder, without their formats' suffixes.
     """
 
     path: Path
     outputs: Mapping[str, Path | None]
+    folder: Path | None = None
+    name: str = ""
+
+    def only(self, formats: Iterable[str]) -> "Job":
+        """The same job for some of its formats."""
+        return replace(self, outputs={name: self.outputs[name] for name in formats})
 
 
 def plan_outputs(
@@ -54,35 +61,18 @@ def plan_outputs(
     """
     jobs = []
     for video in videos:
-        parent = video.path.parent if folder is None else Path(folder, video.relative.parent)
+        inner = Path() if folder is None else video.relative.parent
+        top = video.path.parent if folder is None else Path(folder)
         stem = _stem(video.path.name, keep_suffix) + (f".{infix}" if infix else "")
-        jobs.append(Job(video.path, {name: parent / f"{stem}.{name}" for name in formats}))
+        outputs: dict[str, Path | None] = {f: top / inner / f"{stem}.{f}" for f in formats}
+        jobs.append(Job(video.path, outputs, top, os.fspath(inner / stem)))
     _refuse_collisions(jobs, reserved)
     return jobs
 
 
-def still_to_write(job: Job, *, overwrite: bool = False) -> Job:
-    """Return the job with only those outputs that are not there yet; all with `overwrite`.
-
-    Looks at names only: a file that exists counts as written, for results appear whole.
-
-    Raises:
-        FormatError: an output could not be written: it is a folder or a device, its name is too
-            long, or its folder takes no files.
-    """
-    left: dict[str, Path | None] = {}
-    for name, path in job.outputs.items():
-        if path is not None and _is_file(path) and not overwrite:
-            continue
-        if path is not None:
-            require_writable(path)
-        left[name] = path
-    return Job(job.path, left)
-
-
 def require_writable(path: str | os.PathLike[str]) -> None:
     """Raise FormatError unless a file could be put at `path`; folders on the way may be missing."""
-    _is_file(path)
+    is_file(path)
     folder = Path(path).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -98,12 +88,7 @@ def require_writable(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _stem(name: str, keep_suffix: bool) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    return stem if stem and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES and not keep_suffix else name
-
-
-def _is_file(path: str | os.PathLike[str]) -> bool:
+def is_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file is there; raises FormatError if something else is, or none can be."""
     try:
         mode = Path(path).stat().st_mode
@@ -118,6 +103,11 @@ def _is_file(path: str | os.PathLike[str]) -> bool:
             "choose another folder"
         )
     return True
+
+
+def _stem(name: str, keep_suffix: bool) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES and not keep_suffix else name
 
 
 def _refuse_collisions(jobs: Sequence[Job], reserved: Iterable[str | os.PathLike[str]]) -> None:

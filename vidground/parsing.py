@@ -42,7 +42,8 @@ class ParsedAnswer:
     answer_evidence: ordinals of those in the answer.
     segments: the answer's text, split at its evidence tokens.
     has_evidence_end: whether the evidence stage was closed. Where it was not, all text counts as
-        answer, so that nothing is lost; only a response without any text is all evidence.
+        answer, so that nothing is lost; only a response without any text is all evidence. Of a
+        model without that stage, everything is answer, and the answer's evidence all there is.
     balanced: whether the answer refers to as many pieces of evidence as were gathered.
     truncated: whether the response stopped before its end-of-turn token.
     problems: what else is wrong, for a reader; empty if nothing is.
@@ -73,16 +74,21 @@ class _Stages:
     answer: tuple[_Piece, ...]
     evidence_ends: int
     truncated: bool
+    staged: bool
 
 
-def parse_answer(token_ids: Sequence[int], *, ids: TokenIds, decode: Decode) -> ParsedAnswer:
+def parse_answer(
+    token_ids: Sequence[int], *, ids: TokenIds, decode: Decode, evidence_stage: bool = True
+) -> ParsedAnswer:
     """Take a response apart.
 
     token_ids: the generated tokens; what follows the end of turn is left out.
     decode: text of token ids, control tokens written out (`Tokenizers.decode`).
+    evidence_stage: False for a model that answers at once (`D2VLMConfig.evidence_stage`).
     """
-    stages = _stages(token_ids, ids=ids, decode=decode)
-    evidence, answer_evidence = _ordinals(stages.evidence), _ordinals(stages.answer)
+    stages = _stages(token_ids, ids=ids, decode=decode, evidence_stage=evidence_stage)
+    answer_evidence = _ordinals(stages.answer)
+    evidence = _ordinals(stages.evidence) if evidence_stage else answer_evidence
     segments = tuple(Segment(p.evidence, " ".join(p.text.split())) for p in stages.answer)
     return ParsedAnswer(
         evidence=evidence,
@@ -128,15 +134,17 @@ def answer_text(
     ids: TokenIds,
     decode: Decode,
     write: Callable[[float, float], str] = format_interval,
+    evidence_stage: bool = True,
 ) -> str:
     """The answer as a sentence, each evidence token written as its times.
 
     intervals: (start, end) in seconds of every evidence token of the response, in order.
+    evidence_stage: as of `parse_answer`.
 
     Raises:
         InputError: there are fewer or more intervals than evidence tokens.
     """
-    stages = _stages(token_ids, ids=ids, decode=decode)
+    stages = _stages(token_ids, ids=ids, decode=decode, evidence_stage=evidence_stage)
     _check_count("intervals", intervals, len(_ordinals(stages.evidence + stages.answer)))
     text, after_interval = "", False
     for piece in stages.answer:
@@ -157,32 +165,43 @@ def released_text(
     *,
     ids: TokenIds,
     decode: Decode,
+    evidence_stage: bool = True,
 ) -> str:
     """The whole response in the form of the released predictions, `19 - 32 </evi> It is …`.
 
     spans: (first, last) of every evidence token of the response, in order, in seconds; whole
         numbers are written without a fraction.
+    evidence_stage: as of `parse_answer`. Without that stage a response begins with the `</evi>`
+        of an empty one, so that it is read as an answer.
 
     Raises:
         InputError: there are fewer or more spans than evidence tokens.
     """
     tokens, _ = _response(token_ids, ids)
+    if not evidence_stage:
+        tokens = [token for token in tokens if token != ids.evidence_end]
     pieces = _pieces(tokens, ids=ids, decode=decode)
     _check_count("spans", spans, len(pieces) - 1)
-    text = pieces[0].text
+    text = pieces[0].text if evidence_stage else f"{EVIDENCE_END} {pieces[0].text.lstrip()}"
     for (start, end), piece in zip(spans, pieces[1:], strict=True):
         text += f"{_number(start)} - {_number(end)} {piece.text}"
     return text.strip()
 
 
-def _stages(token_ids: Sequence[int], *, ids: TokenIds, decode: Decode) -> _Stages:
+def _stages(
+    token_ids: Sequence[int], *, ids: TokenIds, decode: Decode, evidence_stage: bool
+) -> _Stages:
     """Split a response at its first </evi>; later ones are counted and dropped."""
     tokens, truncated = _response(token_ids, ids)
     ends = tokens.count(ids.evidence_end)
+    if not evidence_stage:
+        answer = [token for token in tokens if token != ids.evidence_end]
+        return _Stages((), _pieces(answer, ids=ids, decode=decode), ends, truncated, staged=False)
     if not ends:
         pieces = _pieces(tokens, ids=ids, decode=decode)
         said = any(piece.text.strip() for piece in pieces)
-        return _Stages(() if said else pieces, pieces if said else (), ends, truncated)
+        evidence, answer_pieces = ((), pieces) if said else (pieces, ())
+        return _Stages(evidence, answer_pieces, ends, truncated, staged=True)
     cut = tokens.index(ids.evidence_end)
     gathered = tokens[:cut]
     answer = [token for token in tokens[cut:] if token != ids.evidence_end]
@@ -197,6 +216,7 @@ def _stages(token_ids: Sequence[int], *, ids: TokenIds, decode: Decode) -> _Stag
         ),
         evidence_ends=ends,
         truncated=truncated,
+        staged=True,
     )
 
 
@@ -242,12 +262,13 @@ def _ordinals(pieces: Sequence[_Piece]) -> tuple[int, ...]:
 
 def _problems(stages: _Stages) -> tuple[str, ...]:
     gathered, referred = len(_ordinals(stages.evidence)), len(_ordinals(stages.answer))
+    ends, expected = stages.evidence_ends, int(stages.staged)
     checks = [
-        (stages.evidence_ends == 0, f"no {EVIDENCE_END} between evidence and answer"),
-        (stages.evidence_ends > 1, f"{stages.evidence_ends} times {EVIDENCE_END}, 1 expected"),
+        (stages.staged and ends == 0, f"no {EVIDENCE_END} between evidence and answer"),
+        (ends > expected, f"{ends} times {EVIDENCE_END}, {expected} expected"),
         (any(piece.text.strip() for piece in stages.evidence), "text between evidence tokens"),
         (
-            gathered != referred,
+            stages.staged and gathered != referred,
             f"{gathered} evidence tokens, {referred} referred to in the answer",
         ),
         (not any(piece.text.strip() for piece in stages.answer), "the answer has no text"),

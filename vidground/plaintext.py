@@ -14,6 +14,7 @@ _ESCAPE_SEQUENCE = re.compile(
 # Controls that are no white space, marks that reorder the line around them, byte order marks.
 _UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+_NOT_IN_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def plain_text(text: str) -> str:
@@ -26,3 +27,8 @@ def plain_text(text: str) -> str:
     text = _ESCAPE_SEQUENCE.sub("", text)
     text = _UNSEEN.sub("", text)
     return _SURROGATE.sub("\ufffd", " ".join(text.split()))
+
+
+def xml_text(text: str) -> str:
+    """Return `text` with U+FFFD for each character that XML 1.0 cannot hold, escaped or not."""
+    return _NOT_IN_XML.sub("\ufffd", text)

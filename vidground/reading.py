@@ -31,17 +31,22 @@ class Reading:
         return [self.generation.evidence[ordinal] for ordinal in ordinals]
 
 
-def read_answers(answers: Answers, prompt: int, tokenizers: Tokenizers) -> list[Reading]:
-    """Read what every window answered to one prompt, in the order of the windows."""
+def read_answers(
+    answers: Answers, prompt: int, tokenizers: Tokenizers, *, evidence_stage: bool
+) -> list[Reading]:
+    """Read what every window answered to one prompt, in the order of the windows.
+
+    evidence_stage: of the model that answered, see `D2VLMConfig`.
+    """
     readings = []
     for window, generation in zip(answers.windows, answers.of(prompt), strict=True):
         intervals = [
             answers.seconds(window.start + evidence.first, window.start + evidence.last)
             for evidence in generation.evidence
         ]
-        ids, decode = tokenizers.ids, tokenizers.decode
-        parsed = parse_answer(generation.token_ids, ids=ids, decode=decode)
-        text = answer_text(generation.token_ids, intervals, ids=ids, decode=decode)
+        tokens, ids, decode = generation.token_ids, tokenizers.ids, tokenizers.decode
+        parsed = parse_answer(tokens, ids=ids, decode=decode, evidence_stage=evidence_stage)
+        text = answer_text(tokens, intervals, ids=ids, decode=decode, evidence_stage=evidence_stage)
         readings.append(Reading(window, generation, parsed, text))
     return readings
 
@@ -53,7 +58,10 @@ def answer_notes(answers: Answers, readings: Sequence[Reading]) -> list[str]:
         window = reading.window
         at = f"{answers.times_s[window.start]:.0f} - {answers.times_s[window.stop - 1]:.0f} s"
         if reading.generation.truncated:
-            cut = f"the answer was cut off at the cap of {len(reading.generation.token_ids)} tokens"
+            length = len(reading.generation.token_ids)
+            cut = f"the answer was cut off at the cap of {length} tokens"
+            if reading.generation.looped:
+                cut = f"the answer was stopped after {length} tokens, it only repeated itself"
             found.setdefault(cut, []).append(at)
         for problem in reading.parsed.problems:
             found.setdefault(problem, []).append(at)

@@ -10,6 +10,9 @@ from vidground.errors import InputError
 DEFAULT_MODEL = "wenzhengzeng/D2VLM-Models"
 """Hub repository of the released weights."""
 
+LOOP_REPEATS = 8
+"""So often must a block of tokens stand in a row to be a loop."""
+
 
 def _require(condition: bool, name: str, value: object, limit: str) -> None:
     if not condition:
@@ -48,17 +51,23 @@ class DecodingSettings:
     repetition_penalty: divides positive and multiplies negative logits of all tokens that the
         prompt or the answer already holds, but `<evi>`; the released code used 1.2 for
         multiple-choice tasks and none (1.0) elsewhere.
+    loop_tokens: an answer ends when its last so many tokens are one block, of at most an eighth
+        of them, over and over; a result whose answer met it says so. 0 turns that off.
     """
 
     max_new_tokens: int = 2048
     temperature: float = 0.0
     seed: int = 0
     repetition_penalty: float = 1.0
+    loop_tokens: int = 512
 
     def __post_init__(self) -> None:
         _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "at least 1")
         _require(self.temperature >= 0, "temperature", self.temperature, "0 or above")
         _require(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0")
+        sane = self.loop_tokens == 0 or self.loop_tokens >= 2 * LOOP_REPEATS
+        limit = f"0 for off, or at least {2 * LOOP_REPEATS}"
+        _require(sane, "loop_tokens", self.loop_tokens, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +101,22 @@ class GroundingSettings:
     def __post_init__(self) -> None:
         _require(0 <= self.found_threshold <= 1, "threshold", self.found_threshold, "in [0, 1]")
         _require(self.max_moments >= 1, "max_moments", self.max_moments, "at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class IsolationSettings:
+    """Limits on decoding a video in a process of its own.
+
+    timeout_s: longest time without progress (a packet read or decoded, a frame handed over), in
+        seconds. Time in which the model keeps the decoder waiting does not count, and the whole
+        of a long video may take longer.
+    memory_gib: memory that decoding a video may take, in GiB (2^30 bytes), besides some 0.2 GiB
+        of address space that the process needs by itself.
+    """
+
+    timeout_s: float = 120.0
+    memory_gib: float = 4.0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.timeout_s <= 1e6, "timeout", self.timeout_s, "above 0, at most 1e6 s")
+        _require(0.1 <= self.memory_gib <= 1e6, "memory limit", self.memory_gib, "0.1 to 1e6 GiB")

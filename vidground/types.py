@@ -108,7 +108,10 @@ class Provenance:
 
     model, revision: id or folder, and commit if known. prompt: the text given to the model.
     windows_s: the [start, end) stretches seen at once. fps, decoding: see `settings`.
-    time_resolution_s: no time in the result is finer than this.
+    time_resolution_s: no time in the result is finer than this. settings: further numbers that
+    the result depends on: overlap, and window_s and max_moments where they were set. about_s:
+    the intervals that the prompt refers to. runtime: device, attention, and the versions of
+    torch, transformers and PyAV. The last three are empty in results of older versions.
     """
 
     model: str
@@ -120,6 +123,9 @@ class Provenance:
     windows_s: tuple[tuple[float, float], ...]
     decoding: Mapping[str, float | int]
     time_resolution_s: float
+    settings: Mapping[str, float | int] = field(default_factory=dict)
+    about_s: tuple[tuple[float, float], ...] = ()
+    runtime: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +135,8 @@ class GroundingResult:
     query: as asked. found: whether the best moment reaches the threshold. moments: best first;
     empty unless found. answer: the model's sentence, evidence written as times in seconds.
     relevance: one number per sampled frame. threshold: what `found` was decided by.
-    warnings: what the reader should know (truncated answer, damaged file, …).
+    warnings: what the reader should know (truncated answer, damaged file, …). quality: numbers
+    on that; empty in results of older versions.
     """
 
     query: str
@@ -141,6 +148,7 @@ class GroundingResult:
     video: VideoInfo
     provenance: Provenance
     warnings: tuple[str, ...] = ()
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def time_resolution_s(self) -> float:

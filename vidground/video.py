@@ -1,40 +1,21 @@
 """A video file as a stream of sampled pictures with their true times.
 
-Joins the parts: the packets of a file (`decoding`) become a timeline (`timeline`), which says
-what frames to sample (`sampling`) and which packets to decode for them; frames become small
-square pictures (`preprocessing`). Knows nothing of the model.
+`footage` finds and decodes the frames; here they become small square pictures (`preprocessing`).
+Knows nothing of the model.
 """
 
 import os
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from vidground.decoding import DecodedFrame, SkippingError, VideoFile
-from vidground.errors import VideoError
-from vidground.files import printable
+from vidground.decoding import DecodedFrame
+from vidground.footage import Footage
 from vidground.preprocessing import resize_and_crop
-from vidground.sampling import count_instants, group_samples, sample_frames
-from vidground.timeline import (
-    Timeline,
-    plan_stretches,
-    timeline_of_output,
-    timeline_of_presentation,
-)
 from vidground.types import VideoInfo
-
-_MOST_SAMPLES = 10_000_000
-"""About 116 days at one sample a second. A file that claims more has a damaged clock."""
-
-_CLAIM_TOLERANCE_S = 1.0
-_CLAIM_TOLERANCE = 0.1
-"""A header may be wrong about the length by so many seconds, or such a share of it."""
 
 
 @dataclass(frozen=True)
@@ -66,56 +47,19 @@ class VideoReader:
     times_s: npt.NDArray[np.float64]
 
     def __init__(self, path: str | os.PathLike[str], *, fps: float, image_size: int) -> None:
-        self._path = path
+        self._footage = Footage(path, fps=fps)
         self._image_size = image_size
-        with VideoFile(path) as file:
-            self._packets, first = file.measure()
-            self._facts = file.facts
-            damaged = file.damaged
-            counts_packets = not file.stores_presentation_times
-        self._size_bytes = Path(path).stat().st_size
-        if first is None or not self._packets.shown.any():
-            raise VideoError(
-                f"{printable(path)}: none of its {len(self._packets)} packets gives a frame; "
-                "the file is damaged or protected, fetch it again"
-            )
-        # What precedes the first key packet of a video cut from a longer one is not damage.
-        is_cut = first.packet == int(np.argmax(self._packets.keys))
-        self._cut_off = damaged if is_cut else 0
-        self._damaged = self._damaged_at_start = damaged - self._cut_off
-        self._first_size = first.shown_size
-        self._timeline = self._build_timeline(first, counts_packets=counts_packets)
-        self._notes = {"times": self._timeline.note} if self._timeline.note else {}
-        self._sample(fps)
-        self._skip_undecodable_start(first)
-        self._compare_with_header()
+        self.times_s = self._footage.times_s
 
     @property
     def info(self) -> VideoInfo:
         """What was measured; `damaged_packets` counts what decoding has met so far."""
-        height, width = self._first_size
-        return VideoInfo(
-            path=os.fspath(self._path),
-            duration_s=float(self._timeline.duration),
-            width=width,
-            height=height,
-            fps=self._timeline.average_fps,
-            constant_rate=self._timeline.rate is not None or len(self._timeline) == 1,
-            codec=self._facts.codec,
-            frames=len(self._timeline),
-            size_bytes=self._size_bytes,
-            damaged_packets=self._damaged,
-        )
+        return self._footage.info
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know of the file, as found so far: damage, odd times, …"""
-        damage = (
-            [f"damaged packets: {self._damaged}; the frame before each is shown instead"]
-            if self._damaged
-            else []
-        )
-        return (*damage, *self._notes.values())
+        return self._footage.warnings
 
     def runs(self) -> Iterator[FrameRun]:
         """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
@@ -127,131 +71,14 @@ class VideoReader:
         Raises:
             VideoError: the file has changed and gives no frame any more.
         """
-        self._damaged = self._damaged_at_start
-        done = 0
-        if self._timeline.skippable:
-            try:
-                for run in self._runs_by_skipping():
-                    yield run
-                    done += 1
-            except SkippingError as error:
-                self._notes["skipping"] = f"decoded without skipping, from the start: {error}"
-        yield from self._runs_in_sequence(done)
-
-    def _runs_by_skipping(self) -> Iterator[FrameRun]:
-        wanted = self._frames[np.flatnonzero(np.diff(self._frames, prepend=-1))]
-        stretches = plan_stretches(self._timeline, self._packets.keys, wanted)
-        if stretches is None:
-            raise SkippingError("its groups of pictures are not in order")
-        with VideoFile(self._path, strict=not self._packets.open_groups) as file:
-            frames = file.decode_stretches(stretches)
-            for frame, (_, first, last) in zip(frames, group_samples(self._frames), strict=True):
-                yield FrameRun(self._picture(frame), first, last)
-
-    def _runs_in_sequence(self, done: int) -> Iterator[FrameRun]:
-        """Yield the runs after the first `done` ones, decoding every frame from the start."""
-        runs = islice(group_samples(self._frames), done, None)
-        run = next(runs, None)
-        if run is None:
-            return
-        shown: DecodedFrame | None = None
-        with VideoFile(self._path) as file:
-            for position, frame in self._positions(file):
-                self._damaged = file.damaged - self._cut_off
-                while run is not None and run[0] < position:
-                    yield FrameRun(self._picture(shown or frame), *run[1:])
-                    run = next(runs, None)
-                if run is not None and run[0] == position:
-                    yield FrameRun(self._picture(frame), *run[1:])
-                    run = next(runs, None)
-                if run is None:
-                    return
-                shown = frame
-            self._damaged = file.damaged - self._cut_off
-        if shown is None:
-            raise VideoError(f"{printable(self._path)}: gives no frame any more; was it changed?")
-        picture = self._picture(shown)
-        while run is not None:
-            yield FrameRun(picture, *run[1:])
-            run = next(runs, None)
-
-    def _positions(self, file: VideoFile) -> Iterator[tuple[int, DecodedFrame]]:
-        """Yield all frames of the file, each with its index on the timeline."""
-        if self._timeline.packets is None:
-            for count, frame in enumerate(file.decode_all()):
-                yield count + file.damaged, frame  # a damaged packet leaves its place empty
-            return
-        index = np.full(len(self._packets), -1)
-        index[self._timeline.packets] = np.arange(len(self._timeline))
-        position = -1
-        for frame in file.decode_all():
-            known = frame.packet is not None and frame.packet < len(index)
-            position = int(index[frame.packet]) if known else position + 1
-            yield position, frame
-
-    def _picture(self, frame: DecodedFrame) -> torch.Tensor:
-        if frame.shown_size != self._first_size and "size" not in self._notes:
-            (height, width), (new_height, new_width) = self._first_size, frame.shown_size
-            change = f"from {width}x{height} to {new_width}x{new_height}"
-            self._notes["size"] = f"the picture's size changes {change}"
-        if frame.corrupt:
-            self._notes["corrupt"] = "some frames are shown damaged"
-        return resize_and_crop(
-            frame.rgb(),
-            self._image_size,
-            pixel_aspect=float(frame.pixel_aspect),
-            orientation=frame.orientation,
-        )
-
-    def _build_timeline(self, first: DecodedFrame, *, counts_packets: bool) -> Timeline:
-        clock = self._facts.clock
-        if counts_packets:
-            return timeline_of_output(self._packets, clock)
-        if not self._packets.complete:
-            # A packet may hold half a frame; only decoding counts frames.
-            with VideoFile(self._path) as file:
-                decoded = array("q", (frame.packet or 0 for frame in file.decode_all()))
-            return timeline_of_output(
-                self._packets, clock, decoded=np.frombuffer(decoded, np.int64)
-            )
-        return timeline_of_presentation(
-            self._packets,
-            clock,
-            first_decoded=first.packet or 0,
-            interlaced=first.interlaced,
-        )
-
-    def _sample(self, fps: float) -> None:
-        timeline = self._timeline
-        count = count_instants(timeline.duration, fps)
-        if count > _MOST_SAMPLES:
-            raise VideoError(
-                f"{printable(self._path)}: {count} samples over {float(timeline.duration):.0f} s "
-                f"are more than {_MOST_SAMPLES}; its clock is damaged, or lower the rate"
-            )
-        samples = sample_frames(
-            timeline.ticks,
-            end_tick=timeline.end_tick,
-            time_base=timeline.time_base,
-            rate=timeline.rate,
-            fps=fps,
-        )
-        self.times_s, self._frames = samples.times_s, samples.frames
-
-    def _skip_undecodable_start(self, first: DecodedFrame) -> None:
-        """Let samples before the first frame that can be decoded show that frame."""
-        if self._timeline.packets is None or first.packet is None:
-            return
-        missing = int(np.argmax(self._timeline.packets == first.packet))
-        if missing:
-            self._notes["start"] = f"the first {missing} frames cannot be decoded"
-            self._frames = np.maximum(self._frames, missing)
-
-    def _compare_with_header(self) -> None:
-        measured_s = float(self._timeline.duration)
-        claims = self._facts.claimed_s
-        tolerance_s = max(_CLAIM_TOLERANCE_S, _CLAIM_TOLERANCE * measured_s)
-        if claims and min(abs(claim - measured_s) for claim in claims) > tolerance_s:
-            self._notes["duration"] = (
-                f"the header says {claims[0]:.1f} s, the frames last {measured_s:.1f} s"
-            )
+        frame: DecodedFrame | None = None
+        for shown in self._footage.frames():
+            if shown.frame is not frame:
+                frame = shown.frame
+                picture = resize_and_crop(
+                    frame.rgb(),
+                    self._image_size,
+                    pixel_aspect=float(frame.pixel_aspect),
+                    orientation=frame.orientation,
+                )
+            yield FrameRun(picture, shown.first, shown.last)

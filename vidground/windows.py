@@ -98,6 +98,31 @@ def merge_events(
     return sorted(kept, key=lambda event: (event.first, event.last, event.text))
 
 
+def join_repeats(events: Sequence[WindowEvent]) -> list[WindowEvent]:
+    """Events whose captions are equal and that touch become one; sorted by time.
+
+    They touch if they overlap or at most one sample period lies between the last sample of one
+    and the first of the other. The score is the mean over the samples of both.
+    """
+    joined: list[WindowEvent] = []
+    latest: dict[str, int] = {}  # by caption, where the last event with it stands
+    for event in sorted(events, key=lambda event: (event.first, event.last, event.text)):
+        text = event.text.casefold()
+        at = latest.get(text)
+        if at is not None and event.first <= joined[at].last + 1:
+            joined[at] = _grown(joined[at], event)
+        else:
+            latest[text] = len(joined)
+            joined.append(event)
+    return sorted(joined, key=lambda event: (event.first, event.last, event.text))
+
+
+def _grown(event: WindowEvent, more: WindowEvent) -> WindowEvent:
+    own, other = event.last - event.first + 1, more.last - more.first + 1
+    score = (event.score * own + more.score * other) / (own + other)
+    return replace(event, last=max(event.last, more.last), score=score)
+
+
 def _owns(window: Window, event: WindowEvent) -> bool:
     return window.own_start <= (event.first + event.last) / 2 < window.own_stop
 

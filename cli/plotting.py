@@ -1,0 +1,106 @@
+"""The option --plot of `query`: the curves of one video, drawn once its result is there."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from vidground.archive import Work
+from vidground.cli.batch import run_batch
+from vidground.cli.options import STDOUT, RunOptions, usage_errors
+from vidground.cli.reporter import shown
+from vidground.documents import Result
+from vidground.errors import FormatError, VidgroundError
+from vidground.formats import load as load_result
+from vidground.inputs import find_videos
+from vidground.ledger import Ledger
+from vidground.outputs import Job, plan_outputs, require_writable
+from vidground.plots import check_plot, plot_relevance
+from vidground.types import Groundings
+
+PLOT_OPTION = click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Draw the relevance curves of the one video that is named; .svg and .pdf work too.",
+)
+_FAILED = 1
+
+
+def run_with_plot(
+    options: RunOptions,
+    load: Callable[[], Work],
+    plot: Path,
+    *,
+    texts: Sequence[str],
+    noun: str,
+    asked: Mapping[str, Any],
+    infix: str,
+) -> NoReturn:
+    """Do what `run_batch` does with one video, then draw the result, new or stored, to `plot`."""
+    with usage_errors():
+        job = _only_job(options, infix)
+        check_plot(plot, queries=len(texts))
+        require_writable(plot)
+    made: list[Groundings] = []
+
+    def load_and_keep() -> Work:
+        work = load()
+
+        def keep(*arguments: Any) -> Result:
+            result = work(*arguments)
+            if isinstance(result, Groundings):
+                made.append(result)
+            return result
+
+        return keep
+
+    try:
+        run_batch(options, load_and_keep, noun=noun, asked=asked, infix=infix)
+    except click.exceptions.Exit as ending:
+        if not made and ending.exit_code:
+            raise
+        try:
+            plot_relevance(made[-1] if made else _stored(job, texts), plot)
+        except VidgroundError as error:
+            click.echo(f"error: {shown(str(error))}", err=True)
+            raise click.exceptions.Exit(_FAILED) from error
+        if not options.log.quiet and options.log.log_format == "text":
+            click.echo(f"done: {shown(str(plot))}", err=True)
+        raise
+
+
+def _only_job(options: RunOptions, infix: str) -> Job:
+    files = options.files
+    if options.control.dry_run:
+        raise click.UsageError("--plot draws a result; --dry-run makes none.")
+    if files.from_file is not None:
+        raise click.UsageError("--plot draws the curves of one video; name it, not a list.")
+    found = find_videos(files.inputs, recursive=files.recursive)
+    if len(found.videos) != 1:
+        raise click.UsageError(
+            f"--plot draws the curves of one video; {len(found.videos)} are named."
+        )
+    formats = () if files.output_dir == STDOUT else files.formats
+    (job,) = plan_outputs(
+        found.videos,
+        formats,
+        folder=files.output_dir,
+        infix=infix,
+        keep_suffix=files.keep_suffix,
+    )
+    return job
+
+
+def _stored(job: Job, texts: Sequence[str]) -> Groundings:
+    """The answers to `texts` that an earlier run has left. Raises FormatError if there are none."""
+    result = Ledger().stored(job)
+    path = job.outputs.get("json")
+    if result is None and path is not None and path.is_file():
+        result = load_result(path)
+    if isinstance(result, Groundings) and [r.query for r in result.results] == list(texts):
+        return result
+    raise FormatError(
+        "no curves are stored for these texts on this video; make its result again (--overwrite)"
+    )

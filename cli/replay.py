@@ -1,0 +1,55 @@
+"""`vidground replay`: a stored result made again and compared."""
+
+import os
+from pathlib import Path
+
+import click
+
+from vidground.cli.options import usage_errors
+from vidground.cli.reporter import shown
+
+
+@click.command()
+@click.argument("result", type=click.Path(dir_okay=False, path_type=Path), metavar="RESULT.json")
+@click.option(
+    "--video",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the video is now, if it has moved.",
+)
+@click.option("--device", help="Where to compute; by default the kind of device it was made on.")
+@click.option(
+    "--vision",
+    default="torch",
+    show_default=True,
+    help="What encodes frames, as in the run that made the result: torch or onnx:DIR.",
+)
+@click.option("--offline", is_flag=True, help="Use what the cache holds, never the network.")
+def replay(
+    result: Path, video: Path | None, device: str | None, vision: str, offline: bool
+) -> None:
+    """Make a stored result again, with the model and the settings it names, and compare.
+
+    Says "same" and ends with 0, or prints what differs and ends with 1: lines with - were there
+    and are not any more, + are new, ~ have another score.
+
+    \b
+    vidground replay results/match.json
+    vidground replay results/match.json --video /archive/match.mp4
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Here, so that --help needs no torch.
+    from vidground.replay import replay as make_again
+
+    with usage_errors():
+        outcome = make_again(
+            result, video=video, device=device, vision=vision, local_files_only=offline
+        )
+    for note in outcome.notes:
+        click.echo(f"note: {shown(note)}", err=True)
+    for line in outcome.differences:
+        click.echo(shown(line))
+    if not outcome.same:
+        raise click.exceptions.Exit(1)
+    click.echo(f"same: {len(outcome.result.events)} found again")

@@ -1,0 +1,189 @@
+"""`vidground search`: moments of an archive, best first."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vidground.cli.bars import bar
+from vidground.cli.options import usage_errors
+from vidground.cli.reporter import shown
+from vidground.errors import VidgroundError
+from vidground.inputs import find_videos
+from vidground.result_files import find_results
+from vidground.search import Hit, SearchOutcome, search_results, search_videos
+from vidground.settings import GroundingSettings, SamplingSettings
+from vidground.video_places import file_uri
+
+if TYPE_CHECKING:
+    from vidground.grounder import Grounder
+
+_FAILED = 1
+
+
+@click.command()
+@click.argument("text")
+@click.argument("inputs", nargs=-1, required=True, metavar="FOLDER...")
+@click.option(
+    "--model",
+    help="Let this model look for the text in every video: a folder, a bundled model or a "
+    "repository on the Hugging Face hub.",
+)
+@click.option("--device", help="With --model: cpu, cuda or cuda:1.")
+@click.option("--offline", is_flag=True, help="With --model: use what the cache holds.")
+@click.option("--fps", type=float, help="With --model: frames to look at per second of video.")
+@click.option("--recursive", is_flag=True, help="Search folders inside of folders too.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Most moments to print.",
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    help="Lowest score to print; by default every caption that shares a word, or, with --model, "
+    f"what counts as found ({GroundingSettings().found_threshold}).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of all fields.")
+@click.option("--quiet", "-q", is_flag=True, help="Tell of failures only.")
+def search(
+    text: str,
+    inputs: tuple[str, ...],
+    model: str | None,
+    device: str | None,
+    offline: bool,
+    fps: float | None,
+    recursive: bool,
+    limit: int,
+    min_score: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Rank the moments of an archive by how well they fit a text, and print their times.
+
+    Without --model the captions and earlier queries in stored results (JSON) are searched by
+    words: more of the text's words in a shorter caption are better, and words that few captions
+    hold count more (BM25). Case, accents and a plural s make no difference; words of like meaning
+    are not known. A caption that is just the text has the score 1.
+
+    With --model the model looks for the text in every video. The score is a moment's mean
+    relevance, as in `query`.
+
+    On a terminal that knows links, a path opens its video.
+
+    \b
+    vidground search "a player scores" results --recursive
+    vidground search "a red card" archive --recursive --model toy --limit 5
+    """
+    if not text.strip():
+        raise click.UsageError("TEXT is empty; say what to look for.")
+    if model is None and (device is not None or offline or fps is not None):
+        raise click.UsageError(
+            "--device, --offline and --fps are about a model; name one (--model)."
+        )
+    if model is None:
+        outcome = _in_results(text, inputs, recursive, min_score or 0.0, quiet)
+        noun = "moment"
+    else:
+        grounding = GroundingSettings() if min_score is None else GroundingSettings(min_score)
+        with usage_errors():
+            sampling = SamplingSettings() if fps is None else SamplingSettings(fps=fps)
+        load = partial(_load, model, device, sampling, grounding, offline=offline)
+        outcome = _in_videos(text, inputs, recursive, load, quiet)
+        noun = "video"
+    hits = outcome.hits[:limit]
+    if as_json:
+        click.echo(json.dumps([asdict(hit) for hit in hits], indent=2))
+    for hit in () if as_json else hits:
+        click.echo(_line(hit, linked=sys.stdout.isatty() and os.environ.get("TERM") != "dumb"))
+    if not quiet:
+        cut = len(hits) < len(outcome.hits)
+        left = f", the best {len(hits)} are shown (--limit)" if cut else ""
+        plural = "" if outcome.searched == 1 else "s"
+        said = f"{len(outcome.hits)} found among {outcome.searched} {noun}{plural}{left}"
+        click.echo(said, err=True)
+    for _, error in outcome.failed:
+        click.echo(f"failed: {shown(str(error))}", err=True)
+    if outcome.failed:
+        raise click.exceptions.Exit(_FAILED)
+
+
+def _in_results(
+    text: str, inputs: tuple[str, ...], recursive: bool, min_score: float, quiet: bool
+) -> SearchOutcome:
+    found = find_results(inputs, recursive=recursive)
+    _require_some(found.files, found.missing)
+    paths = [file.path for file in found.files]
+    with bar("result", len(paths), quiet=quiet) as on_done:
+        outcome = search_results(text, paths, min_score=min_score, on_done=on_done)
+    return _with_missing(outcome, found.missing)
+
+
+def _in_videos(
+    text: str, inputs: tuple[str, ...], recursive: bool, load: Callable[[], Grounder], quiet: bool
+) -> SearchOutcome:
+    found = find_videos(inputs, recursive=recursive)
+    _require_some(found.videos, found.missing)
+    with usage_errors():
+        grounder = load()
+    paths = [video.path for video in found.videos]
+    with bar("video", len(paths), quiet=quiet) as on_done:
+        outcome = search_videos(text, paths, grounder, on_done=on_done)
+    return _with_missing(outcome, found.missing)
+
+
+def _load(
+    model: str,
+    device: str | None,
+    sampling: SamplingSettings,
+    grounding: GroundingSettings,
+    *,
+    offline: bool,
+) -> Grounder:
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Here, so that --help needs no torch.
+    from vidground.grounder import Grounder
+
+    options: dict[str, Any] = {"local_files_only": True} if offline else {}
+    return Grounder(model, device=device, sampling=sampling, grounding=grounding, **options)
+
+
+def _require_some(
+    found: tuple[object, ...], missing: tuple[tuple[str, VidgroundError], ...]
+) -> None:
+    if not found:
+        reasons = "; ".join(shown(str(error)) for _, error in missing)
+        raise click.UsageError(f"Nothing to search. {reasons}")
+
+
+def _with_missing(
+    outcome: SearchOutcome, missing: tuple[tuple[str, VidgroundError], ...]
+) -> SearchOutcome:
+    return SearchOutcome(outcome.hits, outcome.searched, (*missing, *outcome.failed))
+
+
+def _line(hit: Hit, *, linked: bool) -> str:
+    path = shown(hit.video)
+    if linked and hit.found:
+        path = f"\x1b]8;;{file_uri(hit.video)}\x1b\\{path}\x1b]8;;\x1b\\"
+    times = f"{_clock(hit.start_s)} - {_clock(hit.end_s)}"
+    return f"{path}  {times}  {hit.score:.2f}  {shown(hit.text)}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as 00:01:23.4, rounded once."""
+    tenths = round(seconds * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{tenths // 10:02d}.{tenths % 10}"

@@ -1,0 +1,86 @@
+"""Videos that do to a decoder what a hostile file might; only a process of its own opens them.
+
+A test names one of these classes as the `opener` of an `IsolatedDecoder`.
+"""
+
+import ctypes
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vidground.footage import Footage, ShownFrame
+
+
+class Telling(Footage):
+    """Says in its warnings which process it is in, and whether that has torch."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (*super().warnings, f"process {os.getpid()}", f"torch {'torch' in sys.modules}")
+
+
+class FailingAtOpening(Telling):
+    """Does what the file's name says instead of being opened."""
+
+    def __init__(self, path: str, **options: Any) -> None:
+        _misbehave(Path(path).stem)
+        super().__init__(path, **options)
+
+
+class FailingAtTheThirdFrame(Telling):
+    """Does what the file's name says after two frames."""
+
+    def __init__(self, path: str, **options: Any) -> None:
+        self._fault = Path(path).stem
+        super().__init__(path, **options)
+
+    def frames(self) -> Iterator[ShownFrame]:
+        for number, frame in enumerate(super().frames()):
+            if number == 2:
+                _misbehave(self._fault)
+            yield frame
+
+
+class Slow(Footage):
+    """Takes two seconds in small steps before its first frame."""
+
+    def frames(self) -> Iterator[ShownFrame]:
+        for _ in range(10):
+            time.sleep(0.2)
+            self._watch.packet()
+        yield from super().frames()
+
+
+class Stuck(Footage):
+    """Tells which process it is in through a file, and then never returns to Python."""
+
+    def __init__(self, path: str, **_: Any) -> None:
+        Path(path).write_text(str(os.getpid()))
+        ctypes.PyDLL(None).pause()  # with the interpreter's lock
+
+
+def _misbehave(fault: str) -> None:
+    if fault == "crash":
+        ctypes.string_at(0)
+    elif fault == "abort":
+        os.abort()
+    elif fault == "exit":
+        os._exit(3)
+    elif fault == "kill":
+        os.kill(os.getpid(), 9)
+    elif fault == "hang":
+        threading.Event().wait()
+    elif fault == "bug":
+        raise ZeroDivisionError("a bug")
+    elif fault == "disk":
+        raise OSError(5, "Input/output error")
+    elif fault == "eat":
+        eaten = []
+        while True:
+            eaten.append(np.ones(1 << 25, np.uint8))

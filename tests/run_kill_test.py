@@ -1,0 +1,171 @@
+"""Kill the real program again and again, run it twice at once, let its disk run full; then compare.
+
+Not a test: it starts the program a hundred times and takes many minutes.
+
+    python tests/run_kill_test.py FOLDER
+
+FOLDER must be new. It gets 60 small videos, what an undisturbed run makes of them, and what is
+left after 100 kills (`kill -9`) at random instants, after two runs at once, and after a run on a
+full disk. The last part mounts a small tmpfs, so it is left out unless it is run by root.
+"""
+
+import argparse
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from video_files import make_video
+
+FORMATS = "srt,vtt,json"
+PROGRAM = "from vidground.cli.main import main; main()"
+
+
+def make_videos(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for index in range(count):
+        make_video(folder / f"{index:02d}.mp4", frames=20 + index, fps=10)
+
+
+def start(folder: Path, out: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """The real program; its log tells what was done."""
+    arguments = ["caption", str(folder / "in"), "--model", "toy", "--device", "cpu", "--offline"]
+    arguments += ["--out", FORMATS, "-o", str(out), "--log-format", "json"]
+    with log.open("wb") as stream:
+        return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=stream)
+
+
+def results(out: Path) -> dict[str, bytes]:
+    """All files but the record and the locks; leftovers of killed runs included."""
+    ours = (".vidground.sqlite3", ".vidground.sqlite3-journal", ".vidground.lock")
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.name not in ours}
+
+
+def worked_on(log: Path) -> list[str]:
+    """The videos that a run gave to the model, as far as it is told; one that it was at when it
+    was killed counts too."""
+    worked, current = [], None
+    for line in log.read_bytes().split(b"\n"):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # the last line of a killed run
+        if event["event"] == "start":
+            current = event["path"]
+        elif event["event"] in ("done", "skipped", "failed"):
+            if event["event"] == "done" and "stored result" not in event["reason"]:
+                worked.append(event["path"])
+            current = None
+    return worked + ([] if current is None else [current])
+
+
+def check(name: str, condition: bool) -> None:
+    print(("ok:     " if condition else "FAILED: ") + name, flush=True)
+    if not condition:
+        sys.exit(1)
+
+
+def check_record(out: Path) -> None:
+    with closing(sqlite3.connect(out / ".vidground.sqlite3")) as database:
+        answer = database.execute("PRAGMA integrity_check").fetchone()
+    check("the record is whole", answer == ("ok",))
+
+
+def kill_again_and_again(folder: Path, expected: dict[str, bytes], kills: int, seed: int) -> None:
+    out, instants = folder / "killed", random.Random(seed)
+    worked: Counter[str] = Counter()
+    killed = at_work = 0
+    log = folder / "kill.log"
+    while killed < kills:
+        process = start(folder, out, log)
+        if instants.random() < 0.8:  # once it is at work; else at any time, loading included
+            while process.poll() is None and b'"start"' not in log.read_bytes():
+                time.sleep(0.005)
+            time.sleep(instants.uniform(0, 0.5))
+        else:
+            time.sleep(instants.uniform(0, 6))
+        at_work += process.poll() is None and b'"start"' in log.read_bytes()
+        process.kill()
+        killed += process.wait() == -9
+        worked.update(worked_on(log))
+        if killed % 10 == 0:
+            print(f"{killed} kills, {at_work} at work, {len(worked)} videos begun", flush=True)
+    check("a last run ends well", start(folder, out, log).wait() == 0)
+    worked.update(worked_on(log))
+    check("every result is there, once, and equal; nothing else is", results(out) == expected)
+    twice = worked.total() - len(worked)
+    print(f"{killed} kills, {at_work} of them at work; {twice} videos given to the model again")
+    check("at most one video is done again per kill", twice <= killed)
+    check_record(out)
+
+
+def run_twice_at_once(folder: Path, expected: dict[str, bytes]) -> None:
+    out, logs = folder / "twice", [folder / "one.log", folder / "two.log"]
+    processes = [start(folder, out, log) for log in logs]
+    check("both runs end well", [process.wait() for process in processes] == [0, 0])
+    check("every result is there and equal", results(out) == expected)
+    done = [worked_on(log) for log in logs]
+    print(f"{len(done[0])} and {len(done[1])} videos")
+    check("no video is done twice", len(set(done[0] + done[1])) == len(done[0]) + len(done[1]))
+    check_record(out)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def run_on_a_full_disk(folder: Path, expected: dict[str, bytes]) -> None:
+    log = folder / "full.log"
+    pages = sum(-(-len(content) // 4096) for content in expected.values())
+    with small_disk(folder / "full", f"{4 * (pages // 2)}k") as disk:
+        check("a run on a full disk fails", start(folder, disk / "out", log).wait() == 1)
+        text = log.read_text()
+        check("and says so", "the disk is full" in text)
+        made = results(disk / "out")
+        print(f"{len(made)} of {len(expected)} results fitted")
+        check("what is there is whole", made.items() <= expected.items() and len(made) > 0)
+        check_record(disk / "out")
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        code = start(folder, disk / "out", log).wait()
+        check("with space again, the next run ends well", code == 0)
+        check("every result is there and equal", results(disk / "out") == expected)
+        check_record(disk / "out")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--files", type=int, default=60)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    folder = options.folder
+    make_videos(folder / "in", options.files)
+    log = folder / "undisturbed.log"
+    check("an undisturbed run ends well", start(folder, folder / "expected", log).wait() == 0)
+    expected = results(folder / "expected")
+    check("it makes all results", len(expected) == options.files * len(FORMATS.split(",")))
+    kill_again_and_again(folder, expected, options.kills, options.seed)
+    run_twice_at_once(folder, expected)
+    if os.geteuid() == 0:
+        run_on_a_full_disk(folder, expected)
+    else:
+        print("left out: a full disk, which needs root")
+
+
+if __name__ == "__main__":
+    main()

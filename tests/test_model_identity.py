@@ -1,0 +1,48 @@
+"""Models are told apart by what they are loaded from, without being loaded."""
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from vidground.model_identity import folder_fingerprint, known_commit
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+def test_a_folder_is_known_by_its_models_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(bytes(9 << 20))  # so large that it is sampled
+    first = folder_fingerprint(str(tmp_path))
+    (tmp_path / "train.log").touch()
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "checkpoint-1" / "config.json").touch()
+    assert folder_fingerprint(str(tmp_path)) == first
+    assert folder_fingerprint(str(tmp_path), "checkpoint-1") != first
+    trained = bytes(5 << 20) + b"\1" * (4 << 20)
+    (tmp_path / "model.safetensors").write_bytes(trained)
+    second = folder_fingerprint(str(tmp_path))
+    assert second != first
+    (tmp_path / "qformer_tokenizer").mkdir()
+    (tmp_path / "qformer_tokenizer" / "vocab.txt").write_text("a")
+    assert folder_fingerprint(str(tmp_path)) not in (first, second)
+
+
+def test_bundled_models_have_files_and_those_of_the_hub_do_not() -> None:
+    assert len(folder_fingerprint("toy") or "") == 64
+    assert folder_fingerprint("owner/name") is None
+
+
+def test_the_commit_of_a_model_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert known_commit("owner/name", None) is None
+    assert known_commit("owner/name", COMMIT) == COMMIT
+    refs = tmp_path / "models--owner--name" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text(COMMIT)
+    (refs / "odd").write_text("no commit")
+    assert known_commit("owner/name/sub/folder", None) == COMMIT
+    assert known_commit("owner/name", "odd") is None
+    assert known_commit("owner/name", "v1") is None

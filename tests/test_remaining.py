@@ -1,0 +1,28 @@
+"""The estimate of what is left, by hand."""
+
+import pytest
+
+from vidground.cli.remaining import RemainingTime, spoken
+
+
+def test_the_speed_so_far_says_what_is_left() -> None:
+    remaining = RemainingTime({"a": 100.0, "b": 300.0, "c": 600.0})
+    assert remaining.left_s(0.0) is None
+    remaining.started("skipped", 1.0)
+    remaining.finished("skipped")
+    remaining.started("a", 5.0)
+    assert remaining.left_s(7.0) is None
+    assert remaining.left_s(7.0, share=0.5) == pytest.approx(2 * 950 / 50)
+    remaining.finished("a")
+    assert remaining.left_s(10.0) == pytest.approx(5 * 900 / 100)
+    remaining.started("b", 10.0)
+    assert remaining.left_s(20.0, share=1 / 3) == pytest.approx(15 * 800 / 200)
+    remaining.finished("b")
+    remaining.finished("c")
+    assert remaining.left_s(99.0) == 0
+
+
+def test_durations_as_people_say_them() -> None:
+    assert [spoken(s) for s in (0.4, 59, 90, 3540, 3600, 12_000)] == [
+        *("0 s", "59 s", "2 min", "59 min", "1 h 0 min", "3 h 20 min"),
+    ]

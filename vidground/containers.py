@@ -1,0 +1,55 @@
+"""Containers that vidground can make, and the codecs that go into each. Knows no files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from vidground.errors import InputError
+
+_X264 = {"c:v": "libx264", "preset": "fast", "crf": "18", "pix_fmt": "yuv420p"}
+_VP9 = {"c:v": "libvpx-vp9", "b:v": "0", "crf": "24", "cpu-used": "4", "pix_fmt": "yuv420p"}
+_AAC = {"c:a": "aac", "b:a": "192k"}
+_INDEX_FIRST = {"movflags": "+faststart"}
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What a file of one suffix holds, in ffmpeg's words.
+
+    format: name of the writer. video, audio: options of the encoders. subtitles: the codecs that
+    a soft track can have, the usual one first. options: of the writer.
+    """
+
+    format: str
+    video: Mapping[str, str]
+    audio: Mapping[str, str]
+    subtitles: tuple[str, ...]
+    options: Mapping[str, str]
+
+
+CONTAINERS: Mapping[str, Container] = MappingProxyType(
+    {
+        ".mp4": Container("mp4", _X264, _AAC, ("mov_text",), _INDEX_FIRST),
+        ".m4v": Container("mp4", _X264, _AAC, ("mov_text",), _INDEX_FIRST),
+        ".mov": Container("mov", _X264, _AAC, ("mov_text",), _INDEX_FIRST),
+        ".mkv": Container("matroska", _X264, _AAC, ("srt", "ass"), {}),
+        ".webm": Container("webm", _VP9, {"c:a": "libopus", "b:a": "128k"}, ("webvtt",), {}),
+    }
+)
+
+_TAKES_ALL = ".mkv"
+
+
+def container_of(path: Path) -> Container:
+    """Return what the suffix of `path` stands for. Raises InputError for another suffix."""
+    suffix = path.suffix.lower()
+    if suffix not in CONTAINERS:
+        known = ", ".join(CONTAINERS)
+        raise InputError(f"{suffix!r} is no suffix that can be written; choose one of {known}")
+    return CONTAINERS[suffix]
+
+
+def suffix_for_parts(video: Path) -> str:
+    """Return the suffix for parts of `video`: its own, or one whose container takes any stream."""
+    return video.suffix.lower() if video.suffix.lower() in CONTAINERS else _TAKES_ALL

@@ -1,0 +1,165 @@
+// The timeline of one video: a ruler, its captions in lanes, and a curve per query.
+
+const RULER = 22;
+const LANE = 24;
+const MOST_LANES = 6;
+const CURVE = 58;
+const LABEL = 24;
+const CHARACTER = 6.2; // about as wide as one at this size
+const STEPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
+
+const timeline = { width: 0, playhead: null, groups: new Map() };
+
+function drawTimeline() {
+  const video = videos[state.video];
+  const width = Math.max(200, $("timeline").clientWidth);
+  const x = (seconds) => (seconds / Math.max(video.duration, 0.001)) * width;
+  const own = events.filter((event) => event.owner === state.video);
+  const captions = own.filter((event) => event.query === null);
+  const lanes = inLanes(captions);
+  const laneCount = captions.length ? Math.max(...lanes.values()) + 1 : 0;
+  const top = RULER + laneCount * LANE;
+  const height = top + video.curves.length * (LABEL + CURVE) + 2;
+  const root = shape("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group",
+    "aria-label": "Timeline" });
+  timeline.width = width;
+  timeline.groups = new Map();
+  root.append(...ruler(video.duration, x, height));
+  for (let lane = 0; lane < laneCount; lane += 1) {
+    root.append(shape("rect", { class: "lane", x: 0, y: RULER + lane * LANE, width,
+      height: LANE - 4, rx: 5 }));
+  }
+  for (const event of captions) {
+    root.append(bar(event, x, RULER + lanes.get(event.id) * LANE, LANE - 4, event.text));
+  }
+  video.curves.forEach((curve, index) => {
+    const y = top + index * (LABEL + CURVE);
+    root.append(curveRow(curve, index, own.filter((e) => e.query === index), x, y, width));
+  });
+  timeline.playhead = shape("line", { class: "playhead", y1: 0, y2: height });
+  root.append(timeline.playhead);
+  $("timeline").replaceChildren(root);
+  markTimeline();
+  movePlayhead($("player").currentTime || 0);
+  scrub(root, video);
+}
+
+/** Which lane each event is in, so that events that overlap lie below one another. */
+function inLanes(list) {
+  const ends = [];
+  const lanes = new Map();
+  for (const event of list) {
+    let lane = ends.findIndex((end) => end <= event.start);
+    if (lane < 0) lane = Math.min(ends.length, MOST_LANES - 1);
+    ends[lane] = event.end;
+    lanes.set(event.id, lane);
+  }
+  return lanes;
+}
+
+function ruler(duration, x, height) {
+  const width = x(duration);
+  const step = STEPS.find((seconds) => x(seconds) >= 64) ?? duration;
+  const marks = [];
+  for (let time = 0; time <= duration; time += step) {
+    const near = width - x(time) < 40;
+    const label = clock(time).replace(/\.0$/, "");
+    marks.push(shape("line", { class: "tick", x1: x(time), x2: x(time), y1: 16, y2: height }));
+    marks.push(shape("text", { x: near ? x(time) - 3 : x(time) + 3, y: 12,
+      "text-anchor": near && time > 0 ? "end" : "start" }, label));
+  }
+  return marks;
+}
+
+function bar(event, x, y, height, label) {
+  const left = x(event.start);
+  const width = Math.max(3, x(event.end) - left);
+  const kind = event.query === null ? "event" : `event moment hue${event.query % HUES}`;
+  const said = `${event.text}, ${clock(event.start)} to ${clock(event.end)}`;
+  const group = shape("g", { class: kind, "data-event": event.id, role: "button",
+    "aria-label": said }, shape("title", {}, said));
+  group.append(shape("rect", { x: left + 0.5, y: y + 0.5, width: Math.max(2, width - 1),
+    height: height - 1, rx: 4 }));
+  if (label && width > 24) {
+    // An inner svg cuts off what is too long for its box.
+    group.append(shape("svg", { x: left + 6, y, width: width - 10, height },
+      shape("text", { class: "inside", x: 0, y: height / 2 + 4 }, label)));
+  }
+  group.addEventListener("click", () => select(event.id));
+  timeline.groups.set(event.id, group);
+  return group;
+}
+
+function curveRow(curve, index, moments, x, y, width) {
+  const row = shape("g", { class: `hue${index % HUES}` });
+  const best = Math.max(0, ...moments.map((moment) => moment.score ?? 0));
+  const peak = Math.max(0, ...curve.values);
+  const verdict = curve.found
+    ? `${counted(moments.length, "moment")}, best ${best.toFixed(2)}`
+    : `not found (peak ${peak.toFixed(2)})`;
+  const room = Math.max(6, Math.floor((width - verdict.length * CHARACTER - 20) / CHARACTER));
+  const base = y + LABEL + CURVE - 6;
+  const rise = CURVE - 10;
+  const points = curve.times.map((time, i) => `${x(time)},${base - curve.values[i] * rise}`);
+  const limit = base - curve.threshold * rise;
+  row.append(
+    shape("text", { class: "name", x: 0, y: y + 17 }, shortened(curve.query, room),
+      shape("title", {}, curve.query)),
+    shape("text", { x: width, y: y + 17, "text-anchor": "end" }, verdict),
+    shape("rect", { class: "lane", x: 0, y: base - rise, width, height: rise, rx: 5 }),
+  );
+  for (const moment of moments) row.append(bar(moment, x, base - rise, rise, ""));
+  if (points.length > 0) {
+    const first = x(curve.times[0]);
+    const last = x(curve.times[curve.times.length - 1]);
+    const outline = points.join(" L");
+    row.append(shape("path", { class: "area", d: `M${first},${base} L${outline} L${last},${base}Z`,
+      "pointer-events": "none" }));
+    row.append(shape("path", { class: "curve", d: `M${outline}`, "pointer-events": "none" }));
+  }
+  row.append(
+    shape("line", { class: "threshold", x1: 0, x2: width, y1: limit, y2: limit,
+      "pointer-events": "none" }),
+    shape("text", { x: width - 4, y: limit - 3, "text-anchor": "end", "pointer-events": "none" },
+      curve.threshold.toFixed(2)),
+  );
+  return row;
+}
+
+function shortened(text, most) {
+  const characters = Array.from(text);
+  return characters.length <= most ? text : `${characters.slice(0, most - 1).join("")}…`;
+}
+
+/** Dim what the filters hide, and mark the selected event. */
+function markTimeline() {
+  const shown = new Set(state.shown);
+  for (const [id, group] of timeline.groups) {
+    group.classList.toggle("off", !shown.has(id));
+    group.classList.toggle("selected", id === state.selected);
+  }
+}
+
+function movePlayhead(seconds) {
+  const at = (seconds / Math.max(videos[state.video].duration, 0.001)) * timeline.width;
+  const place = Math.min(Math.max(at, 1), timeline.width - 1);
+  timeline.playhead.setAttribute("x1", place);
+  timeline.playhead.setAttribute("x2", place);
+}
+
+/** Let a click or a drag on the timeline, beside its events, move the player. */
+function scrub(root, video) {
+  const seekTo = (pointer) => {
+    const box = root.getBoundingClientRect();
+    const share = Math.min(Math.max((pointer.clientX - box.left) / box.width, 0), 1);
+    seek(share * video.duration);
+  };
+  root.addEventListener("pointerdown", (pointer) => {
+    if (pointer.button !== 0 || pointer.target.closest(".event")) return;
+    root.setPointerCapture(pointer.pointerId);
+    seekTo(pointer);
+  });
+  root.addEventListener("pointermove", (pointer) => {
+    if (root.hasPointerCapture(pointer.pointerId)) seekTo(pointer);
+  });
+}
