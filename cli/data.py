@@ -77,7 +77,7 @@ def validate(files: tuple[Path, ...], kind: Kind, video_root: Path | None, video
 
 @data.command()
 @click.option("--out", "-o", type=_FOLDER, required=True, metavar="DIR", help="Folder of the set.")
-@click.option("--videos", type=int, required=True, help="Videos in all; a fifth are for testing.")
+@click.option("--videos", type=int, required=True, help="Videos in all.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one, another set.")
 @click.option(
     "--size",
@@ -86,7 +86,14 @@ def validate(files: tuple[Path, ...], kind: Kind, video_root: Path | None, video
     show_default=True,
     help="Width and height of the videos, in pixels.",
 )
-def toy(out: Path, videos: int, seed: int, size: int) -> None:
+@click.option(
+    "--test-share",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="Share of the videos to test with; 1 for a set that is only for testing.",
+)
+def toy(out: Path, videos: int, seed: int, size: int, test_share: float) -> None:
     """Make a small data set of moving shapes: videos, training samples and a benchmark.
 
     The same seed makes the same files. A call that was interrupted goes on where it stopped; one
@@ -100,7 +107,14 @@ def toy(out: Path, videos: int, seed: int, size: int) -> None:
     from vidground.training.toy_dataset import write_dataset
 
     with usage_errors(), bar("video", videos) as on_progress:
-        write_dataset(out, videos=videos, seed=seed, size=size, on_progress=on_progress)
+        write_dataset(
+            out,
+            videos=videos,
+            seed=seed,
+            size=size,
+            test_share=test_share,
+            on_progress=on_progress,
+        )
     click.echo(f"{out}: {videos} videos", err=True)
 
 

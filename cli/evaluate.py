@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidground.cli.bars import bar
-from vidground.cli.options import _MODEL_OPTIONS, _RESULT_OPTIONS, ModelOptions, usage_errors
+from vidground.cli.options import MODEL_OPTIONS, RESULT_OPTIONS, ModelOptions, usage_errors
 from vidground.cli.reporting import shown
 from vidground.cli.score import score
 from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
@@ -47,7 +47,7 @@ def _prediction_options(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="Repetition penalty in multiple-choice tasks, as the released evaluation has it.",
     )
-    for option in reversed([*_MODEL_OPTIONS, *_RESULT_OPTIONS, penalty]):
+    for option in reversed([*MODEL_OPTIONS, *RESULT_OPTIONS, penalty]):
         command = option(command)
     return command
 

@@ -68,7 +68,7 @@ def export() -> None:
     "--tolerance",
     type=click.FloatRange(min=0),
     help="Fail if 1 - cosine of any feature is above this; by default 1e-5 for fp32, 1e-4 for "
-    "fp16, 5e-4 for int8.",
+    "fp16, 1e-3 for int8.",
 )
 @click.option("--features-only", is_flag=True, help="Do not compare answers, which take longer.")
 @click.option("--overwrite", is_flag=True, help="Write to a folder that is not empty.")
@@ -104,9 +104,7 @@ def onnx(
     from vidground.export.onnx import export_onnx
     from vidground.export.parity import measure_parity
 
-    loaded = load_model(
-        model, revision=revision, subfolder=subfolder, local_files_only=offline
-    )
+    loaded = load_model(model, revision=revision, subfolder=subfolder, local_files_only=offline)
     if sum(p.numel() for p in loaded.parameters()) * 4 <= _COMFORTABLE_BYTES:
         loaded = loaded.float()
     with usage_errors():

@@ -114,8 +114,8 @@ def run_options(*, formats: str) -> Callable[[Callable[..., None]], Callable[...
 
         decorators = [
             *_file_options(formats),
-            *_MODEL_OPTIONS,
-            *_RESULT_OPTIONS,
+            *MODEL_OPTIONS,
+            *RESULT_OPTIONS,
             *CUE_OPTIONS,
             *CONTROL_OPTIONS,
             *ISOLATION_OPTIONS,
@@ -224,7 +224,7 @@ def _file_options(formats: str) -> list[Callable[..., Any]]:
     ]
 
 
-_MODEL_OPTIONS = [
+MODEL_OPTIONS = [
     click.option(
         "--model",
         default=DEFAULT_MODEL,
@@ -254,7 +254,7 @@ _MODEL_OPTIONS = [
     click.option("--offline", is_flag=True, help="Use what the cache holds, never the network."),
 ]
 
-_RESULT_OPTIONS = [
+RESULT_OPTIONS = [
     click.option(
         "--fps",
         type=float,

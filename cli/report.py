@@ -14,6 +14,7 @@ from vidground.report import ReportSummary, is_report, write_report
 from vidground.result_files import FoundResults, find_results
 
 _FAILED = 1
+_LARGE_BYTES = 100_000_000
 
 
 @click.command()
@@ -109,6 +110,8 @@ def _tell(summary: ReportSummary, found: FoundResults, output: Path) -> None:
         )
     for note in summary.notes:
         click.echo(f"warning: {shown(note)}", err=True)
+    if summary.size_bytes > _LARGE_BYTES:
+        click.echo("note: browsers open so large a page slowly; --no-thumbnails helps", err=True)
     size = f"{summary.size_bytes / 1e6:.1f} MB"
     counts = f"videos: {summary.videos}, events: {summary.events}, {size}"
     click.echo(f"done: {shown(str(output))} ({counts})", err=True)

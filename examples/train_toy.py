@@ -18,7 +18,6 @@ import torch
 
 from vidground import D2VLM
 from vidground.training.frame_cache import PixelFrames
-from vidground.training.perturbation import PerturbationSettings, preference_annotations
 from vidground.training.run import run_training
 from vidground.training.run_config import read_config
 from vidground.training.tensor_cache import TensorCache
@@ -35,16 +34,19 @@ FILMS = {
 """Films of each set, its seed, and what they are like."""
 SIZE = 64
 VISION_STEPS = 1600
-EVERYTHING = ("tvg", "tal", "dvc", "slc", "evs", "gvq", "rvc", "rvq")
+EVERYTHING = dict.fromkeys(("tvg", "tal", "dvc", "slc", "evs", "gvq", "rvc", "rvq"), 1)
 CACHE_BYTES = 8 << 30
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of training: on which films and tasks, and with which values of the configuration."""
+    """A run of training: on which films, and with which values of the configuration.
+
+    tasks: how often each sample of a task occurs.
+    """
 
     films: str
-    tasks: tuple[str, ...]
+    tasks: Mapping[str, int]
     values: Mapping[str, Any]
 
 
@@ -60,9 +62,11 @@ def _sft(steps: int, batch: int, rate: float, grounding: float, consistency: flo
 
 
 SFT = (
-    Stage("short", ("dvc", "tvg"), _sft(600, 32, 2e-3, 0.3, 0.0)),
-    Stage("middle", ("dvc", "tvg", "tal"), _sft(1200, 16, 1.5e-3, 1.0, 0.1)),
+    Stage("short", {"dvc": 1, "tvg": 1}, _sft(600, 32, 2e-3, 0.3, 0.0)),
+    Stage("middle", {"dvc": 1, "tvg": 1, "tal": 1}, _sft(1200, 16, 1.5e-3, 1.0, 0.1)),
     Stage("long", EVERYTHING, _sft(1200, 16, 1e-3, 3.0, 0.3)),
+    Stage("middle", {"dvc": 4, "slc": 2, "tvg": 1}, _sft(1800, 16, 1.5e-3, 0.3, 0.0)),
+    Stage("long", EVERYTHING | {"dvc": 4, "slc": 2}, _sft(350, 16, 6e-4, 1.0, 0.1)),
 )
 """Captions first: what an event looks like is learnt while its time is easy to tell."""
 
@@ -78,18 +82,19 @@ def main() -> None:
         train_vision(seeing, *stills(folder), steps=VISION_STEPS, on_step=tell)
         seeing.save_pretrained(model)
     for number, stage in enumerate(SFT, start=1):
-        model = run("sft", folder, f"sft-{number}", stage, model)
+        model = run_sft(folder, f"sft-{number}", stage, model)
     D2VLM.from_pretrained(model, dtype=torch.float16).save_pretrained(folder / "toy")
 
 
-def run(objective: str, folder: Path, name: str, stage: Stage, model: Path) -> Path:
+def run_sft(folder: Path, name: str, stage: Stage, model: Path) -> Path:
     """Train a stage, or go on with it; the folder of the trained model."""
     films, out = folder / stage.films, folder / name
     if (out / "model.safetensors").exists():
         return out
     annotations = films / f"{name}.json"
     samples = json.loads((films / "sft.json").read_text())
-    annotations.write_text(json.dumps([s for s in samples if s["task"] in stage.tasks]))
+    repeated = [s for s in samples for _ in range(stage.tasks.get(s["task"], 0))]
+    annotations.write_text(json.dumps(repeated))
     values = {
         "model.init": None,
         "model.name": str(model),

@@ -85,7 +85,9 @@ class _Builder:
             self.graph.register_initializer(ir.val(name, const_value=tensor))
         return self.graph.initializers[name]
 
-    def add(self, operator: str, inputs: list[ir.Value], domain: str = "", **given: Any) -> ir.Value:
+    def add(
+        self, operator: str, inputs: list[ir.Value], domain: str = "", **given: Any
+    ) -> ir.Value:
         """The only output of a new node."""
         node = ir.node(operator, inputs, given, domain=domain)
         assert self.before is not None

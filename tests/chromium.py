@@ -100,7 +100,7 @@ class Page:
         note: Callable[[dict[str, Any]], None] | None = {
             "Network.requestWillBeSent": lambda p: self.requests.append(p["request"]["url"]),
             "Runtime.exceptionThrown": lambda p: self.problems.append(str(p["exceptionDetails"])),
-            "Log.entryAdded": lambda p: self.problems.append(str(p["entry"])),
+            "Log.entryAdded": lambda p: self.problems.append(p["entry"]["text"]),
             "Page.javascriptDialogOpening": lambda p: self.problems.append(str(p)),
         }.get(message.get("method", ""))
         if note is not None:

@@ -302,7 +302,7 @@ def test_needing_too_much_memory_is_an_error_that_names_the_limit_and_the_option
 
 
 def test_a_decoder_without_memory_is_not_taken_for_damage(tmp_path: Path) -> None:
-    path = make_video(tmp_path / "huge.mkv", frames=4, size=(4096, 4096), codec="mpeg4", bframes=0)
+    path = make_video(tmp_path / "huge.mkv", frames=2, size=(4096, 4096), codec="mpeg4", bframes=0)
     decoder = IsolatedDecoder(IsolationSettings(memory_gib=0.1))
     with pytest.raises(VideoError, match=r"more than 0\.1 GiB"):
         list(open_video(decoder, path, fps=25.0).runs())

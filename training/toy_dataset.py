@@ -25,7 +25,7 @@ from vidground.training.toy_world import DEFAULT_SETTINGS, ToySettings, ToyVideo
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 TEST_SHARE = 0.2
-"""Share of the films of a data set that are for testing, rounded, one at least."""
+"""Share of the films of a data set that are for testing, unless another is asked for."""
 SCHEMA_VERSION = 1
 
 _FRAMES_AT_ONCE = 64
@@ -78,6 +78,7 @@ def write_dataset(
     seed: int,
     settings: ToySettings = DEFAULT_SETTINGS,
     size: int = 112,
+    test_share: float = TEST_SHARE,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write a data set, or what is missing of one that was begun with the same settings.
@@ -89,16 +90,16 @@ def write_dataset(
     number of videos may grow from call to call; those that are there are kept.
 
     Args:
-        videos: in all, 2 or more; `TEST_SHARE` of them are the test split. seed: 0 or more.
-        size: side of the frames in pixels, even. on_progress: called with the number of videos
-            that are there and of all videos, after each.
+        videos: in all, 2 or more. seed: 0 or more. size: side of the frames in pixels, even.
+        test_share: of the videos that are the test split, rounded, one at least.
+        on_progress: called with the number of videos that are there and of all, after each.
 
     Raises:
         InputError: an argument is out of range, or `out` holds a set of other settings.
         FormatError: a file cannot be written.
     """
-    _check(videos, seed, size)
-    test = max(1, round(videos * TEST_SHARE))
+    _check(videos, seed, size, test_share)
+    test = max(1, round(videos * test_share))
     counts: dict[Split, int] = {"train": videos - test, "test": test}
     films = [
         toy_film(seed, split, index, settings=settings)
@@ -131,10 +132,11 @@ def write_video(path: Path, frames: Iterator[NDArray[np.uint8]], *, fps: int) ->
             raise FormatError(f"{path}: cannot be encoded: {error}") from error
 
 
-def _check(videos: int, seed: int, size: int) -> None:
+def _check(videos: int, seed: int, size: int, test_share: float) -> None:
     for name, value, limit, held in (
         ("videos", videos, "2 or more: one to learn from, one to test with", videos >= 2),
         ("seed", seed, "0 or more", seed >= 0),
+        ("test_share", test_share, "above 0 and at most 1", 0 < test_share <= 1),
         ("size", size, f"{MIN_SIZE} or more pixels", size >= MIN_SIZE),
         ("size", size, "even, as h264 asks", size % 2 == 0),
     ):

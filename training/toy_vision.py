@@ -141,7 +141,7 @@ def train_vision(
         asked = ask(model, shapes, rng)
         losses = vision_losses(teacher(pixels[drawn], asked.ids, asked.mask), shapes, asked)
         optimizer.zero_grad(set_to_none=True)
-        sum(losses.values(), torch.zeros(())).backward()
+        torch.autograd.backward(list(losses.values()))
         nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
         optimizer.step()
         schedule.step()

@@ -12,6 +12,9 @@ _VP9 = {"c:v": "libvpx-vp9", "b:v": "0", "crf": "24", "cpu-used": "4", "pix_fmt"
 _AAC = {"c:a": "aac", "b:a": "192k"}
 _INDEX_FIRST = {"movflags": "+faststart"}
 
+EVEN_SIZE = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
+"""The filter for pictures that go to these encoders: halved colours need even sizes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -27,11 +30,18 @@ class Container:
     subtitles: tuple[str, ...]
     options: Mapping[str, str]
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether it holds streams of nearly every codec."""
+        return self.format == "matroska"
+
+
+_MP4 = Container("mp4", _X264, _AAC, ("mov_text",), _INDEX_FIRST)
 
 CONTAINERS: Mapping[str, Container] = MappingProxyType(
     {
-        ".mp4": Container("mp4", _X264, _AAC, ("mov_text",), _INDEX_FIRST),
-        ".m4v": Container("mp4", _X264, _AAC, ("mov_text",), _INDEX_FIRST),
+        ".mp4": _MP4,
+        ".m4v": _MP4,
         ".mov": Container("mov", _X264, _AAC, ("mov_text",), _INDEX_FIRST),
         ".mkv": Container("matroska", _X264, _AAC, ("srt", "ass"), {}),
         ".webm": Container("webm", _VP9, {"c:a": "libopus", "b:a": "128k"}, ("webvtt",), {}),

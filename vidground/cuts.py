@@ -37,7 +37,9 @@ class CutSettings:
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
-            raise InputError(f"mode is {self.mode!r}; it must be one of {', '.join(get_args(Mode))}")
+            raise InputError(
+                f"mode is {self.mode!r}; it must be one of {', '.join(get_args(Mode))}"
+            )
         if self.tolerance_s is not None and not 0 <= self.tolerance_s < float("inf"):
             raise InputError(f"tolerance is {self.tolerance_s}; it must be 0 seconds or more")
 

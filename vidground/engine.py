@@ -37,7 +37,6 @@ from vidground.types import Provenance, VideoInfo
 from vidground.video import VideoReader
 from vidground.windows import Window, plan_windows, span_seconds
 
-
 TORCH, ONNX = "torch", "onnx:"
 """What encodes frames: the model itself, or an export, whose folder follows."""
 
@@ -369,9 +368,7 @@ class Engine:
         return tuple(windows) if not spans_s else (holding[0],)
 
 
-def _open_vision(
-    vision: str | FrameEncoder, model: D2VLM, provider: str | None
-) -> FrameEncoder:
+def _open_vision(vision: str | FrameEncoder, model: D2VLM, provider: str | None) -> FrameEncoder:
     if isinstance(vision, str) and vision.startswith(ONNX):
         return OnnxVision(vision.removeprefix(ONNX), model, provider=provider)
     if provider is not None:

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -20,7 +21,7 @@ from typing import IO
 from vidground.errors import VidgroundError
 from vidground.files import printable
 
-Options = Mapping[str, str | None | tuple[str, ...]]
+Options = Mapping[str, str | tuple[str, ...] | None]
 """ffmpeg's options without their dash. None: a switch. A tuple: the option once for each."""
 
 OLDEST = (5, 1)
@@ -71,14 +72,28 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input: a name among the files of `run`, and options for reading it.
-
-    streams: which of its streams go into the output, as ffmpeg's specifiers ("V:0", "a?").
-    """
+    """An input: a name among the files of `run`, and options for reading it."""
 
     name: str
-    streams: tuple[str, ...]
     options: Options = field(default_factory=dict)
+
+
+def from_origin(origin_s: float | None) -> Options:
+    """Return options for a video input, with which its time 0 is at `origin_s` of the file's own.
+
+    None: at the file's beginning, as it comes.
+    """
+    if origin_s is None:
+        return VIDEO_ONLY
+    return {**VIDEO_ONLY, "copyts": None, "itsoffset": f"{-origin_s:.6f}"}
+
+
+def exact_times(step: Fraction) -> Options:
+    """Return options for an output whose pictures are encoded: all frames, each with its time.
+
+    step: seconds that the times are whole multiples of.
+    """
+    return {"fps_mode:v": "passthrough", "enc_time_base:v": f"{step.numerator}:{step.denominator}"}
 
 
 def find_program() -> Program:
@@ -89,8 +104,7 @@ def find_program() -> Program:
     """
     if find_spec("ffmpeg") is None:
         raise FfmpegError(
-            "the package ffmpeg-python is not installed; get it with pip install "
-            "'vidground[media]'"
+            "the package ffmpeg-python is not installed; get it with pip install 'vidground[media]'"
         )
     refused = []
     for path, origin in _candidates():
@@ -109,7 +123,7 @@ def find_program() -> Program:
 def run(
     program: Program,
     files: Mapping[str, Path | str],
-    inputs: Sequence[Input],
+    streams: Sequence[tuple[Input, str]],
     output: Path,
     options: Options,
     *,
@@ -121,7 +135,8 @@ def run(
 
     Args:
         files: what lies beside the program: a plain name, and a path to link or a text to write.
-        inputs: at least one.
+        streams: what goes into the output, in order: an input and ffmpeg's specifier of its
+            streams ("V:0", "a?"). At least one.
         options: for the output; with `format`, as the name of `output` says nothing to it.
         on_time: is told the seconds of output written so far.
 
@@ -137,7 +152,7 @@ def run(
             else:
                 (folder / plain).symlink_to(content.absolute())
         (folder / "output").symlink_to(output.absolute())
-        arguments = [program.path, *_GLOBAL, *_arguments(inputs, options)]
+        arguments = [program.path, *_GLOBAL, *_arguments(streams, options)]
         code, words = _execute(arguments, folder, on_time)
     if code == 0:
         return
@@ -179,16 +194,14 @@ def _is_old(version: str) -> bool:
     return release is not None and (int(release[1]), int(release[2])) < OLDEST
 
 
-def _arguments(inputs: Sequence[Input], options: Options) -> list[str]:
+def _arguments(streams: Sequence[tuple[Input, str]], options: Options) -> list[str]:
     """Return the arguments for inputs and output, both by their plain names."""
     import ffmpeg
 
-    streams = []
-    for item in inputs:
-        source = ffmpeg.input(f"file:{item.name}", **item.options)
-        streams += [source[selector] for selector in item.streams]
+    # Equal inputs are one.
+    chosen = [ffmpeg.input(f"file:{i.name}", **i.options)[specifier] for i, specifier in streams]
     once = {name: value for name, value in options.items() if not isinstance(value, tuple)}
-    arguments: list[str] = ffmpeg.output(*streams, "file:output", **once).get_args()
+    arguments: list[str] = ffmpeg.output(*chosen, "file:output", **once).get_args()
     # ffmpeg-python takes an option once.
     repeated = [
         part

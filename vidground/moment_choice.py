@@ -17,6 +17,8 @@ from vidground.types import Event, Groundings
 
 _STEM_BYTES = 80
 _CAPTION_BYTES = 80
+_KEPT = "LNM"
+"""Letters, numbers, and the marks that some scripts write vowels with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def choose_events(result: Result, settings: ChoiceSettings, *, duration_s: float
         if events and not scored:
             raise InputError("its events have no scores to compare with min_score; leave that out")
         events = [event for event in scored if (event.score or 0.0) >= least]
-    events.sort(key=lambda event: (-1.0 if event.score is None else event.score), reverse=True)
+    events.sort(key=lambda event: -1.0 if event.score is None else event.score, reverse=True)
     chosen = sorted(events[: settings.limit], key=lambda event: (event.start_s, event.end_s))
     return [_padded(event, settings.padding_s, duration_s) for event in chosen]
 
@@ -102,6 +104,8 @@ def _padded(event: Event, padding_s: float, duration_s: float) -> Event:
 def _plain(text: str, most_bytes: int) -> str:
     """Return `text` with a dash for each run of what is no letter or digit, at most so long."""
     text = unicodedata.normalize("NFC", plain_text(text))
-    kept = "".join(char if char.isalnum() or char == "_" else "-" for char in text)
+    kept = "".join(
+        char if unicodedata.category(char)[0] in _KEPT or char == "_" else "-" for char in text
+    )
     words = "-".join(filter(None, kept.split("-")))
     return words.encode()[:most_bytes].decode(errors="ignore").strip("-_")

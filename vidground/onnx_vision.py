@@ -112,7 +112,7 @@ class OnnxVision:
         if self.provider != "cpu":
             return _GPU_FRAMES
         sizes = self._model.config.vision_config
-        patches = (sizes.image_size // sizes.patch_size) ** 2 + 1
+        patches = int(sizes.image_size // sizes.patch_size) ** 2 + 1
         return max(1, _CPU_CACHE_BYTES // (patches * int(sizes.intermediate_size) * 4))
 
 

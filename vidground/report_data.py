@@ -4,6 +4,7 @@ Results on the same video are brought together. Texts are made safe to show, num
 to what can be seen. Knows no HTML and decodes no video.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -55,7 +56,7 @@ class VideoEntry:
 def key_of(result: Result, place: Path | None) -> tuple[str, int]:
     """What results on the same video have in common."""
     info = video_of(result)
-    return (str(place) if place is not None else info.path, info.size_bytes)
+    return (info.path if place is None else os.path.realpath(place), info.size_bytes)
 
 
 def encode_entry(

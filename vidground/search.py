@@ -72,12 +72,11 @@ def search_results(
         try:
             result = load(path)
             info = video_of(result)
+            place = find_video(info, result=path)
+            video = str(place) if place is not None else info.path
+            moments += [(video, place is not None, event) for event in result.events]
         except VidgroundError as error:
             failed.append((str(path), error))
-            continue
-        place = find_video(info, result=path)
-        video = str(place) if place is not None else info.path
-        moments += [(video, place is not None, event) for event in result.events]
         if on_done is not None:
             on_done(done, len(paths))
     scores = rank(query, [event.text for _, _, event in moments])
@@ -107,13 +106,12 @@ def search_videos(
     for done, path in enumerate(paths, 1):
         try:
             result = grounder.query(path, query)
+            hits += [
+                Hit(str(path), True, moment.start_s, moment.end_s, moment.score, plain_text(query))
+                for moment in result.moments
+            ]
         except VidgroundError as error:
             failed.append((str(path), error))
-            continue
-        hits += [
-            Hit(str(path), True, moment.start_s, moment.end_s, moment.score, plain_text(query))
-            for moment in result.moments
-        ]
         if on_done is not None:
             on_done(done, len(paths))
     hits.sort(key=lambda hit: -hit.score)

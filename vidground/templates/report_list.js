@@ -136,7 +136,7 @@ const KEYS = {
   " ": togglePlay,
   ArrowLeft: () => seek(Math.max(0, $("player").currentTime - 5)),
   ArrowRight: () => seek(Math.min(videos[state.video].duration, $("player").currentTime + 5)),
-  "/": () => $("search").focus(),
+  "/": () => $("search").select(),
   "?": () => $("help").showModal(),
 };
 

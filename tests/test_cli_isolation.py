@@ -1,0 +1,73 @@
+"""The options for decoding in a process of its own reach the SDK."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import vidground.captioner
+import vidground.grounder
+from vidground import IsolationSettings, VidgroundError
+from vidground.cli.main import cli
+
+SDK = {
+    "caption": (vidground.captioner, "DenseCaptioner"),
+    "query": (vidground.grounder, "Grounder"),
+}
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """The `isolation` that a command has loaded a model with."""
+    given: list[Any] = []
+
+    def load(*_: object, isolation: IsolationSettings | None, **__: object) -> None:
+        given.append(isolation)
+        raise VidgroundError("no further")
+
+    for module, name in SDK.values():
+        monkeypatch.setattr(module, name, load)
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").write_bytes(b"content")
+    return given
+
+
+def run(command: str, *arguments: str) -> Result:
+    text = ["--text", "a goal"] if command == "query" else []
+    return CliRunner().invoke(cli, [command, "a.mp4", *text, *arguments])
+
+
+@pytest.mark.parametrize("command", SDK)
+@pytest.mark.parametrize(
+    ("arguments", "isolation"),
+    [
+        ([], IsolationSettings()),
+        (["--timeout", "7.5"], IsolationSettings(timeout_s=7.5)),
+        (["--memory-limit", "2"], IsolationSettings(memory_gib=2.0)),
+        (["--no-isolation"], None),
+    ],
+)
+def test_the_limits_reach_the_model(
+    loaded: list[Any], command: str, arguments: list[str], isolation: IsolationSettings | None
+) -> None:
+    assert run(command, *arguments).exit_code == 1
+    assert loaded == [isolation]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--no-isolation", "--timeout", "9"], "--no-isolation does without"),
+        (["--no-isolation", "--memory-limit", "9"], "--no-isolation does without"),
+        (["--timeout", "0"], "timeout is 0.0; it must be above 0"),
+        (["--memory-limit", "0.01"], "memory limit is 0.01; it must be 0.1"),
+    ],
+)
+def test_limits_without_effect_or_sense_are_refused(
+    loaded: list[Any], arguments: list[str], told: str
+) -> None:
+    result = run("caption", *arguments)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.split())
+    assert loaded == []

@@ -1,0 +1,174 @@
+"""A result's events shown with its video: burned into the picture, or as a soft track.
+
+The texts reach ffmpeg in a file, never in an argument. Knows neither models nor where results lie.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from vidground.atomic import atomic_path
+from vidground.containers import CONTAINERS, EVEN_SIZE, Container, container_of
+from vidground.cues import UNSHAPED, CueSettings
+from vidground.documents import Result
+from vidground.errors import InputError
+from vidground.ffmpeg import FILES_ONLY, Input, Options, Program, exact_times, from_origin, run
+from vidground.formats import render
+from vidground.plaintext import plain_text
+from vidground.timed_video import TimedVideo
+
+Position = Literal["bottom", "middle", "top"]
+
+_ALIGNMENTS: dict[Position, int] = {"bottom": 2, "middle": 5, "top": 8}
+_ASS_LINES = 288
+"""Lines of the picture that font sizes in the ASS of `vidground.timed_text` count in."""
+
+# A soft track is written from the text format that the codec says most with: WebVTT has escapes,
+# so that angle brackets in a caption stay what they are.
+_TEXT_FORMATS = {"mov_text": "vtt", "srt": "srt", "ass": "ass", "webvtt": "vtt"}
+_READERS = {"vtt": "webvtt", "srt": "srt", "ass": "ass"}
+
+_MOST_TAG_LETTERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BurnSettings:
+    """How burned-in subtitles look.
+
+    font_percent: height of the letters' line in percent of the picture's height, in [1, 50].
+    """
+
+    font_percent: float = 7.0
+    position: Position = "bottom"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.font_percent <= 50:
+            raise InputError(f"font size is {self.font_percent}; it must be from 1 to 50 percent")
+        if self.position not in get_args(Position):
+            known = ", ".join(get_args(Position))
+            raise InputError(f"position is {self.position!r}; it must be one of {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSettings:
+    """What a soft track says of itself.
+
+    language: a code of two or three letters (ISO 639), None if it is not known. title: shown by
+    players. codec: one of those that the container takes (`vidground.containers`), None for the
+    usual one.
+    """
+
+    language: str | None = None
+    title: str | None = None
+    codec: str | None = None
+
+    def __post_init__(self) -> None:
+        tag = self.language
+        if tag is not None and not (
+            tag.isascii() and tag.isalpha() and 2 <= len(tag) <= _MOST_TAG_LETTERS
+        ):
+            raise InputError(f"language is {tag!r}; it must be a code like en or deu")
+
+
+def burn(
+    video: str | os.PathLike[str],
+    result: Result,
+    output: Path,
+    program: Program,
+    settings: BurnSettings = BurnSettings(),
+    *,
+    cues: CueSettings = UNSHAPED,
+    on_time: Callable[[float], None] | None = None,
+) -> None:
+    """Write `video` with the result's events as part of the picture; sound is copied.
+
+    The picture is encoded anew, in the codec of the output's suffix. Soft tracks are left out.
+    on_time: is told the seconds done.
+
+    Raises:
+        VideoError: it is no video. InputError: the suffix of `output` is unknown.
+        FfmpegError: the program failed. FormatError: `output` cannot be written, or the extra
+            `formats` is not installed.
+    """
+    container = container_of(output)
+    texts = render(result, "ass", cues=cues)
+    timed = TimedVideo(video)
+    size = settings.font_percent / 100 * _ASS_LINES
+    style = f"Fontsize={size:.2f},Alignment={_ALIGNMENTS[settings.position]}"
+    same = container is _container_if_known(Path(video)) or container.takes_all
+    options: Options = {
+        **container.video,
+        **({"c:a": "copy"} if same else container.audio),
+        **container.options,
+        **exact_times(timed.step),
+        "format": container.format,
+        "vf": f"subtitles=filename=captions.ass:force_style='{style}',{EVEN_SIZE}",
+    }
+    source = Input("video", from_origin(timed.origin_s))
+    files: dict[str, Path | str] = {"video": Path(video), "captions.ass": texts}
+    with atomic_path(output) as temporary:
+        streams = [(source, "V:0"), (source, "a?")]
+        run(program, files, streams, temporary, options, on_time=on_time)
+
+
+def mux(
+    video: str | os.PathLike[str],
+    result: Result,
+    output: Path,
+    program: Program,
+    settings: TrackSettings = TrackSettings(),
+    *,
+    cues: CueSettings = UNSHAPED,
+) -> None:
+    """Write `video` with the result's events as its first subtitle track, all else copied.
+
+    Subtitles that are there already are kept, behind it; where the container changes, in that
+    one's codec. Without events no track is added, for a container holds none that is empty.
+
+    Raises:
+        VideoError: it is no video. InputError: the suffix of `output` is unknown, or its
+            container does not take the codec.
+        FfmpegError: the program failed, as when the container does not take a stream.
+        FormatError: `output` cannot be written, or ASS needs the extra `formats`.
+    """
+    container = container_of(output)
+    codec = settings.codec or container.subtitles[0]
+    if codec not in container.subtitles:
+        raise InputError(
+            f"{output.suffix} takes no {codec} subtitles; choose from "
+            f"{', '.join(container.subtitles)}, or another suffix"
+        )
+    same = container is _container_if_known(Path(video))
+    options: dict[str, str | tuple[str, ...] | None] = {
+        **container.options,
+        "format": container.format,
+        "c": "copy",
+        "c:s": "copy" if same else container.subtitles[0],
+    }
+    source = Input("video", from_origin(TimedVideo(video).origin_s))
+    files: dict[str, Path | str] = {"video": Path(video)}
+    # A cover is no stream that WebM takes.
+    streams = [(source, "V" if container.format == "webm" else "v"), (source, "a?")]
+    if result.events:
+        form = _TEXT_FORMATS[codec]
+        files["captions"] = render(result, form, cues=cues)
+        streams.append((Input("captions", {**FILES_ONLY, "format": _READERS[form]}), "s:0"))
+        # The first in the output, so that its number there is known.
+        options["c:s:0"] = codec if codec == "mov_text" else "copy"
+        options["metadata:s:s:0"] = _tags(settings)
+    streams.append((source, "s?"))
+    if container.takes_all:
+        streams.append((source, "t?"))
+    with atomic_path(output) as temporary:
+        run(program, files, streams, temporary, options)
+
+
+def _tags(settings: TrackSettings) -> tuple[str, ...]:
+    tags = {"language": settings.language, "title": settings.title, "handler_name": settings.title}
+    return tuple(f"{name}={plain_text(text)}" for name, text in tags.items() if text)
+
+
+def _container_if_known(video: Path) -> Container | None:
+    return CONTAINERS.get(video.suffix.lower())
