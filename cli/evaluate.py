@@ -25,7 +25,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _PATH = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(name="eval")
 def evaluate() -> None:
     """Measure a model: predictions for a benchmark, then their scores.
 

@@ -32,6 +32,9 @@ COMMANDS = {
         "vidground.cli.report:report", "Make one page of stored results to look at and search."
     ),
     "search": _Entry("vidground.cli.search:search", "Rank the moments of an archive for a text."),
+    "clip": _Entry("vidground.cli.clip:clip", "Cut the moments of a stored result out."),
+    "burn": _Entry("vidground.cli.burn:burn", "Write a result's events into the picture."),
+    "mux": _Entry("vidground.cli.mux:mux", "Add a result's events as a subtitle track."),
     "replay": _Entry("vidground.cli.replay:replay", "Make a stored result again and compare."),
     "train": _Entry("vidground.cli.train:train", "Train a model: fine-tuning, then preferences."),
     "data": _Entry(

@@ -67,6 +67,7 @@ SFT = (
     Stage("long", EVERYTHING, _sft(1200, 16, 1e-3, 3.0, 0.3)),
     Stage("middle", {"dvc": 4, "slc": 2, "tvg": 1}, _sft(1800, 16, 1.5e-3, 0.3, 0.0)),
     Stage("long", EVERYTHING | {"dvc": 4, "slc": 2}, _sft(350, 16, 6e-4, 1.0, 0.1)),
+    Stage("middle", {"dvc": 4, "slc": 2, "tvg": 2, "tal": 1}, _sft(1000, 16, 1.2e-3, 1.0, 0.0)),
 )
 """Captions first: what an event looks like is learnt while its time is easy to tell."""
 

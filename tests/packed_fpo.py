@@ -23,7 +23,8 @@ def packed_fpo_loss(model: D2VLM, batch: TrainingBatch, settings: FpoSettings) -
     """The loss of one sample; `batch` is of one row, so that nothing in it is padding."""
     assert len(batch.token_ids) == 1
     assert bool(batch.real.all())
-    assert settings.text and settings.grounding
+    assert settings.text
+    assert settings.grounding
     layers = model.config.text_config.num_hidden_layers
     visible, split = batch.visible(), batch.prefix_length
     embeds = embed(model, batch)

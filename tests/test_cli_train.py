@@ -44,7 +44,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     variants = {"chosen": answer(), "a_b_shift": answer()}
     pairs = samples(tgt={"chosen": [1.0, 3.0], "a_b_shift": [3.0, 5.0]}, conversations=variants)
     (folder / "fpo.json").write_text(json.dumps(pairs))
-    sizes = {"image_size": 40, "vision_layers": 1, "vision_width": 32, "text_width": 32}
+    sizes = {
+        "image_size": 40,
+        "patch_size": 10,
+        "vision_layers": 1,
+        "vision_width": 32,
+        "text_width": 32,
+    }
     make_toy_model(toy_config(**sizes, text_layers=4)).save_pretrained(folder / "model")
     return folder
 

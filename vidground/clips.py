@@ -13,7 +13,7 @@ from pathlib import Path
 from vidground.atomic import atomic_path
 from vidground.containers import EVEN_SIZE, Container, container_of
 from vidground.cuts import Cut, CutSettings, Cutter
-from vidground.errors import VideoError
+from vidground.errors import InputError, VideoError
 from vidground.ffmpeg import (
     LIST_ONLY,
     VIDEO_ONLY,
@@ -60,11 +60,18 @@ class ClipMaker:
         self,
         video: str | os.PathLike[str],
         program: Program | None,
-        settings: CutSettings = CutSettings(),  # noqa: B008 - frozen
+        settings: CutSettings = CutSettings(),
     ) -> None:
         self._path = Path(video)
         self._program = program
         self._video = TimedVideo(video)
+        if not self._video.has_index and settings.mode != "precise":
+            if settings.mode == "fast":
+                raise InputError(
+                    f"{printable(video)}: only mp4, mov, mkv and webm tell where their packets "
+                    "are, so that they can be copied; choose auto or precise"
+                )
+            settings = CutSettings("precise")
         self._mode = settings.mode
         self._cutter = Cutter(self._video.timeline, self._video.packets, settings)
 
@@ -114,6 +121,8 @@ class ClipMaker:
             InputError: there is no clip, or `output` has an unknown suffix.
             FfmpegError, FormatError: see `make`.
         """
+        if not clips:
+            raise InputError("there is no clip to join")
         container = container_of(output)
         mixed = len({clip.cut.packets is None for clip in clips}) > 1
         with (
@@ -205,7 +214,7 @@ class ClipMaker:
         place = f"{self._video.absolute_s(start_s):.6f}"
         return {**options, "seek_timestamp": "1", "noaccurate_seek": None, "ss": place}
 
-    def _filters(self, cut: Cut) -> dict[str, str | None]:
+    def _filters(self, cut: Cut) -> Options:
         length_s = cut.duration_s
         if self._video.is_timed:
             margin_s = length_s / cut.frames / 2
@@ -230,19 +239,20 @@ class ClipMaker:
         self, parts: Sequence[tuple[Path, Cut]], output: Path, container: Container
     ) -> None:
         names = {f"part-{number}": path for number, (path, _) in enumerate(parts)}
+        length_s = sum(cut.duration_s for _, cut in parts)
         lines = [
             f"file '{name}'\nduration {cut.duration_s:.6f}\n"
             for name, (_, cut) in zip(names, parts, strict=True)
         ]
-        options = {
+        options: dict[str, str | tuple[str, ...] | None] = {
             **container.audio,
             **container.options,
             "format": container.format,
             "c:v": "copy",
-            "af": "aresample=async=1:first_pts=0",
+            "af": f"aresample=async=1:first_pts=0,atrim=end={length_s:.6f}",
         }
-        files = {**names, "list": "ffconcat version 1.0\n" + "".join(lines)}
-        source = Input("list", LIST_ONLY)
+        files: dict[str, Path | str] = {**names, "list": "ffconcat version 1.0\n" + "".join(lines)}
+        source = Input("list", {**LIST_ONLY, "copyts": None})
         self._run(files, [(source, _PICTURES), (source, _SOUND)], output, options)
 
     def _run(

@@ -28,9 +28,8 @@ _START_S = 120.0
 _END_S = 5.0
 """A process that was killed is gone by then, unless a disk does not answer it."""
 _GIB = 1 << 30
-_ERRORS: dict[str, type[VidgroundError]] = {
-    kind.__name__: kind for kind in [VidgroundError, *VidgroundError.__subclasses__()]
-}
+_KINDS: tuple[type[VidgroundError], ...] = (VidgroundError, *VidgroundError.__subclasses__())
+_ERRORS = {kind.__name__: kind for kind in _KINDS}
 
 
 class DecoderProcess:

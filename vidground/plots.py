@@ -87,5 +87,5 @@ def _draw(axes: Any, answer: GroundingResult) -> None:
     query = plain_text(answer.query)
     if len(query) > _LONGEST_TITLE:
         query = query[: _LONGEST_TITLE - 1] + "…"
-    axes.set_title(f"{query}{verdict}", loc="left", fontsize=10, parse_math=False)
+    axes.set_title(f"{query}{verdict}", loc="left", fontsize=10)
     axes.grid(alpha=0.25)

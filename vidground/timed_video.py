@@ -5,6 +5,7 @@ Knows no ffmpeg program; decodes one frame.
 
 import os
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from vidground.footage import Footage
 from vidground.packets import Packets
 from vidground.timeline import Timeline
 from vidground.types import VideoInfo
+
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_MATROSKA = b"\x1a\x45\xdf\xa3"
 
 
 class TimedVideo:
@@ -43,6 +47,13 @@ class TimedVideo:
     def is_timed(self) -> bool:
         """Whether the file's own times can be trusted; else frames can only be counted."""
         return self.timeline.note is None and self.timeline.packets is not None
+
+    @property
+    def has_index(self) -> bool:
+        """Whether it is MP4 or Matroska, where a reader that seeks never lands too late."""
+        with Path(self.info.path).open("rb") as file:
+            head = file.read(8)
+        return head[4:] in _MP4_BOXES or head.startswith(_MATROSKA)
 
     @property
     def origin_s(self) -> float | None:

@@ -67,8 +67,8 @@ function showTime(seconds = $("player").currentTime || 0) {
   const current = new Set(events
     .filter((e) => e.owner === state.video && e.start <= seconds && seconds < e.end)
     .map((e) => e.id));
-  $("now").replaceChildren(...Array.from(current, (id, place) =>
-    element("bdi", {}, (place > 0 ? " · " : "") + events[id].text)));
+  const texts = new Set(Array.from(current, (id) => events[id].text));
+  $("now").replaceChildren(...Array.from(texts, (text) => element("bdi", {}, text)));
   for (const [id, group] of timeline.groups) group.classList.toggle("now", current.has(id));
   for (const row of $("list").querySelectorAll("[data-event]")) {
     row.classList.toggle("now", current.has(Number(row.dataset.event)));

@@ -93,10 +93,9 @@ function bar(event, x, y, height, label) {
 function curveRow(curve, index, moments, x, y, width) {
   const row = shape("g", { class: `hue${index % HUES}` });
   const best = Math.max(0, ...moments.map((moment) => moment.score ?? 0));
-  const peak = Math.max(0, ...curve.values);
   const verdict = curve.found
     ? `${counted(moments.length, "moment")}, best ${best.toFixed(2)}`
-    : `not found (peak ${peak.toFixed(2)})`;
+    : `not found: no stretch averages ${curve.threshold.toFixed(2)}`;
   const room = Math.max(6, Math.floor((width - verdict.length * CHARACTER - 20) / CHARACTER));
   const base = y + LABEL + CURVE - 6;
   const rise = CURVE - 10;

@@ -1,0 +1,75 @@
+"""`vidground mux`: a video with a result's events as a soft track."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vidground.cli.cue_options import CUE_OPTIONS
+from vidground.cli.media import open_source, require_free, say, say_program, with_source
+from vidground.cli.options import usage_errors
+from vidground.containers import CONTAINERS, container_of
+from vidground.cues import CueSettings
+from vidground.ffmpeg import find_program
+from vidground.formats import require_packages
+from vidground.subtitle_tracks import TrackSettings
+from vidground.subtitle_tracks import mux as add_track
+
+_CODECS = tuple(dict.fromkeys(c for kind in CONTAINERS.values() for c in kind.subtitles))
+
+
+@click.command()
+@with_source(
+    click.option(
+        "--output",
+        "-o",
+        required=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help=f"The new video; its suffix says what holds it: {', '.join(CONTAINERS)}.",
+    ),
+    click.option("--language", metavar="CODE", help="The track's language, such as en or deu."),
+    click.option("--title", metavar="TEXT", help="What players call the track."),
+    click.option(
+        "--codec",
+        type=click.Choice(_CODECS),
+        help="Kind of the track. Default: mov_text in mp4 and mov, srt in mkv, webvtt in webm; "
+        "mkv takes ass, too.",
+    ),
+    *CUE_OPTIONS,
+)
+def mux(
+    names: tuple[str, ...],
+    output: Path,
+    language: str | None,
+    title: str | None,
+    codec: str | None,
+    any_video: bool,
+    overwrite: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Add the events of a stored result to its video as subtitles that can be switched off.
+
+    RESULT is a JSON file that `caption` or `query` wrote. VIDEO can be left out where it lies
+    where RESULT says. The program ffmpeg copies pictures and sound as they are, and keeps the
+    subtitles that are there.
+
+    \b
+    vidground mux match.json -o match.mkv --language en --title "what happens"
+    """
+    with usage_errors():
+        settings, cues = TrackSettings(language, title, codec), CueSettings(**options)
+        container_of(output)
+    require_packages(("ass",) if codec == "ass" else ())
+    source = open_source(names, any_video=any_video)
+    with usage_errors():
+        require_free([output], source, overwrite=overwrite)
+    program = find_program()
+    say_program(program, quiet=quiet)
+    with usage_errors():
+        add_track(source.video, source.result, output, program, settings, cues=cues)
+    events = len(source.result.events)
+    if events:
+        say(f"{output}  {events} events in a track", quiet=quiet)
+    else:
+        say(f"warning: {output}: the result has no events; no track was added")
