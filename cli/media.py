@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -15,7 +15,7 @@ from vidground.files import printable
 from vidground.formats import load
 from vidground.result_videos import require_video
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 MEDIA_OPTIONS = [
     click.option(
@@ -39,10 +39,10 @@ class Source:
     result: Result
 
 
-def with_source(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+def with_source(*options: _Decorator) -> _Decorator:
     """Give a command the arguments [VIDEO] RESULT as `names`, its options, and the shared ones."""
 
-    def decorate(command: _Command) -> _Command:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         decorators: list[Callable[[_Command], _Command]] = [*options, *MEDIA_OPTIONS]
         for option in reversed(decorators):
             command = option(command)

@@ -129,6 +129,7 @@ def test_the_sdk_imports_neither_training_nor_export() -> None:
         ("av", {"vidground.decoding"}),
         ("onnxruntime", {"vidground.onnx_vision"}),
         ("ffmpeg", {"vidground.ffmpeg"}),
+        ("imageio_ffmpeg", {"vidground.ffmpeg"}),
         ("pysubs2", {"vidground.timed_text"}),
         ("opentimelineio", {"vidground.edit_lists"}),
         ("jinja2", {"vidground.report_page"}),
