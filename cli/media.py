@@ -43,7 +43,7 @@ def with_source(*options: _Decorator) -> _Decorator:
     """Give a command the arguments [VIDEO] RESULT as `names`, its options, and the shared ones."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        decorators: list[Callable[[_Command], _Command]] = [*options, *MEDIA_OPTIONS]
+        decorators: list[_Decorator] = [*options, *MEDIA_OPTIONS]
         for option in reversed(decorators):
             command = option(command)
         return click.argument("names", nargs=-1, required=True, metavar="[VIDEO] RESULT")(command)
