@@ -2,7 +2,7 @@
 
 About an hour and a half on two cores. From random weights, in steps that build on each other:
 films, from short ones of one event to those of the benchmark; the vision part, on single frames
-(the full model's comes trained too); SFT on longer and longer films; FPO on perturbed answers.
+(the full model's comes trained too); SFT on longer and longer films.
 What FOLDER holds already is not made again. FOLDER/toy is the result in float16.
 """
 
@@ -67,7 +67,6 @@ SFT = (
     Stage("long", EVERYTHING, _sft(1200, 16, 1e-3, 3.0, 0.3)),
     Stage("middle", {"dvc": 4, "slc": 2, "tvg": 1}, _sft(1800, 16, 1.5e-3, 0.3, 0.0)),
     Stage("long", EVERYTHING | {"dvc": 4, "slc": 2}, _sft(350, 16, 6e-4, 1.0, 0.1)),
-    Stage("middle", {"dvc": 4, "slc": 2, "tvg": 2, "tal": 1}, _sft(1000, 16, 1.2e-3, 1.0, 0.0)),
 )
 """Captions first: what an event looks like is learnt while its time is easy to tell."""
 

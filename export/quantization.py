@@ -131,7 +131,7 @@ def _quantize(builder: _Builder, node: ir.Node) -> None:
     result = builder.add("Mul", [product, row_scale])
     if shift is not None:
         result = builder.add("Add", [result, builder.constant(f"{name}_shift", shift)])
-    ir.convenience.replace_all_uses_with(node.outputs[0], result)
+    ir.convenience.replace_all_uses_with(node.outputs[0], result, replace_graph_outputs=True)
     builder.graph.remove(node, safe=True)
     if not weights.uses():
         del builder.graph.initializers[name]
