@@ -156,7 +156,8 @@ class VideoFile:
 
     strict: let damage fail that a decoder would otherwise paint over. An open group of pictures
     counts as damage, too, when decoding starts there. watch: is told how it goes. damaged:
-    packets met so far that could not be decoded.
+    packets met so far that could not be decoded, and failed attempts to read one.
+    damaged_at_start: the packets of them before that of the first frame, once measured.
 
     Raises:
         VideoError: not a regular file, not a video, no stream with footage, no decoder for it.
@@ -166,7 +167,7 @@ class VideoFile:
         self, path: str | os.PathLike[str], *, strict: bool = False, watch: Watch = UNWATCHED
     ) -> None:
         self.path = path
-        self.damaged = 0
+        self.damaged = self.damaged_at_start = 0
         self._watch = watch
         require_regular_file(path)
         try:
@@ -247,6 +248,7 @@ class VideoFile:
         """
         table = PacketList(self._stream.time_base or Fraction(1, av.time_base))
         first: DecodedFrame | None = None
+        failed: list[int] = []
         codec = self._context.name
         parameter_sets = self._context.extradata or b""
         open_groups = False
@@ -265,9 +267,13 @@ class VideoFile:
             if codec == "h264" and packet.is_keyframe and not open_groups:
                 open_groups = not holds_idr(memoryview(packet), parameter_sets)
             if first is None:
+                damaged = self.damaged
                 first = next(iter(self._decode(index, packet)), None)
+                failed += [index] if self.damaged > damaged else []
         if first is None:
             first = next(iter(self._drain()), None)
+        if first is not None and first.packet is not None:
+            self.damaged_at_start = sum(index < first.packet for index in failed)
         by_decoding = not self.stores_presentation_times
         return table.packets(by_decoding=by_decoding, open_groups=open_groups), first
 

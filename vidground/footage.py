@@ -70,7 +70,7 @@ class Footage:
         with self._file() as file:
             self._packets, first = file.measure()
             self._facts = file.facts
-            damaged = file.damaged
+            damaged, damaged_at_start = file.damaged, file.damaged_at_start
             counts_packets = not file.stores_presentation_times
         self._size_bytes = Path(path).stat().st_size
         if first is None or not self._packets.shown.any():
@@ -80,7 +80,7 @@ class Footage:
             )
         # What precedes the first key packet of a video cut from a longer one is not damage.
         is_cut = first.packet == int(np.argmax(self._packets.keys))
-        self._cut_off = damaged if is_cut else 0
+        self._cut_off = damaged_at_start if is_cut else 0
         self._damaged = self._damaged_at_start = damaged - self._cut_off
         self._first_size = first.shown_size
         self._timeline = self._build_timeline(first, counts_packets=counts_packets)
