@@ -212,8 +212,10 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             for kind in (FutureWarning, DeprecationWarning):
                 warnings.simplefilter("ignore", kind)
-            # Two inputs have the same free size, which is what is meant.
-            warnings.filterwarnings("ignore", "# The axis name", UserWarning)
+            # Two inputs have the same free size, which is what is meant; and what transformers
+            # notes while it runs is no part of the graph.
+            for message in ("# The axis name", "While compiling, we found"):
+                warnings.filterwarnings("ignore", message, UserWarning)
             yield
     finally:
         logger.setLevel(level)

@@ -24,6 +24,7 @@ from vidground.export.quantization import quantize_products, signed_variant
 from vidground.onnx_folder import read_export, weights_digest
 
 CPU = ["CPUExecutionProvider"]
+NEAR = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def run(path: Path, **feeds: torch.Tensor) -> torch.Tensor:
@@ -32,12 +33,19 @@ def run(path: Path, **feeds: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(output)
 
 
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares tracing: the vision encoder's graph in float32 is that of an earlier export."""
+    graph = exported("fp32", "vision", "compressor").path / "vision.onnx"
+    monkeypatch.setitem(export_module._TRACERS, "vision", lambda *_: ir.load(graph))
+
+
 @pytest.mark.parametrize("count", [1, 3])
 @torch.inference_mode()
 def test_the_vision_graph_is_torch_for_any_number_of_frames(count: int) -> None:
     export = exported("fp32", "vision", "compressor")
     found = run(export.path / "vision.onnx", pixel_values=frames(count))
-    torch.testing.assert_close(found, golden_model().encode_frames(frames(count)))
+    torch.testing.assert_close(found, golden_model().encode_frames(frames(count)), **NEAR)
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, 1), (3, 9)])
@@ -51,7 +59,7 @@ def test_the_compressor_graph_is_torch_for_any_question(count: int, words: int) 
     found = run(
         export.path / "compressor.onnx", patches=patches, question_ids=ids, question_mask=mask
     )
-    torch.testing.assert_close(found, golden_model().compress(patches, ids, mask))
+    torch.testing.assert_close(found, golden_model().compress(patches, ids, mask), **NEAR)
 
 
 def test_an_export_says_what_it_is_made_of() -> None:
@@ -75,6 +83,7 @@ def test_an_export_says_what_it_is_made_of() -> None:
     assert read_export(export.path) == export
 
 
+@pytest.mark.usefixtures("traced")
 def test_large_weights_lie_in_a_file_beside(tmp_path: Path) -> None:
     whole = exported("fp32", "vision", "compressor").path / "vision.onnx"
     beside = export_onnx(golden_model(), tmp_path, external_bytes=100_000).path / "vision.onnx"
@@ -96,6 +105,7 @@ def test_half_precision_takes_and_gives_half_precision() -> None:
     assert (found - wanted).abs().max() < 0.01 * wanted.abs().max()
 
 
+@pytest.mark.usefixtures("traced")
 @torch.inference_mode()
 def test_eight_bit_graphs_are_close_and_a_third_of_the_size() -> None:
     export = exported("int8", "vision")
@@ -110,6 +120,7 @@ def test_eight_bit_graphs_are_close_and_a_third_of_the_size() -> None:
     assert operators.count("MatMulIntegerToFloat") == 3 * 4
 
 
+@pytest.mark.usefixtures("traced")
 def test_blocks_that_shall_stay_in_float_do(tmp_path: Path) -> None:
     export = export_onnx(golden_model(), tmp_path, dtype="int8", blocks_in_float=2)
     operators = [node.op_type for node in onnx.load(tmp_path / "vision.onnx").graph.node]
@@ -124,9 +135,11 @@ def product_graph(weights: np.ndarray, *, gelu: bool) -> ir.Model:
     constant = ir.val("w", const_value=ir.tensor(weights, name="w"))
     first = ir.node("Gelu", [given]) if gelu else ir.node("Identity", [given])
     product = ir.node("MatMul", [first.outputs[0], constant])
-    product.outputs[0].name = "y"
-    product.outputs[0].dtype = ir.DataType.FLOAT
-    graph = ir.Graph([given], product.outputs, nodes=[first, product], opset_imports={"": 20})
+    last = ir.node("Identity", product.outputs)
+    last.outputs[0].name = "y"
+    last.outputs[0].dtype = ir.DataType.FLOAT
+    nodes = [first, product, last]
+    graph = ir.Graph([given], last.outputs, nodes=nodes, opset_imports={"": 20})
     graph.register_initializer(constant)
     return ir.Model(graph, ir_version=10)
 
@@ -205,6 +218,7 @@ def test_parity_covers_features_and_answers(
     assert saved["parts"]["vision"]["largest"] == parity.parts["vision"].largest
 
 
+@pytest.mark.usefixtures("traced")
 def test_parity_fails_above_the_tolerance(video: Path) -> None:
     export = exported("int8", "vision")
     near = measure_parity(golden_model(), export, [video], answers=False)
@@ -246,6 +260,7 @@ def export_command(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in given])
 
 
+@pytest.mark.usefixtures("traced")
 def test_the_command_exports_and_compares(video: Path, tmp_path: Path) -> None:
     done = export_command("--out", tmp_path / "new", "--frames", video, "--dtype", "int8")
     assert done.exit_code == 0, done.output
@@ -258,6 +273,7 @@ def test_the_command_exports_and_compares(video: Path, tmp_path: Path) -> None:
     assert "is not empty; give another folder, or --overwrite" in again.stderr
 
 
+@pytest.mark.usefixtures("traced")
 def test_the_command_fails_above_the_tolerance(video: Path, tmp_path: Path) -> None:
     arguments = ("--out", tmp_path, "--frames", video, "--dtype", "int8", "--tolerance", "1e-9")
     done = export_command(*arguments)
@@ -281,6 +297,7 @@ def test_the_command_asks_for_what_it_needs(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("traced")
 def test_an_export_that_ends_early_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     export_onnx(golden_model(), tmp_path)
 
