@@ -31,6 +31,12 @@ _FILES = {
     "evaluation": ("data.evaluation", "Held-out samples; may be given several times."),
 }
 _RUN_CONFIG = "config.yaml"
+# A dry run needs no data, and writes nothing.
+_WHERE_DRY = {
+    "data.annotations": ["annotations.json"],
+    "data.videos": "videos",
+    "output.dir": "run",
+}
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -39,6 +45,11 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint."),
         click.option("--overwrite", is_flag=True, help="Remove the run that the folder holds."),
         click.option("--quiet", "-q", is_flag=True, help="Tell of failures only."),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Tell parameters, memory and steps; train and download nothing.",
+        ),
     ]
     setting = click.option(
         "--set",
@@ -75,7 +86,8 @@ def train() -> None:
 
     A run is described by a YAML file, by options, or by both; its folder holds all values that it
     was made with (config.yaml), a line for every logged step (log.jsonl), checkpoints, and at the
-    end the model. Several GPUs: torchrun --nproc-per-node 8 -m vidground.cli.main train sft ...
+    end the model. What it takes is told beforehand by --dry-run. Several GPUs:
+    torchrun --nproc-per-node 8 -m vidground.cli.main train sft ...
     """
 
 
@@ -113,11 +125,11 @@ def _train(
     resume: bool,
     overwrite: bool,
     quiet: bool,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     _set_up_logging(quiet)
     # Here, so that --help needs no torch.
-    from vidground.training.run import run_training
     from vidground.training.run_config import read_config
 
     with usage_errors():
@@ -125,7 +137,19 @@ def _train(
         own = Path(str(values.get("output.dir", ""))) / _RUN_CONFIG
         if config is None and resume and own.is_file():
             config = str(own)
-        run = read_config("fpo" if objective == "fpo" else "sft", config, values)
+        run = read_config(
+            "fpo" if objective == "fpo" else "sft",
+            config,
+            values,
+            missing=_WHERE_DRY if dry_run else None,
+        )
+    if dry_run:
+        from vidground.training.dry_run import plan_training
+
+        click.echo(str(plan_training(run)))
+        return
+    from vidground.training.run import run_training
+
     folder = run_training(run, resume=resume, overwrite=overwrite)
     if not quiet and _is_main_process():
         click.echo(f"{folder}: trained", err=True)

@@ -232,12 +232,15 @@ def read_config(
     objective: ObjectiveName,
     file: str | Path | None = None,
     values: Mapping[str, Any] | None = None,
+    *,
+    missing: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """The configuration of a run.
 
     Args:
         file: YAML; a path, or the name of a configuration that comes with vidground.
         values: by dotted name ("schedule.max_steps"); they win over the file's.
+        missing: by dotted name, for what neither of them says.
 
     Raises:
         InputError: a key is unknown, a value is of another type or out of range, or the file is
@@ -246,6 +249,8 @@ def read_config(
     content = {} if file is None else _read_yaml(file)
     for name, value in (values or {}).items():
         _put(content, name.split("."), value, name)
+    for name, value in (missing or {}).items():
+        _put(content, name.split("."), value, name, replace=False)
     made_for = content.setdefault("objective", objective)
     if made_for != objective:
         raise InputError(
@@ -302,12 +307,15 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _put(content: dict[str, Any], keys: Sequence[str], value: Any, name: str) -> None:
+def _put(
+    content: dict[str, Any], keys: Sequence[str], value: Any, name: str, *, replace: bool = True
+) -> None:
     for key in keys[:-1]:
         content = content.setdefault(key, {})
         if not isinstance(content, dict):
             raise InputError(f"{name}: {key} is {content!r}, which has no parts")
-    content[keys[-1]] = value
+    if replace or keys[-1] not in content:
+        content[keys[-1]] = value
 
 
 def _check(name: str, value: object, held: bool, limit: str) -> None:

@@ -96,9 +96,21 @@ def load_start(source: ModelSource, *, seed: int) -> Start:
     return Start(model, ReleasedBase(values, _base_name(found)) if whole else None)
 
 
-def _extended(
-    found: ModelFolder, values: Mapping[str, Any], hub: HubAccess, dtype: str | None, seed: int
-) -> Start:
+@dataclass(frozen=True)
+class ExtendedBase:
+    """What a base that is no D2VLM yet is extended to; `values` is its config.json then."""
+
+    values: Mapping[str, Any]
+    config: D2VLMConfig
+    tokenizers: Tokenizers
+
+
+def extended_base(found: ModelFolder, values: Mapping[str, Any], hub: HubAccess) -> ExtendedBase:
+    """The configuration and the tokenizers of a D2VLM on a base; reads no weights.
+
+    Raises:
+        CheckpointError: the base is of a later stage, or its tokenizer is missing.
+    """
     if values.get("use_matching"):
         raise CheckpointError(
             f"{found.name} was trained to match frames with <vid> tokens; start from the stage "
@@ -117,16 +129,24 @@ def _extended(
     }
     config = released_config(extended, source=found.name)
     config.turn_end_token_id = tokenizers.ids.turn_end
+    return ExtendedBase(extended, config, tokenizers)
+
+
+def _extended(
+    found: ModelFolder, values: Mapping[str, Any], hub: HubAccess, dtype: str | None, seed: int
+) -> Start:
+    extended = extended_base(found, values, hub)
     files = weight_files(found.path)
-    tensors = _with_heads(config, files, rows, seed)
+    rows = int(extended.config.text_config.vocab_size)
+    tensors = _with_heads(extended.config, files, rows, seed)
     model = build_model(
-        Checkpoint(config, True, tuple(files), tensors),
+        Checkpoint(extended.config, True, tuple(files), tensors),
         source=found.name,
         dtype=stored_dtype(files) if dtype is None else getattr(torch, dtype),
         device=torch.device("cpu"),
     )
-    model.tokenizers = tokenizers
-    return Start(model, ReleasedBase(extended, _base_name(found)))
+    model.tokenizers = extended.tokenizers
+    return Start(model, ReleasedBase(extended.values, _base_name(found)))
 
 
 def _add_evidence_tokens(tokenizers: Tokenizers, rows: int, source: str) -> int:

@@ -1,0 +1,305 @@
+"""What a training run would be: its parameters, its memory and its steps, without training.
+
+The model is built on the meta device, from its configuration alone. Nothing is downloaded: a model
+that is not on this machine is taken to be of the released size.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vidground.configuration import D2VLMConfig
+from vidground.errors import CheckpointError, InputError
+from vidground.hub import HubAccess, ModelFolder, find_model, find_question_tokenizer
+from vidground.model_folder import CONFIG, read_json, weight_files
+from vidground.modeling import D2VLM
+from vidground.prompts import chat_prompt_from_turn, encode_prompt
+from vidground.released import (
+    OFFICIAL_QFORMER_VOCABULARY,
+    RELEASED_MODEL_TYPE,
+    released_config,
+)
+from vidground.tokens import EVIDENCE, Tokenizers
+from vidground.training.annotations import Annotation, PreferenceAnnotation, load_annotations
+from vidground.training.dataset import response_ids, within_limits
+from vidground.training.memory import FixedMemory, SampleLengths, batch_memory, fixed_memory
+from vidground.training.objective import FpoObjective, Objective, SftObjective
+from vidground.training.parameters import ParameterCounts, count_parameters, prepare_parameters
+from vidground.training.run_config import DataSource, ModelSource, ObjectiveName, RunConfig
+from vidground.training.settings import FpoSettings
+from vidground.training.start import extended_base
+from vidground.training.toy_model import make_toy_tokenizers, toy_config
+from vidground.weights import stored_dtype
+
+# Where there are no annotations to measure.
+_QUESTION_TOKENS, _PROMPT_TOKENS, _MINUTE_ANSWER = 48, 80, 100
+_TOKENS_PER_WORD = 1.4
+_MINUTE_S = 60
+_GIBIBYTE = 1 << 30
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """The model of a run, on the meta device. tokenizers: None if they are not on this machine."""
+
+    model: D2VLM
+    tokenizers: Tokenizers | None
+    note: str
+
+
+@dataclass(frozen=True)
+class PlannedData:
+    """The samples of a run. longest: frames and tokens of the longest ones; middle: of half.
+
+    samples: within the limits; None if the annotations are not there. steps_per_epoch, steps: of
+    the schedule; None as before.
+    """
+
+    longest: SampleLengths
+    middle: SampleLengths
+    note: str
+    samples: int | None = None
+    steps_per_epoch: int | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a run would be. batches: bytes of the states of a batch, by what its samples are."""
+
+    model: str
+    counts: ParameterCounts
+    groups: Mapping[str, int]
+    fixed: FixedMemory
+    batches: Mapping[str, int]
+    data: PlannedData
+    batch_size: int
+
+    def __str__(self) -> str:
+        parts = self._parts()
+        parts["in all, at most"] = self.fixed.total + max(self.batches.values())
+        width = max(map(len, [*parts, *self.groups])) + 2
+        lines = [
+            f"model: {self.model}",
+            str(self.counts),
+            *(f"  {name:<{width}}{count:>15,}" for name, count in self.groups.items()),
+            "memory of each device, estimated:",
+            *(f"  {name:<{width}}{size / _GIBIBYTE:>11.2f} GiB" for name, size in parts.items()),
+            "  assumed: the whole model on the device, fused attention, AdamW in float32; not",
+            "  counted: about a layer's states more in the backward pass, what the driver takes",
+            f"data: {self.data.note}",
+        ]
+        if self.data.samples is not None:
+            lines.append(
+                f"  {self.data.samples:,} samples, {self.data.steps_per_epoch:,} steps an epoch, "
+                f"{self.data.steps:,} steps in all"
+            )
+        return "\n".join(lines)
+
+    def _parts(self) -> dict[str, int]:
+        parts = {
+            "weights": self.fixed.weights,
+            "gradients": self.fixed.gradients,
+            "optimizer states": self.fixed.optimizer,
+        }
+        if self.fixed.copies:
+            parts["copies of what learns"] = self.fixed.copies
+        noun = "sample" if self.batch_size == 1 else "samples"
+        for name, size in self.batches.items():
+            parts[f"states, {self.batch_size} {noun}: {name}"] = size
+        return parts
+
+
+def plan_training(config: RunConfig) -> TrainingPlan:
+    """Count what a run would take; see `TrainingPlan`.
+
+    Raises:
+        VidgroundError: the model or the annotations that are there cannot be used.
+    """
+    planned = planned_model(config.model)
+    data = planned_data(config, planned.tokenizers)
+    model, processes = planned.model, int(os.environ.get("WORLD_SIZE", "1"))
+    with torch.device("meta"):
+        prepare_parameters(model, config.parameters)
+    objective = _objective(config, model).train()
+    if config.schedule.gradient_checkpointing:
+        objective.enable_gradient_checkpointing()
+    size = config.schedule.batch_size
+    batches = {
+        str(lengths): batch_memory(
+            model,
+            lengths,
+            size,
+            precision=getattr(torch, config.schedule.precision),
+            pixels=config.data.frames == "pixels",
+        )
+        for lengths in (data.longest, data.middle)
+    }
+    return TrainingPlan(
+        model=planned.note,
+        counts=count_parameters(model),
+        groups=_learning(model),
+        fixed=fixed_memory(model, processes=processes, reference=config.reference),
+        batches=batches,
+        data=data,
+        batch_size=size,
+    )
+
+
+def planned_model(source: ModelSource) -> PlannedModel:
+    """The model that a run starts from, without its weights.
+
+    Raises:
+        CheckpointError: it is on this machine and cannot be used.
+    """
+    config, tokenizers, dtype, note = _known(source)
+    with torch.device("meta"):
+        model = D2VLM(config).to(getattr(torch, source.dtype) if source.dtype else dtype)
+    return PlannedModel(model, tokenizers, f"{note}, {str(model.dtype).removeprefix('torch.')}")
+
+
+def _known(source: ModelSource) -> tuple[D2VLMConfig, Tokenizers | None, torch.dtype, str]:
+    if source.name is None:
+        return toy_config(), make_toy_tokenizers(), torch.float32, "toy, random weights"
+    hub = HubAccess(local_files_only=True)
+    try:
+        found = find_model(
+            source.name, revision=source.revision, subfolder=source.subfolder, hub=hub
+        )
+    except CheckpointError:
+        note = f"{source.name} is not on this machine; the released size is taken"
+        config = D2VLMConfig(qformer_config={"vocab_size": OFFICIAL_QFORMER_VOCABULARY})
+        return config, None, torch.bfloat16, note
+    values = read_json(found.path / CONFIG)
+    if values.get("model_type") == D2VLMConfig.model_type:
+        config, tokenizers = D2VLMConfig.from_dict(values), _tokenizers(found, hub)
+    elif values.get("model_type") == RELEASED_MODEL_TYPE and not values.get("use_evidence"):
+        extended = extended_base(found, values, hub)
+        config, tokenizers = extended.config, extended.tokenizers
+    else:
+        config = released_config(values, source=found.name)
+        tokenizers = _tokenizers(found, hub)
+    return config, tokenizers, _stored(found), found.name
+
+
+def _tokenizers(found: ModelFolder, hub: HubAccess) -> Tokenizers | None:
+    """Those that lie with the model, or in the cache."""
+    try:
+        tokenizers = Tokenizers.load(
+            found.path, question_folder=find_question_tokenizer(found, hub)
+        )
+    except CheckpointError:
+        return None
+    return tokenizers if tokenizers.language is not None else None
+
+
+def _stored(found: ModelFolder) -> torch.dtype:
+    try:
+        return stored_dtype(weight_files(found.path))
+    except CheckpointError:  # only changes to a base, which need not be here
+        return torch.bfloat16
+
+
+def _objective(config: RunConfig, model: D2VLM) -> Objective:
+    if isinstance(config.loss, FpoSettings):
+        return FpoObjective(model, config.loss)
+    return SftObjective(model, config.loss)
+
+
+def _learning(model: D2VLM) -> dict[str, int]:
+    """How many numbers learn in each part."""
+    groups: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            adapter = ".lora_" in name
+            part = f"{name.split('.')[0]}{', adapters' if adapter else ''}"
+            groups[part] = groups.get(part, 0) + parameter.numel()
+    return groups
+
+
+def planned_data(config: RunConfig, tokenizers: Tokenizers | None) -> PlannedData:
+    """The samples, if their annotations are there; else what the limits allow.
+
+    Raises:
+        VidgroundError: annotations cannot be used, or none is within the limits.
+    """
+    data = config.data
+    absent = [file for file in data.annotations if not Path(file).is_file()]
+    if absent:
+        note = f"{', '.join(absent)} not there, so the number of steps is not known"
+        return PlannedData(*_allowed(data, config.objective), note)
+    annotations = load_annotations(
+        data.annotations,
+        kind=config.objective,
+        seed=data.rejected_seed,
+        placement_seed=data.placement_seed,
+    )
+    kept = within_limits(annotations, data.limits, tokenizers=tokenizers, fps=data.fps).kept
+    if not kept:
+        raise InputError(f"no sample of {', '.join(data.annotations)} is left; widen data.limits")
+    lengths = [_lengths(annotation, tokenizers, data.fps) for annotation in kept]
+    per_epoch = _steps_per_epoch(config, len(kept))
+    steps = config.schedule.max_steps or math.ceil(per_epoch * config.schedule.epochs)
+    return PlannedData(
+        longest=_reduced(lengths, max),
+        middle=_reduced(lengths, statistics.median_high),
+        note=", ".join(data.annotations),
+        samples=len(kept),
+        steps_per_epoch=per_epoch,
+        steps=steps,
+    )
+
+
+def _steps_per_epoch(config: RunConfig, samples: int) -> int:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    batches = math.ceil(samples / (config.schedule.batch_size * processes))
+    return math.ceil(batches / config.schedule.accumulation)
+
+
+def _allowed(data: DataSource, objective: ObjectiveName) -> tuple[SampleLengths, SampleLengths]:
+    """The longest sample within the limits, and a minute of video with a short answer."""
+    limits, responses = data.limits, 2 if objective == "fpo" else 1
+    frames = math.ceil(limits.max_video_s * data.fps)
+    room = max(1, limits.max_tokens - frames - _PROMPT_TOKENS)
+    longest = min(round(limits.max_answer_words * _TOKENS_PER_WORD), room)
+    minute = min(math.ceil(_MINUTE_S * data.fps), frames)
+    return (
+        SampleLengths(frames, _QUESTION_TOKENS, _PROMPT_TOKENS, longest, responses),
+        SampleLengths(
+            minute, _QUESTION_TOKENS, _PROMPT_TOKENS, min(_MINUTE_ANSWER, longest), responses
+        ),
+    )
+
+
+def _lengths(annotation: Annotation, tokenizers: Tokenizers | None, fps: float) -> SampleLengths:
+    texts = [annotation.response.text]
+    if isinstance(annotation, PreferenceAnnotation):
+        texts.append(annotation.rejected.text)
+    frames = max(1, math.ceil(annotation.duration_s * fps))
+    intervals = max(1, len(annotation.response.tgt) // 2)
+    if tokenizers is None:
+        words = max(len(text.split()) for text in texts) + 2 * intervals
+        answer, question = round(words * _TOKENS_PER_WORD), len(annotation.question.split())
+        question = round(question * _TOKENS_PER_WORD)
+        prompt = question + _PROMPT_TOKENS - _QUESTION_TOKENS
+        return SampleLengths(frames, question, prompt, answer, len(texts), intervals)
+    prompt_text = chat_prompt_from_turn(
+        annotation.question, references=annotation.question.count(EVIDENCE)
+    )
+    ids = encode_prompt(prompt_text, tokenizers)
+    answer = max(len(response_ids(text, prompt_text, tokenizers)) for text in texts)
+    around = len(ids.before) + len(ids.after)
+    return SampleLengths(frames, len(ids.question), around, answer, len(texts), intervals)
+
+
+def _reduced(lengths: Sequence[SampleLengths], reduce: Callable[[list[int]], int]) -> SampleLengths:
+    """One sample out of many: each length by itself."""
+    names = ("frames", "question", "prompt", "answer", "responses", "intervals")
+    return SampleLengths(*(reduce([getattr(item, name) for item in lengths]) for name in names))
