@@ -131,8 +131,9 @@ class Cutter:
         for first in _within(self._bounds_s, self._starts, start_s, most_s):
             for end in _within(self._bounds_s, self._joints, end_s, most_s):
                 early_s, late_s = self._bounds_s[first] - start_s, self._bounds_s[end] - end_s
-                if end > first and abs(late_s - early_s) <= most_s:
-                    found.append((abs(early_s) + abs(late_s), first, end))
+                off_s = max(abs(early_s), abs(late_s), abs(late_s - early_s))
+                if end > first and off_s <= most_s:
+                    found.append((off_s, first, end))
         for _, first, end in sorted(found):
             copied = self._copied(first, end)
             if copied.packets == copied.frames:  # what an edit list hides would be shown again

@@ -49,7 +49,7 @@ LIST_ONLY: Mapping[str, str] = {
 _PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _PROGRESS = re.compile(rb"(\w+)=\s*(\S*)\s*$")
 _SHOWN_BYTES = 4096
-_SHOWN_LINES = 3
+_SHOWN_LINES = 5
 _LINE_BYTES = 4096
 _MICROSECOND = 1e-6
 

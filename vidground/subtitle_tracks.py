@@ -21,7 +21,8 @@ from vidground.timed_video import TimedVideo
 
 Position = Literal["bottom", "middle", "top"]
 
-_ALIGNMENTS: dict[Position, int] = {"bottom": 2, "middle": 5, "top": 8}
+# A forced style counts places as SSA did, not as ASS does.
+_ALIGNMENTS: dict[Position, int] = {"bottom": 2, "middle": 10, "top": 6}
 _ASS_LINES = 288
 """Lines of the picture that font sizes in the ASS of `vidground.timed_text` count in."""
 
