@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from vidground.encoding import PatchChunk, window_tokens
+from vidground.encoding import PatchChunk, WindowTokens, compress_chunks, window_tokens
 from vidground.windows import Window, plan_windows
 
 
@@ -30,11 +30,20 @@ def chunks(size: int) -> list[PatchChunk]:
     return [PatchChunk(patches[i : i + size], SPANS[i : i + size]) for i in starts]
 
 
+def answered(
+    model: CountingModel,
+    patches: list[PatchChunk],
+    questions: list[list[int]],
+    windows: list[Window],
+) -> list[WindowTokens]:
+    return list(window_tokens(compress_chunks(model, patches, questions, windows), windows))
+
+
 def test_windows_get_the_tokens_of_their_samples_whatever_the_chunks() -> None:
     windows = plan_windows(8, length=3, overlap=0.34)
     for size in (1, 2, 6):
         model = CountingModel(seen=[])
-        found = list(window_tokens(model, chunks(size), [[10], [20]], windows))
+        found = answered(model, chunks(size), [[10], [20]], windows)
         assert [item.window for item in found] == windows
         for item in found:
             shown = torch.tensor(SHOWN[item.window.start : item.window.stop], dtype=torch.float)
@@ -45,6 +54,6 @@ def test_windows_get_the_tokens_of_their_samples_whatever_the_chunks() -> None:
 
 def test_frames_that_no_window_shows_are_not_compressed() -> None:
     model = CountingModel(seen=[])
-    (found,) = window_tokens(model, chunks(1), [[0]], [Window(2, 5, 2, 5)])
+    (found,) = answered(model, chunks(1), [[0]], [Window(2, 5, 2, 5)])
     torch.testing.assert_close(found.tokens[0][:, 0], torch.tensor([1.0, 1.0, 2.0]))
     assert model.seen == [1, 2]

@@ -51,6 +51,17 @@ class PatchChunk:
 
 
 @dataclass(frozen=True)
+class TokenChunk:
+    """Frame tokens of some consecutive frames.
+
+    tokens: for each question (N, H). spans: as in `PatchChunk`.
+    """
+
+    tokens: tuple[Tensor, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class WindowTokens:
     """What the model gets to see of one window: for each question (T, H) frame tokens."""
 
@@ -90,31 +101,45 @@ def _encode(vision: FrameEncoder, runs: Sequence[FrameRun]) -> PatchChunk:
 
 
 @torch.inference_mode()
-def window_tokens(
+def compress_chunks(
     vision: FrameEncoder,
     chunks: Iterable[PatchChunk],
     questions: Sequence[Sequence[int]],
     windows: Sequence[Window],
-) -> Iterator[WindowTokens]:
-    """Compress frames with each question and hand out every window as soon as it is whole.
+) -> Iterator[TokenChunk]:
+    """Compress frames with each question; those that no window shows are left out.
 
     Args:
         chunks: all samples of a video, in order. questions: token ids for the Q-Former.
-        windows: rising by start and by stop, as `windows.plan_windows` makes them.
+        windows: those that are asked, rising; at least one.
     """
     ids = [torch.tensor([list(q)], device=vision.device) for q in questions]
+    start, stop = windows[0].start, windows[-1].stop
+    for chunk in chunks:
+        if chunk.spans[-1][1] < start or chunk.spans[0][0] >= stop:
+            continue
+        patches = chunk.patches.to(vision.device)
+        yield TokenChunk(tuple(vision.compress(patches, q) for q in ids), chunk.spans)
+
+
+@torch.inference_mode()
+def window_tokens(
+    chunks: Iterable[TokenChunk], windows: Sequence[Window]
+) -> Iterator[WindowTokens]:
+    """Hand out the tokens of every window as soon as it is whole.
+
+    Args:
+        chunks: all samples that the windows show, in order.
+        windows: rising by start and by stop, as `windows.plan_windows` makes them.
+    """
     held: deque[tuple[int, int, list[Tensor]]] = deque()  # first and last sample, tokens
     remaining = deque(windows)
     for chunk in chunks:
-        if not remaining or chunk.spans[-1][1] < remaining[0].start:
-            continue  # no window that is asked shows these frames
-        patches = chunk.patches.to(vision.device)
-        per_question = [vision.compress(patches, question) for question in ids]
         for row, (first, last) in enumerate(chunk.spans):
-            held.append((first, last, [tokens[row] for tokens in per_question]))
+            held.append((first, last, [tokens[row] for tokens in chunk.tokens]))
             while remaining and last >= remaining[0].stop - 1:
                 window = remaining.popleft()
-                yield WindowTokens(window, _cut(held, window, len(ids)))
+                yield WindowTokens(window, _cut(held, window, len(chunk.tokens)))
                 start = remaining[0].start if remaining else last + 1
                 while held and held[0][1] < start:
                     held.popleft()

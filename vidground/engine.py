@@ -16,7 +16,13 @@ import torch
 
 from vidground import __version__
 from vidground.checkpoint import load_model
-from vidground.encoding import FrameEncoder, PatchChunk, encode_runs, window_tokens
+from vidground.encoding import (
+    FrameEncoder,
+    PatchChunk,
+    compress_chunks,
+    encode_runs,
+    window_tokens,
+)
 from vidground.errors import CheckpointError, InputError
 from vidground.files import file_sha256
 from vidground.generation import Generation, generate
@@ -299,14 +305,15 @@ class Engine:
         encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
         questions = [prompt.question for prompt in encoded]
         waiting: list[tuple[Window, int, PromptInputs]] = []
-        for seen in window_tokens(self.vision, chunks, questions, windows):
+        tokens = compress_chunks(self.vision, chunks, questions, windows)
+        for seen in window_tokens(tokens, windows):
             start = seen.window.start
             spans = [
                 (a * self.sampling.fps - start, b * self.sampling.fps - start) for a, b in spans_s
             ]
-            for index, (ids, tokens) in enumerate(zip(encoded, seen.tokens, strict=True)):
+            for index, (ids, frames) in enumerate(zip(encoded, seen.tokens, strict=True)):
                 waiting.append(
-                    (seen.window, index, PromptInputs(ids.before, ids.after, tokens, spans))
+                    (seen.window, index, PromptInputs(ids.before, ids.after, frames, spans))
                 )
                 if len(waiting) == self.batch.prompts:
                     yield from self._decode(waiting, tracker)
