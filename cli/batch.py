@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from vidground.archive import Work, is_out_of_memory, run_archive, write_file
+from vidground.archive import run_archive
 from vidground.atomic import write_atomically
 from vidground.cli.options import STDOUT, FileOptions, RunOptions, usage_errors
 from vidground.cli.reporting import Reporter, bars_wanted, reporting, shown
@@ -22,12 +22,14 @@ from vidground.conditions import first_objection
 from vidground.cues import UNSHAPED
 from vidground.errors import CheckpointError, VidgroundError
 from vidground.files import VIDEO_SUFFIXES, printable
+from vidground.filing import write_file
 from vidground.formats import FORMATS, render
 from vidground.inputs import FoundVideos, find_videos, parse_list
 from vidground.ledger import Ledger
 from vidground.outcomes import RunSummary
 from vidground.outputs import Job, plan_outputs, require_writable
 from vidground.planning import Plan, Recipe
+from vidground.work import Work, is_out_of_memory
 
 FAILED = 1
 

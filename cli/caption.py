@@ -2,9 +2,9 @@
 
 import click
 
-from vidground.archive import Work
 from vidground.cli.batch import run_batch
 from vidground.cli.options import RunOptions, run_options
+from vidground.work import Work
 
 
 @click.command()

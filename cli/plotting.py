@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 import click
 
-from vidground.archive import Work
 from vidground.cli.batch import run_batch
 from vidground.cli.options import STDOUT, RunOptions, usage_errors
 from vidground.cli.reporter import shown
@@ -18,6 +17,7 @@ from vidground.ledger import Ledger
 from vidground.outputs import Job, plan_outputs, require_writable
 from vidground.plots import check_plot, plot_relevance
 from vidground.types import Groundings
+from vidground.work import Work
 
 PLOT_OPTION = click.option(
     "--plot",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from vidground.archive import Work
 from vidground.cli.batch import run_batch
 from vidground.cli.options import RunOptions, run_options, usage_errors
 from vidground.cli.plotting import PLOT_OPTION, run_with_plot
 from vidground.settings import GroundingSettings
+from vidground.work import Work
 
 _GROUNDING = GroundingSettings()
 

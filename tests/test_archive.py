@@ -1,3 +1,5 @@
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +9,10 @@ from result_makers import ASKED, captions
 from vidground.archive import run_archive
 from vidground.errors import CheckpointError, VideoError
 from vidground.ledger import Ledger
-from vidground.outcomes import FileReport, Started
+from vidground.outcomes import FileReport, Started, Waiting
 from vidground.outputs import Job
 from vidground.types import Event
+from vidground.work import OneByOne, Workers, finish
 
 
 def jobs_of(folder, *names, formats=("srt",)):
@@ -160,3 +163,76 @@ def test_a_job_without_files_needs_a_writer():
     written = []
     run_archive([job], Work(), write=lambda text, path: written.append((text[:2], path)))
     assert written == [("1\n", None)]
+
+
+class Backwards(Workers):
+    """Takes up to three jobs at once and gives the last one's result first."""
+
+    def __init__(self, work):
+        self.work = work
+        self.given = []
+        self.closed = 0
+
+    def results(self, jobs, on_progress):
+        try:
+            while batch := [job for _, job in zip(range(3), jobs, strict=False)]:
+                for job in reversed(batch):
+                    self.given.append(job.path.stem)
+                    yield finish(self.work, job, on_progress)
+        finally:
+            self.closed += 1
+
+
+def recorded(folder, *names):
+    for name in names:
+        (folder / f"{name}.mp4").write_bytes(b"content")
+    return [replace(job, folder=folder, name=job.path.stem) for job in jobs_of(folder, *names)]
+
+
+def test_workers_may_end_several_jobs_in_any_order(tmp_path):
+    workers = Backwards(Work(c=VideoError("'c.mp4': no frame can be decoded")))
+    summary = run_archive(recorded(tmp_path, "a", "b", "c", "d"), workers)
+    expected = [("c", "failed"), ("b", "done"), ("a", "done"), ("d", "done")]
+    assert statuses(summary) == expected
+    assert workers.given == ["c", "b", "a", "d"]
+
+
+def test_jobs_that_are_begun_are_kept_from_other_runs_until_they_are_finished(tmp_path):
+    jobs = recorded(tmp_path, "a", "b", "c")
+    free = []
+
+    def work(*_):
+        for other in jobs:
+            with Ledger().claim(other) as mine:
+                free.extend([other.path.stem] if mine else [])
+        free.append("|")
+        return captions()
+
+    run_archive(jobs, Backwards(work))
+    assert free == ["|", "c", "|", "b", "c", "|"]
+
+
+def test_a_run_that_ends_early_closes_its_workers_and_frees_their_jobs(tmp_path):
+    jobs = recorded(tmp_path, "a", "b", "c", "d")
+    workers = Backwards(Work(c=OSError(5, "Input/output error")))
+    summary = run_archive(jobs, workers, max_failures=1)
+    assert (statuses(summary), summary.unfinished, summary.stopped) == ([("c", "failed")], 3, True)
+    assert workers.closed == 1
+    with Ledger().claim(jobs[0]) as mine:
+        assert mine
+
+
+def test_a_job_of_another_run_is_waited_for(tmp_path):
+    jobs = recorded(tmp_path, "a", "b")
+    events = []
+    theirs = ExitStack()
+    assert theirs.enter_context(Ledger().claim(jobs[0]))
+
+    def on_event(event):
+        events.append(event)
+        if isinstance(event, Waiting):
+            theirs.close()
+
+    summary = run_archive(jobs, OneByOne(Work()), on_event=on_event)
+    assert statuses(summary) == [("b", "done"), ("a", "done")]
+    assert [event.path for event in events if isinstance(event, Waiting)] == [str(jobs[0].path)]

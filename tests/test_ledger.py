@@ -209,7 +209,7 @@ def test_a_full_disk_loses_no_result(
         write_atomically(path, data)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("vidground.archive.write_atomically", full)
+        patch.setattr("vidground.filing.write_atomically", full)
         summary = run(jobs, Work())
     assert [report.status for report in summary.reports] == ["done", "failed", "done"]
     assert summary.reports[1].outputs == (str(out / "01.srt"),)
@@ -233,7 +233,7 @@ def test_a_run_that_ends_between_two_files_leaves_none_of_the_old_ones_for_good(
         write_atomically(path, data)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("vidground.archive.write_atomically", full)
+        patch.setattr("vidground.filing.write_atomically", full)
         assert run(jobs, Work()).failed == 1
     old = contents(out)["01.json"]
     work = Work()

@@ -32,6 +32,7 @@ LAYERS = (
     {"clips", "subtitle_tracks"},
     {"channel", "decoder_worker", "decoder_process", "isolation"},
     {"manifest", "claims", "planning", "ledger", "outcomes", "conditions"},
+    {"work", "filing"},
     {"cache", "compressor", "vision", "modeling"},
     {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
     {"sequences", "generation"},
