@@ -15,6 +15,9 @@ from vidground.timed_video import TimedVideo
 
 SOUND_FRAME_S = 1024 / 8000
 """Copied sound begins and ends with a packet of its own."""
+SETTLING_S = SOUND_FRAME_S
+"""ffmpeg from 7 on marks the first packet of copied sound in Matroska as not to be heard: what it
+decodes to leans on the packet before, which is not there."""
 
 PROGRAMS = programs()
 one_program = pytest.mark.parametrize("program", PROGRAMS[:1])
@@ -44,7 +47,7 @@ def test_from_key_picture_to_a_joint_packets_are_copied(
     assert clip.duration_s == pytest.approx(1.12, abs=1e-3)
     assert tone_start_s(clip.path) == pytest.approx(1 - 0.48, abs=0.01)
     start_s, samples = sound(clip.path)
-    assert start_s < SOUND_FRAME_S
+    assert start_s < SOUND_FRAME_S + (SETTLING_S if kind == "mkv" else 0)
     assert start_s + len(samples) / 8000 > 1.12 - SOUND_FRAME_S
 
 

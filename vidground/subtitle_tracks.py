@@ -5,7 +5,7 @@ The texts reach ffmpeg in a file, never in an argument. Knows neither models nor
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -26,10 +26,14 @@ _ALIGNMENTS: dict[Position, int] = {"bottom": 2, "middle": 10, "top": 6}
 _ASS_LINES = 288
 """Lines of the picture that font sizes in the ASS of `vidground.timed_text` count in."""
 
-# A soft track is written from the text format that the codec says most with: WebVTT has escapes,
-# so that angle brackets in a caption stay what they are.
-_TEXT_FORMATS = {"mov_text": "vtt", "srt": "srt", "ass": "ass", "webvtt": "vtt"}
+_TEXT_FORMATS = {"mov_text": "srt", "srt": "srt", "ass": "ass", "webvtt": "vtt"}
 _READERS = {"vtt": "webvtt", "srt": "srt", "ass": "ass"}
+
+# On the way to mov_text, which has no markup, ffmpeg takes `<b>` of SRT and WebVTT for bold type,
+# and a backslash for a command. Read as text alone, with its braces, and with word joiners, which
+# are not seen, around backslashes, a caption stays what it is.
+_AS_IT_IS: Options = {"c:s": "text", "keep_ass_markup": "1"}
+_JOINED_BACKSLASH = "\u2060\\\u2060"
 
 _MOST_TAG_LETTERS = 3
 
@@ -86,7 +90,7 @@ def burn(
     """Write `video` with the result's events as part of the picture; sound is copied.
 
     The picture is encoded anew, in the codec of the output's suffix. Soft tracks are left out.
-    on_time: is told the seconds done.
+    on_time: is told the seconds done, at last the video's length.
 
     Raises:
         VideoError: it is no video. InputError: the suffix of `output` is unknown.
@@ -112,6 +116,8 @@ def burn(
     with atomic_path(output) as temporary:
         streams = [(source, "V:0"), (source, "a?")]
         run(program, files, streams, temporary, options, on_time=on_time)
+    if on_time is not None:  # some programs say nothing of a short run
+        on_time(timed.info.duration_s)
 
 
 def mux(
@@ -127,6 +133,8 @@ def mux(
 
     Subtitles that are there already are kept, behind it; where the container changes, in that
     one's codec. Without events no track is added, for a container holds none that is empty.
+    mov_text, of mp4 and mov, shows one text at a time: where events would overlap, they are
+    merged (`CueSettings`).
 
     Raises:
         VideoError: it is no video. InputError: the suffix of `output` is unknown, or its
@@ -153,9 +161,9 @@ def mux(
     # A cover is no stream that WebM takes.
     streams = [(source, "V" if container.format == "webm" else "v"), (source, "a?")]
     if result.events:
-        form = _TEXT_FORMATS[codec]
-        files["captions"] = render(result, form, cues=cues)
-        streams.append((Input("captions", {**FILES_ONLY, "format": _READERS[form]}), "s:0"))
+        texts, reading = _track(result, codec, cues)
+        files["captions"] = texts
+        streams.append((Input("captions", reading), "s:0"))
         # The first in the output, so that its number there is known.
         options["c:s:0"] = codec if codec == "mov_text" else "copy"
         options["metadata:s:s:0"] = _tags(settings)
@@ -164,6 +172,18 @@ def mux(
         streams.append((source, "t?"))
     with atomic_path(output) as temporary:
         run(program, files, streams, temporary, options)
+
+
+def _track(result: Result, codec: str, cues: CueSettings) -> tuple[str, Options]:
+    """Return the texts as a file's content, and the options to read it with."""
+    form = _TEXT_FORMATS[codec]
+    reading = {**FILES_ONLY, "format": _READERS[form]}
+    if codec != "mov_text":
+        return render(result, form, cues=cues), reading
+    if cues.resolved().overlap == "keep":
+        cues = replace(cues, overlap="merge")
+    texts = render(result, form, cues=cues).replace("\\", _JOINED_BACKSLASH)
+    return texts, {**reading, **_AS_IT_IS}
 
 
 def _tags(settings: TrackSettings) -> tuple[str, ...]:
