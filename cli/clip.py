@@ -1,7 +1,6 @@
 """`vidground clip`: the moments of a stored result as files of their own."""
 
 from pathlib import Path
-from typing import get_args
 
 import click
 
@@ -18,12 +17,6 @@ from vidground.moment_choice import ChoiceSettings, choose_events, clip_name, fi
 from vidground.types import Event
 
 _FAILED = 1
-
-_ABOUT_MODES = {
-    "auto": "Copy where that is exact enough, encode the rest. (Default.)",
-    "precise": "Encode every clip, to be exact to the frame.",
-    "fast": "Copy every clip; it may begin earlier and end later.",
-}
 
 
 @click.command()
@@ -43,15 +36,14 @@ _ABOUT_MODES = {
     click.option("--min-score", type=float, help="Only moments of at least this score."),
     click.option("--limit", type=int, help="At most so many, those of the highest scores."),
     click.option("--query", metavar="TEXT", help="Only the moments of this query."),
-    *(
-        click.option(f"--{mode}", "mode", flag_value=mode, default=mode == "auto", help=text)
-        for mode, text in _ABOUT_MODES.items()
-    ),
+    click.option("--precise", is_flag=True, help="Encode every clip, to be exact to the frame."),
+    click.option("--fast", is_flag=True, help="Copy every clip; it may begin early and end late."),
     click.option(
         "--tolerance",
         type=float,
         metavar="SECONDS",
-        help="With --auto: copy if start, end and length are off by no more. Default: one frame.",
+        help="Copy a clip if its start, end and length are off by no more, else encode it. "
+        "Default: the time of one frame.",
     ),
     click.option("--join", is_flag=True, help="Also make one video of all clips."),
     click.option("--dry-run", is_flag=True, help="Only say what would be made."),
@@ -63,7 +55,8 @@ def clip(
     min_score: float | None,
     limit: int | None,
     query: str | None,
-    mode: Mode,
+    precise: bool,
+    fast: bool,
     tolerance: float | None,
     join: bool,
     dry_run: bool,
@@ -74,15 +67,18 @@ def clip(
     """Cut the moments of a stored result out of its video, with their sound.
 
     RESULT is a JSON file that `caption` or `query` wrote. VIDEO can be left out where it lies
-    where RESULT says. Clips are numbered by time; the program ffmpeg makes them.
+    where RESULT says. Clips are numbered by time; the program ffmpeg makes them: it copies what
+    is stored where that is exact enough, and encodes the rest anew.
 
     \b
     vidground clip match.json -o clips --padding 2
     vidground clip moved/match.mp4 match.query.json -o goals --query "a goal" --join
     """
-    assert set(_ABOUT_MODES) == set(get_args(Mode))
-    if tolerance is not None and mode != "auto":
-        raise click.UsageError("--tolerance belongs to --auto.")
+    if precise and fast:
+        raise click.UsageError("--precise encodes and --fast copies; choose one.")
+    if tolerance is not None and (precise or fast):
+        raise click.UsageError("--tolerance says when to copy; --precise and --fast say it, too.")
+    mode: Mode = "precise" if precise else "fast" if fast else "auto"
     with usage_errors():
         choice = ChoiceSettings(padding, min_score, limit, query)
         settings = CutSettings(mode, tolerance)

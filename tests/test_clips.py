@@ -1,5 +1,7 @@
 """Clips: their frames, their lengths and their sound, read back from what ffmpeg has made."""
 
+import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +20,8 @@ SOUND_FRAME_S = 1024 / 8000
 SETTLING_S = SOUND_FRAME_S
 """ffmpeg from 7 on marks the first packet of copied sound in Matroska as not to be heard: what it
 decodes to leans on the packet before, which is not there."""
+
+SPANS = ((0.0, 0.41), (0.5, 0.93), (1.013, 1.487), (0.75, 1.25))
 
 PROGRAMS = programs()
 one_program = pytest.mark.parametrize("program", PROGRAMS[:1])
@@ -67,6 +71,40 @@ def test_elsewhere_clips_are_encoded_and_exact(
     start_s, samples = sound(clip.path)
     assert start_s == pytest.approx(0, abs=2e-3)
     assert start_s + len(samples) / 8000 == pytest.approx(clip.duration_s, abs=SOUND_FRAME_S)
+
+
+@pytest.mark.skipif(shutil.which("ffprobe") is None, reason="no ffprobe is installed")
+@each_program
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(
+    "rate", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001), Fraction(25)]
+)
+def test_ffprobe_measures_the_length_that_was_asked_for_within_a_frame(
+    program: Program, suffix: str, rate: Fraction, tmp_path: Path
+) -> None:
+    film = make_film(tmp_path / f"film{suffix}", frames=90, fps=rate)
+    maker = ClipMaker(film, program)
+    clips = [maker.make(*span, tmp_path / f"{span[0]}{suffix}") for span in SPANS]
+    assert {clip.cut.packets is None for clip in clips} == {True, False}
+    for clip, (start_s, end_s) in zip(clips, SPANS, strict=True):
+        assert abs(probed_s(clip.path) - (end_s - start_s)) <= 1 / rate + 1e-3
+        assert probed_s(clip.path) == pytest.approx(clip.duration_s, abs=2e-3)
+    reel_s = maker.join(clips, tmp_path / f"reel{suffix}")
+    assert probed_s(tmp_path / f"reel{suffix}") == pytest.approx(reel_s, abs=2e-3)
+    assert reel_s == pytest.approx(sum(clip.cut.duration_s for clip in clips), abs=2e-3)
+
+
+def probed_s(path: Path) -> float:
+    """What ffprobe measures from the first picture to the end of the last."""
+    entries = ("-show_entries", "packet=pts_time,duration_time", "-of", "csv=p=0")
+    told = subprocess.run(
+        ["ffprobe", "-v", "error", "-select_streams", "v:0", *entries, str(path)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    spans = [tuple(map(float, line.split(",")[:2])) for line in told.stdout.split()]
+    return max(start + length for start, length in spans) - min(start for start, _ in spans)
 
 
 @each_program
