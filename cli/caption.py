@@ -6,15 +6,17 @@ from vidground.cli.batch import run_batch
 from vidground.cli.options import RunOptions, run_options
 from vidground.work import Work
 
-
-@click.command()
-@run_options(formats="srt")
-@click.option(
+PROMPT_OPTION = click.option(
     "--prompt",
     "--question",
     "question",
     help="Ask this instead of the question that the model was trained to caption with.",
 )
+
+
+@click.command()
+@run_options(formats="srt")
+@PROMPT_OPTION
 def caption(options: RunOptions, question: str | None) -> None:
     """Write down what happens in videos, and when.
 
@@ -28,17 +30,18 @@ def caption(options: RunOptions, question: str | None) -> None:
     vidground caption archive --recursive --out srt,json -o results
     find . -name '*.mkv' -print0 | vidground caption --from-file - --summary run.json
     """
+    run_batch(options, lambda: load(options, question), noun="event", asked=asked_of(question))
+
+
+def asked_of(question: str | None) -> dict[str, str | None]:
+    """What is asked of every video, as it is recorded; refuses a question without words."""
     if question is not None and not question.strip():
         raise click.UsageError("--prompt is empty; leave it out for the model's own question.")
-    run_batch(
-        options,
-        lambda: _load(options, question),
-        noun="event",
-        asked={"command": "caption", "prompt": question},
-    )
+    return {"command": "caption", "prompt": question}
 
 
-def _load(options: RunOptions, question: str | None) -> Work:
+def load(options: RunOptions, question: str | None) -> Work:
+    """Load the model; return what captions a video."""
     # Here, so that --help needs no torch.
     from vidground.captioner import DenseCaptioner
 

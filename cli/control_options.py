@@ -52,8 +52,10 @@ def _parse_conditions(
         raise click.BadParameter(str(error)) from error
 
 
+DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done and why, and do nothing."
+)
 CONTROL_OPTIONS: list[Callable[..., Any]] = [
-    click.option("--dry-run", is_flag=True, help="Say what would be done and why, and do nothing."),
     click.option(
         "--retry-failed",
         is_flag=True,

@@ -24,7 +24,16 @@ class JsonReporter(Reporter):
         self._quiet = quiet
         self._remaining = RemainingTime({})
 
-    def expect(self, weights: Mapping[str, float]) -> None:
+    def watching(self, folders: Sequence[str]) -> None:
+        """Print {"event": "watching", "folders"}."""
+        self._print("watching", folders=list(folders))
+
+    def expect(
+        self,
+        weights: Mapping[str, float],
+        *,
+        total: int | None = None,  # noqa: ARG002 - every "start" says it
+    ) -> None:
         """Estimate the time that is left from these sizes."""
         self._remaining = RemainingTime(weights)
 

@@ -24,6 +24,9 @@ class _Entry(NamedTuple):
 
 COMMANDS = {
     "caption": _Entry("vidground.cli.caption:caption", "Write down what happens in videos."),
+    "watch": _Entry(
+        "vidground.cli.watch:watch", "Write down what happens in videos as they arrive."
+    ),
     "query": _Entry("vidground.cli.query:query", "Find when something happens in videos."),
     "convert": _Entry(
         "vidground.cli.convert:convert", "Write stored results in other formats; needs no model."

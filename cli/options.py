@@ -12,7 +12,12 @@ from typing import Any, BinaryIO
 
 import click
 
-from vidground.cli.control_options import CONTROL_OPTIONS, ControlOptions, check_control
+from vidground.cli.control_options import (
+    CONTROL_OPTIONS,
+    DRY_RUN,
+    ControlOptions,
+    check_control,
+)
 from vidground.cli.cue_options import CUE_OPTIONS, check_formats
 from vidground.cli.isolation_options import ISOLATION_OPTIONS, take_isolation
 from vidground.cues import CueSettings
@@ -99,24 +104,31 @@ def usage_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
 
 
-def run_options(*, formats: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def run_options(
+    *, formats: str, watched: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the shared options as one argument `options`, a `RunOptions`.
 
-    formats: the command's default for --out.
+    formats: the command's default for --out. watched: the inputs are folders that are looked at
+    again and again, so that neither a list of files nor a dry run makes sense.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def collected(**values: Any) -> None:
+            if watched:
+                values = {**_UNWATCHED, **values}
             with usage_errors():
                 options = _collect(values)
             command(options=options, **values)
 
         decorators = [
+            *(_WATCHED_INPUTS if watched else _INPUTS),
             *_file_options(formats),
             *MODEL_OPTIONS,
             *RESULT_OPTIONS,
             *CUE_OPTIONS,
+            *([] if watched else [DRY_RUN]),
             *CONTROL_OPTIONS,
             *ISOLATION_OPTIONS,
             *LOG_OPTIONS,
@@ -180,15 +192,31 @@ def parse_formats(_: click.Context, __: click.Parameter, value: str) -> tuple[st
     return names
 
 
+_INPUTS: list[Callable[..., Any]] = [
+    click.argument("inputs", nargs=-1, metavar="INPUT..."),
+    click.option(
+        "--from-file",
+        type=click.File("rb"),
+        help="Read more inputs from this file, one per line or separated by NUL bytes; "
+        "- for standard input.",
+    ),
+]
+
+_WATCHED_INPUTS: list[Callable[..., Any]] = [
+    click.argument(
+        "inputs",
+        nargs=-1,
+        required=True,
+        metavar="DIR...",
+        type=click.Path(exists=True, file_okay=False),
+    ),
+]
+_UNWATCHED: dict[str, Any] = {"from_file": None, "dry_run": False}
+"""Values of the options that commands which watch folders do not have."""
+
+
 def _file_options(formats: str) -> list[Callable[..., Any]]:
     return [
-        click.argument("inputs", nargs=-1, metavar="INPUT..."),
-        click.option(
-            "--from-file",
-            type=click.File("rb"),
-            help="Read more inputs from this file, one per line or separated by NUL bytes; "
-            "- for standard input.",
-        ),
         click.option("--recursive", is_flag=True, help="Search folders inside of folders too."),
         click.option(
             "--out",

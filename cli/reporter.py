@@ -26,8 +26,15 @@ class Reporter(ABC):
     """Tells of a run. Use as the target of `run_archive`'s callbacks."""
 
     @abstractmethod
-    def expect(self, weights: Mapping[str, float]) -> None:
-        """How large the videos are that there is work on, by path."""
+    def watching(self, folders: Sequence[str]) -> None:
+        """These folders are looked at from now on, again and again."""
+
+    @abstractmethod
+    def expect(self, weights: Mapping[str, float], *, total: int | None = None) -> None:
+        """How large the videos are that there is work on, by path.
+
+        total: how many inputs there are by now, if that was not known before.
+        """
 
     @abstractmethod
     def plan(self, path: str, action: str, reason: str, outputs: Sequence[str]) -> None:

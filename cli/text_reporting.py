@@ -39,9 +39,19 @@ class TextReporter(Reporter):
         self._frames: Any = None
         self._remaining = RemainingTime({})
 
-    def expect(self, weights: Mapping[str, float]) -> None:
+    def watching(self, folders: Sequence[str]) -> None:
+        """Print a line, unless quiet."""
+        if not self._quiet:
+            self._print(f"watching: {', '.join(map(shown, folders))} (Ctrl-C ends it)")
+
+    def expect(self, weights: Mapping[str, float], *, total: int | None = None) -> None:
         """Estimate the time that is left from these sizes."""
         self._remaining = RemainingTime(weights)
+        if total is not None:
+            self._total = total
+            if self._files is not None:
+                self._files.total = total
+                self._files.set_postfix_str("")
 
     def plan(self, path: str, action: str, reason: str, outputs: Sequence[str]) -> None:
         """Print a line to standard output, for it is what was asked for."""

@@ -194,3 +194,15 @@ def test_lists_hold_lines_or_names_that_end_in_nul():
     assert parse_list(b"two\nlines.mp4\0b\r\0") == ["two\nlines.mp4", "b\r"]
     assert parse_list(b"latin\xe9.mp4\n") == [os.fsdecode(b"latin\xe9.mp4")]
     assert parse_list(b"\n") == []
+
+
+def test_an_empty_folder_can_be_no_miss_an_unreadable_or_absent_one_always_is(archive, monkeypatch):
+    archive("a/notes.txt", "b/c.txt")
+    assert list(reasons("a", "gone")) == ["a", "gone"]
+    assert list(reasons("a", "gone", empty_ok=True)) == ["gone"]
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert list(reasons("a", empty_ok=True)) == ["a"]

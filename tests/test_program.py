@@ -102,12 +102,12 @@ def work(job, on_progress):
         path.write_text("half a result")
         print("working", flush=True)
         time.sleep(60)
-command._load = lambda *_: work
+command.load = lambda *_: work
 main(["caption", "a.mp4", "b.mp4", "--summary", "run.json"])
 """
 
 QUICK_WORK = """
-command._load = lambda *_: lambda *_: TWO
+command.load = lambda *_: lambda *_: TWO
 main(["caption", "a.mp4", "-o", "-"])
 """
 

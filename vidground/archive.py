@@ -43,6 +43,7 @@ def run_archive(
     ledger: Ledger | None = None,
     judge: Judge | None = None,
     max_failures: int | None = None,
+    wait: bool = True,
     render: Render = render_result,
     write: Write = write_file,
     on_event: OnEvent = _ignore,
@@ -63,6 +64,7 @@ def run_archive(
             where the jobs have a folder for them.
         judge: says why a result is not good enough; it is written, but counts as failed.
         max_failures: the run ends once so many inputs have failed.
+        wait: until other runs are through with their jobs; if not, these stay unfinished.
         render: a result as text in a format. write: puts such a text to its file.
         on_event: told when a job begins (`Started`), when only jobs of other runs are left
             (`Waiting`) and what became of a job (`FileReport`).
@@ -74,7 +76,7 @@ def run_archive(
     """
     workers = work if isinstance(work, Workers) else OneByOne(work)
     filing = Filing(ledger or Ledger(), judge, render, write)
-    run = _Run(workers, filing, on_event, on_progress, max_failures)
+    run = _Run(workers, filing, on_event, on_progress, max_failures, wait)
     begin = time.monotonic()
     given_up = list(missing)
     interrupted = False
@@ -97,6 +99,7 @@ class _Run:
     on_event: OnEvent
     on_progress: OnProgress
     max_failures: int | None
+    wait: bool
     begun: dict[int, Begun] = field(default_factory=dict)  # by the id of what workers were given
     reports: list[FileReport] = field(default_factory=list)
     failures: int = 0
@@ -118,7 +121,7 @@ class _Run:
         others = [] if self.is_enough else self._go(self._announced(jobs))
         for job in others:
             self.on_event(Waiting(str(job.path)))
-        while others and not self.is_enough:
+        while others and self.wait and not self.is_enough:
             left = self._go(others)
             if len(left) == len(others):
                 time.sleep(_LOOK_AGAIN_S)

@@ -40,6 +40,7 @@ def find_videos(
     *,
     recursive: bool = False,
     relative_to: str | os.PathLike[str] | None = None,
+    empty_ok: bool = False,
 ) -> FoundVideos:
     """Return the videos that `inputs` name, in their order, each once.
 
@@ -57,11 +58,12 @@ def find_videos(
             folder is searched once, so that links in a circle end.
         relative_to: folder that `InputVideo.relative` starts at. None: the folder that was given,
             the part of a pattern before its first wildcard, a file's own folder.
+        empty_ok: a folder without videos is not missed; one that cannot be read is.
 
     Raises:
         InputError: a video does not lie in `relative_to`.
     """
-    search = _Search(recursive)
+    search = _Search(recursive, empty_ok)
     for name in inputs:
         search.add(os.fspath(name))
     videos = search.videos
@@ -88,6 +90,7 @@ class _Search:
     """Collects what the inputs name; one per call of `find_videos`."""
 
     recursive: bool
+    empty_ok: bool
     videos: list[InputVideo] = field(default_factory=list)
     missing: dict[str, VideoError] = field(default_factory=dict)
     _seen: set[Path] = field(default_factory=set)
@@ -97,7 +100,7 @@ class _Search:
         told = self._told
         if name and _folder_id(name):
             self._add_folder(Path(name), Path(name))
-            if self._told == told:
+            if self._told == told and not self.empty_ok:
                 deeper = "" if self.recursive else " (folders inside of it are not searched)"
                 self._miss(name, f"no video in this folder{deeper}; known suffixes: {_SUFFIXES}")
         elif name and os.path.lexists(name):

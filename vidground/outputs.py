@@ -105,6 +105,16 @@ def is_file(path: str | os.PathLike[str]) -> bool:
     return True
 
 
+def clash_text(one: Job, other: Job, output: Path, *, more: int = 0) -> str:
+    """Why two jobs cannot both write `output`, and what to do. more: such clashes besides."""
+    text = f"{printable(one.path)} and {printable(other.path)} would both write {printable(output)}"
+    if more:
+        text += f" (and {more} more such clashes)"
+    if one.path.name != other.path.name:
+        return f"{text}; keep the videos' suffixes in the names of results (--keep-suffix)"
+    return f"{text}; mirror the videos' folders, starting at one that holds both (--relative-to)"
+
+
 def _stem(name: str, keep_suffix: bool) -> str:
     stem, dot, suffix = name.rpartition(".")
     return stem if stem and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES and not keep_suffix else name
@@ -131,13 +141,4 @@ def _refuse_collisions(jobs: Sequence[Job], reserved: Iterable[str | os.PathLike
             if other is not job:
                 clashes.append((other, job, output))
     if clashes:
-        raise InputError(_clash_text(*clashes[0], more=len(clashes) - 1))
-
-
-def _clash_text(one: Job, other: Job, output: Path, *, more: int) -> str:
-    text = f"{printable(one.path)} and {printable(other.path)} would both write {printable(output)}"
-    if more:
-        text += f" (and {more} more such clashes)"
-    if one.path.name != other.path.name:
-        return f"{text}; keep the videos' suffixes in the names of results (--keep-suffix)"
-    return f"{text}; mirror the videos' folders, starting at one that holds both (--relative-to)"
+        raise InputError(clash_text(*clashes[0], more=len(clashes) - 1))

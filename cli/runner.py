@@ -1,0 +1,209 @@
+"""What one call of a command needs to run over videos: the model, loaded when there is work for
+it, what is done already, and who is told; and how the program ends then.
+
+Knows neither which videos there are nor what the work is (`caption`, `query`).
+"""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from vidground.archive import OnEvent, run_archive
+from vidground.atomic import write_atomically
+from vidground.cli.options import RunOptions, usage_errors
+from vidground.cli.reporting import Reporter, bars_wanted
+from vidground.conditions import first_objection
+from vidground.cues import UNSHAPED
+from vidground.errors import CheckpointError, VidgroundError
+from vidground.filing import write_file
+from vidground.formats import render
+from vidground.ledger import Ledger
+from vidground.outcomes import RunSummary
+from vidground.outputs import Job
+from vidground.planning import Plan, Recipe
+from vidground.work import Work, is_out_of_memory
+
+FAILED = 1
+
+
+class Runner:
+    """Runs over videos, once or again and again, with one model and one ledger.
+
+    Args:
+        load: loads the model and returns the work; called only if there is some.
+        asked: what the command asks of a video, by option, in JSON's terms.
+    """
+
+    def __init__(
+        self,
+        options: RunOptions,
+        load: Callable[[], Work],
+        *,
+        asked: Mapping[str, Any],
+        reporter: Reporter,
+    ) -> None:
+        self._options = options
+        self._load = load
+        self._reporter = reporter
+        self._loaded: Work | None = None
+        self._ledger = Ledger(
+            _recipe(options, asked),
+            overwrite=options.files.overwrite,
+            retry_failed=options.control.retry_failed,
+        )
+
+    def load(self) -> Work:
+        """Load the model, unless it is; raises CheckpointError if that fails."""
+        if self._loaded is None:
+            try:
+                with usage_errors():
+                    self._loaded = self._load()
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise CheckpointError(
+                    f"{self._options.model.model} does not fit into memory; use another --device, "
+                    "or --dtype bfloat16 for half the size"
+                ) from error
+        return self._loaded
+
+    def plans(self, jobs: Sequence[Job]) -> list[Plan | VidgroundError]:
+        """What is to be done about every job as things stand, or why nothing can be."""
+        plans: list[Plan | VidgroundError] = []
+        for job in jobs:
+            try:
+                plans.append(self._ledger.plan(job))
+            except VidgroundError as error:  # which `run_archive` meets again and reports
+                plans.append(error)
+        return plans
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        missing: Sequence[tuple[str, VidgroundError]] = (),
+        max_failures: int | None = None,
+        wait: bool = True,
+        before: int = 0,
+        on_event: OnEvent | None = None,
+    ) -> RunSummary:
+        """Do the jobs; see `run_archive`.
+
+        before: how many inputs earlier runs have reported on. on_event: told instead of the
+        reporter.
+
+        Raises VidgroundError if the model cannot be loaded, click.UsageError if an option is not
+        for this model.
+        """
+        plans = self.plans(jobs)
+        try:
+            if any(isinstance(plan, Plan) and plan.action == "work" for plan in plans):
+                self.load()  # before the first video's turn, so that its time is its own
+        except KeyboardInterrupt:
+            return RunSummary((), unfinished=len(jobs) + len(missing), interrupted=True)
+        total = before + len(jobs) + len(missing)
+        self._reporter.expect(_weights(jobs, plans), total=total)
+        conditions = self._options.control.fail_on
+        return run_archive(
+            jobs,
+            lambda job, on_progress: self.load()(job, on_progress),
+            missing=missing,
+            ledger=self._ledger,
+            judge=functools.partial(first_objection, conditions) if conditions else None,
+            max_failures=max_failures,
+            wait=wait,
+            render=functools.partial(render, cues=self._options.cues),
+            write=_write,
+            on_event=on_event or self._reporter.event,
+            on_progress=self._reporter.progress,
+        )
+
+
+def set_environment(options: RunOptions) -> None:
+    """Tell the libraries that are loaded later; they read this when they are imported."""
+    if options.model.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if not bars_wanted(options.log.log_format, quiet=options.log.quiet):
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def end_with(summary: RunSummary, options: RunOptions, reporter: Reporter) -> NoReturn:
+    """Tell how it went and end the program: 0 all well, 1 something failed, 130 Ctrl-C, …."""
+    failed = summary.failed > 0
+    try:
+        if options.log.summary is not None:
+            text = json.dumps(summary.to_dict(), indent=2) + "\n"
+            write_atomically(options.log.summary, text)
+    except VidgroundError as error:
+        failed = True
+        reporter.error(str(error))
+    reporter.summary(summary)
+    ending = click.get_current_context().find_root().obj
+    code = FAILED if failed else 0
+    raise click.exceptions.Exit(ending.exit_code if summary.interrupted else code)
+
+
+def end_with_error(error: VidgroundError, reporter: Reporter) -> NoReturn:
+    """Tell why the whole run ends, and end the program."""
+    reporter.close()
+    reporter.error(str(error))
+    raise click.exceptions.Exit(FAILED) from error
+
+
+def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
+    """What makes the results, as it is recorded; speed and device do not belong to it."""
+    from vidground.model_identity import folder_fingerprint, known_commit
+
+    model, decoding = options.model, asdict(options.decoding)
+    if options.decoding.temperature == 0:
+        del decoding["seed"]  # it has no effect
+    weights = folder_fingerprint(model.model, model.subfolder)
+    return Recipe(
+        options={
+            "model": model.model,
+            "weights": weights,
+            "revision": model.revision,
+            "subfolder": model.subfolder,
+            "dtype": model.dtype,
+            "vision": model.vision,
+            **_vision(model.vision),
+            **asdict(options.sampling),
+            **decoding,
+            **asked,
+        },
+        revision=None if weights else known_commit(model.model, model.revision),
+        shape={} if options.cues == UNSHAPED else asdict(options.cues),
+    )
+
+
+def _vision(vision: str) -> dict[str, str | None]:
+    """The export that encodes frames; nothing for the model itself, as in older records."""
+    from vidground.model_identity import folder_fingerprint
+
+    scheme, _, folder = vision.partition(":")
+    return {"vision": folder_fingerprint(folder)} if scheme == "onnx" else {}
+
+
+def _weights(jobs: Sequence[Job], plans: Sequence[Plan | VidgroundError]) -> dict[str, float]:
+    """The sizes of the videos that the model will go through."""
+    weights: dict[str, float] = {}
+    for job, plan in zip(jobs, plans, strict=True):
+        if isinstance(plan, Plan) and plan.action == "work" and job.path.is_file():
+            weights[str(job.path)] = float(job.path.stat().st_size)
+    return weights
+
+
+def _write(text: str, path: Path | None) -> None:
+    if path is not None:
+        write_file(text, path)
+        return
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
