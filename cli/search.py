@@ -78,7 +78,8 @@ def search(
     With --model the model looks for the text in every video. The score is a moment's mean
     relevance, as in `query`.
 
-    On a terminal that knows links, a path opens its video.
+    On a terminal that knows links, a path opens its video, and a time opens it there, in players
+    that take times in addresses, as browsers do.
 
     \b
     vidground search "a player scores" results --recursive
@@ -174,11 +175,15 @@ def _with_missing(
 
 
 def _line(hit: Hit, *, linked: bool) -> str:
-    path = shown(hit.video)
+    path, times = shown(hit.video), f"{_clock(hit.start_s)} - {_clock(hit.end_s)}"
     if linked and hit.found:
-        path = f"\x1b]8;;{file_uri(hit.video)}\x1b\\{path}\x1b]8;;\x1b\\"
-    times = f"{_clock(hit.start_s)} - {_clock(hit.end_s)}"
+        address = file_uri(hit.video)
+        path, times = _link(path, address), _link(times, f"{address}#t={hit.start_s:.3f}")
     return f"{path}  {times}  {hit.score:.2f}  {shown(hit.text)}"
+
+
+def _link(text: str, address: str) -> str:
+    return f"\x1b]8;;{address}\x1b\\{text}\x1b]8;;\x1b\\"
 
 
 def _clock(seconds: float) -> str:

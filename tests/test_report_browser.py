@@ -162,7 +162,7 @@ def test_keys_step_through_what_is_shown_and_play(page: Page) -> None:
 def test_curves_say_what_was_found(page: Page) -> None:
     shown = " | ".join(texts(page, "#timeline text"))
     assert "1 moment, best 0.70" in shown
-    assert "not found: no stretch averages 0.50" in shown
+    assert "not found: no peak averages 0.50" in shown
     assert page.evaluate("document.querySelectorAll('#timeline .curve').length") == 2
 
 

@@ -88,7 +88,9 @@ def test_links_only_on_a_terminal_and_only_to_files_that_are_there(folder: Path)
     os.close(end)
     shown = os.read(terminal, 10_000).decode().splitlines()
     uri = (folder / "a b.mp4").as_uri()
-    assert shown[1].startswith(f"\x1b]8;;{uri}\x1b\\a b.mp4\x1b]8;;\x1b\\  00:00:03.0")
+    path = f"\x1b]8;;{uri}\x1b\\a b.mp4\x1b]8;;\x1b\\"
+    times = f"\x1b]8;;{uri}#t=3.000\x1b\\00:00:03.0 - "
+    assert shown[1].startswith(f"{path}  {times}")
     assert "\x1b" not in shown[0]
     assert "\x1b" not in "".join(shown[3:])
     assert "\x1b" not in run("dog", "out").stdout
