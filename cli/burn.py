@@ -76,7 +76,7 @@ def burn(
     say_program(program, quiet=quiet)
     seconds = max(1, round(video_of(source.result).duration_s))
     with bar("s", seconds, quiet=quiet) as show:
-        burn_in(
+        missing = burn_in(
             source.video,
             source.result,
             output,
@@ -86,3 +86,8 @@ def burn(
             on_time=lambda done_s: show(min(round(done_s), seconds), seconds),
         )
     say(f"{output}  {len(source.result.events)} events in the picture", quiet=quiet)
+    if missing:
+        say(
+            f"warning: {output}: no font on this machine has {missing}, which are boxes in the "
+            "picture; install one that has them"
+        )

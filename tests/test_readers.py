@@ -6,9 +6,11 @@ import itertools
 import json
 from html import unescape
 
+import av
 import pysubs2
+import pytest
 import webvtt
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from result_makers import any_events, captions
 
 from vidground.formats import CueSettings, render
@@ -51,6 +53,22 @@ def test_pysubs2_reads_the_srt_as_the_json_says(events: list[Event]) -> None:
     assert [(line.start, line.end, line.text) for line in read] == [
         (start, end, undo_arrow(text)) for start, end, text in expected(result, "…")
     ]
+
+
+@given(any_events(last_s=200 * 3600.0))
+@settings(max_examples=30)
+def test_ffmpeg_reads_the_srt_at_any_hour(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Event]
+) -> None:
+    assume(events)
+    result = captions(*events)
+    path = tmp_path_factory.mktemp("srt") / "a.srt"
+    path.write_text(render(result, "srt"), encoding="utf-8")
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(subtitles=0) if packet.pts is not None]
+        found = {(p.pts, p.pts + p.duration, bytes(p).decode()) for p in packets}
+    # It leaves out equal cues.
+    assert found == {(start, end, undo_arrow(text)) for start, end, text in expected(result, "…")}
 
 
 @given(any_events(last_s=200 * 3600.0))

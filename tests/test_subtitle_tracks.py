@@ -10,7 +10,7 @@ from video_files import make_video, plain_decode, remux
 
 from vidground.cues import CueSettings
 from vidground.errors import InputError
-from vidground.ffmpeg import Program
+from vidground.ffmpeg import FfmpegError, Program
 from vidground.subtitle_tracks import BurnSettings, TrackSettings, burn, mux
 from vidground.types import Event
 
@@ -175,6 +175,24 @@ def test_texts_are_burned_in_for_their_time(program: Program, tmp_path: Path) ->
     assert len(plain_decode(output)) == 30
     assert told == sorted(told)
     assert told[-1] == pytest.approx(1.2)
+
+
+@with_fonts
+@each_program
+def test_what_no_font_can_write_is_told(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pysubs2")
+    film = make_film(tmp_path / "film.mp4", frames=30, size=(320, 180))
+    output = tmp_path / "out.mp4"
+    result = captions_of(film, Event(0.4, 0.8, "a\ue123 b\ue122\\c {}"))  # for private use
+    assert burn(film, result, output, program) == "\ue122\ue123"
+    output.unlink()
+    (tmp_path / "fonts.conf").write_text('<?xml version="1.0"?><fontconfig></fontconfig>')
+    monkeypatch.setenv("FONTCONFIG_FILE", str(tmp_path / "fonts.conf"))
+    with pytest.raises(FfmpegError, match=r"found no font to write with; .*fonts-dejavu-core"):
+        burn(film, result, output, program)
+    assert not output.exists()
 
 
 @with_fonts

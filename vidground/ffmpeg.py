@@ -128,6 +128,7 @@ def run(
     options: Options,
     *,
     on_time: Callable[[float], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> None:
     """Run the program once, without a terminal, and let it write `output`, which may exist.
 
@@ -139,6 +140,7 @@ def run(
             streams ("V:0", "a?"). At least one.
         options: for the output; with `format`, as the name of `output` says nothing to it.
         on_time: is told the seconds of output written so far.
+        on_warning: is told each line of warnings and errors; None to hear of errors only.
 
     Raises:
         FfmpegError: the program failed.
@@ -152,8 +154,9 @@ def run(
             else:
                 (folder / plain).symlink_to(content.absolute())
         (folder / "output").symlink_to(output.absolute())
-        arguments = [program.path, *_GLOBAL, *_arguments(streams, options)]
-        code, words = _execute(arguments, folder, on_time)
+        level = "error" if on_warning is None else "warning"
+        arguments = [program.path, *_GLOBAL, "-loglevel", level, *_arguments(streams, options)]
+        code, words = _execute(arguments, folder, on_time, on_warning)
     if code == 0:
         return
     about = next((printable(path) for path in files.values() if isinstance(path, Path)), "")
@@ -161,7 +164,7 @@ def run(
     raise FfmpegError(f"{about}: {program} {ending}: {words or 'it said nothing'}")
 
 
-_GLOBAL = ("-nostdin", "-hide_banner", "-loglevel", "error", "-progress", "pipe:2", "-y")
+_GLOBAL = ("-nostdin", "-hide_banner", "-progress", "pipe:2", "-y")
 
 
 def _candidates() -> Iterator[tuple[str, str]]:
@@ -214,7 +217,10 @@ def _arguments(streams: Sequence[tuple[Input, str]], options: Options) -> list[s
 
 
 def _execute(
-    arguments: list[str], folder: Path, on_time: Callable[[float], None] | None
+    arguments: list[str],
+    folder: Path,
+    on_time: Callable[[float], None] | None,
+    on_warning: Callable[[str], None] | None,
 ) -> tuple[int, str]:
     """Run, and return the exit code and the last lines said; an exception ends the program."""
     with subprocess.Popen(
@@ -226,7 +232,7 @@ def _execute(
     ) as process:
         try:
             assert process.stderr is not None
-            words = _listen(process.stderr, on_time)
+            words = _listen(process.stderr, on_time, on_warning)
             process.wait()
         except BaseException:
             process.kill()
@@ -234,13 +240,19 @@ def _execute(
     return process.returncode, words
 
 
-def _listen(stream: IO[bytes], on_time: Callable[[float], None] | None) -> str:
+def _listen(
+    stream: IO[bytes],
+    on_time: Callable[[float], None] | None,
+    on_warning: Callable[[str], None] | None,
+) -> str:
     """Read to the end, keeping little; progress stands among the words, a line per number."""
     words = b""
     while line := stream.readline(_LINE_BYTES):
         progress = _PROGRESS.match(line)
         if progress is None:
             words = (words + line)[-_SHOWN_BYTES:]
+            if on_warning is not None:
+                on_warning(line.decode("utf-8", errors="backslashreplace"))
         elif on_time is not None and progress[1] == b"out_time_us" and progress[2].isdigit():
             on_time(int(progress[2]) * _MICROSECOND)
     lines = words.decode("utf-8", errors="backslashreplace").splitlines()

@@ -4,6 +4,7 @@ The texts reach ffmpeg in a file, never in an argument. Knows neither models nor
 """
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,16 @@ from vidground.containers import CONTAINERS, EVEN_SIZE, Container, container_of
 from vidground.cues import UNSHAPED, CueSettings
 from vidground.documents import Result
 from vidground.errors import InputError
-from vidground.ffmpeg import FILES_ONLY, Input, Options, Program, exact_times, from_origin, run
+from vidground.ffmpeg import (
+    FILES_ONLY,
+    FfmpegError,
+    Input,
+    Options,
+    Program,
+    exact_times,
+    from_origin,
+    run,
+)
 from vidground.formats import render
 from vidground.plaintext import plain_text
 from vidground.timed_video import TimedVideo
@@ -36,6 +46,11 @@ _AS_IT_IS: Options = {"c:s": "text", "keep_ass_markup": "1"}
 _JOINED_BACKSLASH = "\u2060\\\u2060"
 
 _MOST_TAG_LETTERS = 3
+
+# What libass says for a character that no font has, or, of the first one, if there is no font.
+_NO_FONT = re.compile(r"failed to find any fallback with glyph 0x([0-9A-Fa-f]+)")
+_ANY_GLYPH = 0
+_FONT_REMEDY = "install one (apt install fonts-dejavu-core)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +101,17 @@ def burn(
     *,
     cues: CueSettings = UNSHAPED,
     on_time: Callable[[float], None] | None = None,
-) -> None:
+) -> str:
     """Write `video` with the result's events as part of the picture; sound is copied.
 
-    The picture is encoded anew, in the codec of the output's suffix. Soft tracks are left out.
+    Returns the characters that no font of this machine has, which are boxes in the picture. The
+    picture is encoded anew, in the codec of the output's suffix. Soft tracks are left out.
     on_time: is told the seconds done, at last the video's length.
 
     Raises:
         VideoError: it is no video. InputError: the suffix of `output` is unknown.
-        FfmpegError: the program failed. FormatError: `output` cannot be written, or the extra
-            `formats` is not installed.
+        FfmpegError: the program failed, or found no font. FormatError: `output` cannot be
+            written, or the extra `formats` is not installed.
     """
     container = container_of(output)
     texts = render(result, "ass", cues=cues)
@@ -115,9 +131,21 @@ def burn(
     files: dict[str, Path | str] = {"video": Path(video), "captions.ass": texts}
     with atomic_path(output) as temporary:
         streams = [(source, "V:0"), (source, "a?")]
-        run(program, files, streams, temporary, options, on_time=on_time)
+        missing: set[int] = set()
+        run(
+            program,
+            files,
+            streams,
+            temporary,
+            options,
+            on_time=on_time,
+            on_warning=lambda line: missing.update(_missing_glyphs(line)),
+        )
+        if _ANY_GLYPH in missing:
+            raise FfmpegError(f"{program} found no font to write with; {_FONT_REMEDY}")
     if on_time is not None:  # some programs say nothing of a short run
         on_time(timed.info.duration_s)
+    return "".join(map(chr, sorted(missing)))
 
 
 def mux(
@@ -172,6 +200,11 @@ def mux(
         streams.append((source, "t?"))
     with atomic_path(output) as temporary:
         run(program, files, streams, temporary, options)
+
+
+def _missing_glyphs(line: str) -> list[int]:
+    match = _NO_FONT.search(line)
+    return [int(match[1], 16)] if match else []
 
 
 def _track(result: Result, codec: str, cues: CueSettings) -> tuple[str, Options]:
