@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,19 @@ def test_a_file_that_is_no_video_costs_its_pictures_only() -> None:
     (note,) = write_report(["fake.json"], "r.html").notes
     assert note.startswith("no thumbnails: 'fake.mp4'")
     assert data_of("r.html")[0]["link"] == "fake.mp4"
+
+
+def test_pictures_end_where_a_page_would_become_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = shutil.copy("films/a b.mp4", "films/c.mp4")
+    info = replace(VIDEO, path=film, size_bytes=Path(film).stat().st_size, duration_s=4.0)
+    replace(captions(Event(0, 2, "three")), video=info).save("out/c.json")
+    assert write_report(["out/a b.json", "out/c.json"], "r.html").notes == ()
+    monkeypatch.setattr("vidground.report._MOST_PICTURE_BYTES", 1)
+    summary = write_report(["out/a b.json", "out/c.json"], "r.html")
+    told = "no thumbnails of 1 of 2 videos, the last: the others fill 0 MB"
+    assert summary.notes == (told,)
+    events = [event for film in data_of("r.html") for event in film["events"]]
+    assert ["picture" in event for event in events] == [True, True, False]
 
 
 def test_without_a_single_result_nothing_is_written() -> None:

@@ -22,6 +22,8 @@ from vidground.thumbnails import thumbnails
 from vidground.video_places import file_uri, find_video, relative_link
 
 _MARK_WITHIN_BYTES = 4096
+_MOST_PICTURE_BYTES = 100_000_000
+"""Browsers take seconds to open a larger page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ def write_report(
     Args:
         results: JSON files that `save` wrote; several on the same video are shown together.
         path: the report. A report that is there already is replaced.
-        with_thumbnails: put a picture of every event into the page.
+        with_thumbnails: put a picture of every event into the page, up to 100 MB in all; videos
+            behind them have none, and a note says how many.
         videos: folders to look for videos in that are not where they were; see `find_video`.
         absolute_links: link to the videos' places on this machine, so that the report can be
             moved without them; else relative to the report, so that both can be moved together.
@@ -71,17 +74,26 @@ def write_report(
         reasons = "; ".join(str(error) for _, error in failed) or "none was given"
         raise FormatError(f"no result to report on: {reasons}")
     rows, notes = [], []
+    room, without = _MOST_PICTURE_BYTES, 0
     for done, entry in enumerate(entries):
         if on_progress is not None:
             on_progress(done, len(entries))
         pictures: list[str | None] = [None] * len(entry.events)
-        if with_thumbnails and entry.place is not None:
+        if with_thumbnails and entry.place is not None and room > 0:
             try:
                 pictures = _pictures(entry, entry.place)
             except VideoError as error:
                 notes.append(f"no thumbnails: {error}")
+            room -= sum(len(picture or "") for picture in pictures)
+        elif with_thumbnails and entry.place is not None:
+            without += 1
         link = None if entry.place is None else _link(entry.place, path, absolute_links)
         rows.append(encode_entry(entry, link=link, pictures=pictures))
+    if without:
+        size = f"{_MOST_PICTURE_BYTES // 1_000_000} MB"
+        notes.append(
+            f"no thumbnails of {without} of {len(entries)} videos, the last: the others fill {size}"
+        )
     page = render_page({"videos": rows}, title=plain_text(title)).encode()
     make_folder(Path(path).parent)
     write_atomically(Path(path), page)
