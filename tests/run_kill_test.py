@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from statistics import median
 
 from video_files import make_video
 
@@ -78,20 +79,33 @@ def check_record(out: Path) -> None:
     check("the record is whole", answer == ("ok",))
 
 
+def events(log: Path, name: str) -> int:
+    """How often a run has told of something so far."""
+    return log.read_bytes().count(f'"event": "{name}"'.encode())
+
+
+def time_per_video(log: Path) -> float:
+    """Median over a run, in seconds: how long that is depends on what else the machine does."""
+    lines = map(json.loads, log.read_text().splitlines())
+    return median(line["elapsed_s"] for line in lines if line["event"] == "done")
+
+
 def kill_again_and_again(folder: Path, expected: dict[str, bytes], kills: int, seed: int) -> None:
     out, instants = folder / "killed", random.Random(seed)
+    video_s = time_per_video(folder / "undisturbed.log")
     worked: Counter[str] = Counter()
     killed = at_work = 0
     log = folder / "kill.log"
     while killed < kills:
         process = start(folder, out, log)
         if instants.random() < 0.8:  # once it is at work; else at any time, loading included
-            while process.poll() is None and b'"start"' not in log.read_bytes():
+            awaited = instants.choice(("start", "done"))
+            while process.poll() is None and not events(log, awaited):
                 time.sleep(0.005)
-            time.sleep(instants.uniform(0, 0.5))
+            time.sleep(instants.uniform(0, 2 * video_s))
         else:
             time.sleep(instants.uniform(0, 6))
-        at_work += process.poll() is None and b'"start"' in log.read_bytes()
+        at_work += process.poll() is None and events(log, "start") > 0
         process.kill()
         killed += process.wait() == -9
         worked.update(worked_on(log))
