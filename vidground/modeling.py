@@ -7,12 +7,14 @@ to one token per frame, the two heads and the staged run through the layers are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, Phi3Model, PreTrainedModel
+from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer
 
 from vidground.cache import KeyValueCache
 from vidground.compressor import FrameCompressor
@@ -22,6 +24,10 @@ from vidground.vision import VisionEncoder
 
 if TYPE_CHECKING:
     from vidground.tokens import Tokenizers
+
+
+_CACHE = "cache" if "cache" in signature(Phi3DecoderLayer.forward).parameters else "past_key_values"
+"""What decoder layers call the cache; transformers 5.24 warns of the older name."""
 
 
 def _head(size: int) -> nn.Sequential:
@@ -124,9 +130,9 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
                 hidden,
                 attention_mask=context.mask,
                 position_ids=context.position_ids,
-                past_key_values=context.cache,
                 use_cache=context.cache is not None,
                 position_embeddings=context.rotary,
+                **{_CACHE: context.cache},
             )
         return hidden
 
