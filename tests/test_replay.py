@@ -14,6 +14,7 @@ from vidground.checkpoint import load_model
 from vidground.cli.main import cli
 from vidground.errors import InputError, VideoError
 from vidground.formats import load, save
+from vidground.model_identity import folder_fingerprint
 from vidground.modeling import D2VLM
 from vidground.replay import Replay, _compare, _Row, replay
 from vidground.types import Captions, Groundings
@@ -153,6 +154,15 @@ def test_other_versions_are_told(stored: dict[str, Path]) -> None:
     again = replay(other)
     assert again.same
     assert again.notes[0].startswith("torch was 1.0, is ")
+
+
+def test_a_model_whose_files_have_changed_is_told(stored: dict[str, Path], place: Path) -> None:
+    made_of = load(stored["captions"])
+    assert isinstance(made_of, Captions)
+    digest = made_of.provenance.runtime["weights"]
+    assert digest == folder_fingerprint(str(place / "model"))
+    other = edited(stored["captions"], "provenance", "runtime", "weights", value="0" * 64)
+    assert replay(other).notes[0] == f"weights was {'0' * 64}, is {digest}"
 
 
 def test_the_command_says_same_or_what_differs(

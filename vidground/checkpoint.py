@@ -30,6 +30,7 @@ from vidground.model_folder import (
     read_json,
     weight_files,
 )
+from vidground.model_identity import folder_fingerprint
 from vidground.modeling import D2VLM
 from vidground.released import of_base_only, released_config, translate, turn_end_token
 from vidground.settings import DEFAULT_MODEL
@@ -106,6 +107,7 @@ def load_model(
     built.tokenizers = tokenizers
     built.name_or_path = built.config.name_or_path = found.name
     built.config._commit_hash = found.revision  # where transformers keeps it; never saved
+    built.files_digest = None if found.revision else folder_fingerprint(str(found.path))
     return built
 
 

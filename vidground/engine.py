@@ -277,7 +277,9 @@ class Engine:
         libraries = {name: version(name) for name in ("torch", "transformers", "av")}
         attention = str(self.model.config._attn_implementation)
         used = {"device": self.model.device.type, "attention": attention}
-        return {**used, "vision": self._vision_name, **libraries}
+        weights = self.model.files_digest  # of no use where the commit says it
+        known = {} if weights is None else {"weights": weights}
+        return {**used, "vision": self._vision_name, **known, **libraries}
 
     @property
     def _vision_name(self) -> str:

@@ -77,6 +77,7 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         self.frame_head = _head(text.hidden_size)
         self.evidence_head = _head(text.hidden_size)
         self.tokenizers: Tokenizers | None = None
+        self.files_digest: str | None = None  # of a folder it was loaded from
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -110,8 +110,9 @@ class Provenance:
     windows_s: the [start, end) stretches seen at once. fps, decoding: see `settings`.
     time_resolution_s: no time in the result is finer than this. settings: further numbers that
     the result depends on: overlap, and window_s and max_moments where they were set. about_s:
-    the intervals that the prompt refers to. runtime: device, attention, and the versions of
-    torch, transformers and PyAV. The last three are empty in results of older versions.
+    the intervals that the prompt refers to. runtime: device, attention, a digest of the
+    model's files if it is no commit of the hub, and the versions of torch, transformers and PyAV.
+    The last three are empty in results of older versions.
     """
 
     model: str
