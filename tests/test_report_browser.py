@@ -159,6 +159,42 @@ def test_keys_step_through_what_is_shown_and_play(page: Page) -> None:
     page.wait("document.getElementById('player').paused")
 
 
+def test_the_timeline_zooms_around_where_the_player_stands(page: Page) -> None:
+    width = "document.querySelector('#timeline > svg').getBoundingClientRect().width"
+    whole = page.evaluate(width)
+    page.click("#list .row", count=3)
+    page.press("+")
+    page.click("#zoom-in")
+    assert page.evaluate(width) == pytest.approx(4 * whole)
+    assert text(page, "zoom-shown") == "4\u00d7"
+    place = "document.querySelector('.playhead').getBoundingClientRect().x - "
+    place += "document.getElementById('timeline').getBoundingClientRect().x"
+    # 20 of 30 seconds, put in the middle of what is seen.
+    assert page.evaluate(place) == pytest.approx(whole / 2, abs=2)
+    name = page.evaluate("document.querySelector('#timeline .name').getBoundingClientRect().x")
+    left = page.evaluate("document.getElementById('timeline').getBoundingClientRect().x")
+    assert name == pytest.approx(left, abs=2)  # labels stay in sight
+    page.press("k")
+    assert time_of(page) == pytest.approx(15, abs=0.05)
+    assert 0 <= page.evaluate(place) <= whole
+    page.press("-")
+    page.press("-")
+    page.press("-")
+    assert page.evaluate(width) == pytest.approx(whole)
+
+
+def test_without_its_video_a_report_still_steps_through_time(browser: Page, tmp_path: Path) -> None:
+    events = (Event(1, 2, "a"), Event(3, 4, "b"))
+    replace(captions(*events), video=video(tmp_path, "gone.mp4")).save(tmp_path / "g.json")
+    write_report([tmp_path / "g.json"], tmp_path / "r.html")
+    browser.load(tmp_path / "r.html")
+    browser.click("#list .row", count=1)
+    browser.press("+")
+    assert text(browser, "now") == "b"
+    browser.press("ArrowRight")
+    assert str(text(browser, "clock")).startswith("0:08.0")
+
+
 def test_curves_say_what_was_found(page: Page) -> None:
     shown = " | ".join(texts(page, "#timeline text"))
     assert "1 moment, best 0.70" in shown

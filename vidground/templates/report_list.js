@@ -134,8 +134,10 @@ const KEYS = {
   j: () => select(neighbour(1)), ArrowDown: () => select(neighbour(1)),
   k: () => select(neighbour(-1)), ArrowUp: () => select(neighbour(-1)),
   " ": togglePlay,
-  ArrowLeft: () => seek(Math.max(0, $("player").currentTime - 5)),
-  ArrowRight: () => seek(Math.min(videos[state.video].duration, $("player").currentTime + 5)),
+  ArrowLeft: () => seek(Math.max(0, timeNow() - 5)),
+  ArrowRight: () => seek(Math.min(videos[state.video].duration, timeNow() + 5)),
+  "+": () => zoomTo(timeline.zoom * 2), "=": () => zoomTo(timeline.zoom * 2),
+  "-": () => zoomTo(timeline.zoom / 2),
   "/": () => $("search").select(),
   "?": () => $("help").showModal(),
 };
@@ -174,6 +176,9 @@ function start() {
   $("page-last").addEventListener("click", () => turnTo($("pager").dataset.pages - 1));
   $("help-button").addEventListener("click", () => $("help").showModal());
   $("theme").addEventListener("click", nextTheme);
+  $("zoom-in").addEventListener("click", KEYS["+"]);
+  $("zoom-out").addEventListener("click", KEYS["-"]);
+  $("timeline").addEventListener("scroll", pinLabels);
   // Before the player's own keys, which move by other steps.
   document.addEventListener("keydown", onKey, true);
   startPlayer();

@@ -1,13 +1,15 @@
 // The player: which file it shows, where it stands, and what to do when it cannot play.
 
-/** chosen: addresses of files that the reader picked, by video. pending: seek once it is loaded. */
-const playing = { chosen: new Map(), pending: null };
+/** chosen: addresses of files that the reader picked, by video. pending: seek once it is loaded.
+ *  time: where the reader went last, which is all there is without a file. */
+const playing = { chosen: new Map(), pending: null, time: 0 };
 
 function showVideo(index) {
   const video = videos[index];
   const player = $("player");
   state.video = index;
-  playing.pending = null;
+  Object.assign(playing, { pending: null, time: 0 });
+  timeline.zoom = 1;
   $("video-name").textContent = video.name;
   $("video-name").title = video.path;
   $("message").hidden = true;
@@ -60,8 +62,14 @@ function select(id) {
   showRow(id);
 }
 
-function showTime(seconds = $("player").currentTime || 0) {
+function timeNow() {
+  const player = $("player");
+  return player.readyState >= HTMLMediaElement.HAVE_METADATA ? player.currentTime : playing.time;
+}
+
+function showTime(seconds = timeNow()) {
   const video = videos[state.video];
+  playing.time = seconds;
   $("clock").textContent = `${clock(seconds)} / ${clock(video.duration)}`;
   movePlayhead(seconds);
   const current = new Set(events
@@ -123,6 +131,6 @@ function startPlayer() {
     }
   });
   new ResizeObserver(() => {
-    if ($("timeline").clientWidth !== timeline.width) drawTimeline();
+    if ($("timeline").clientWidth !== timeline.shown) drawTimeline();
   }).observe($("timeline"));
 }

@@ -6,13 +6,16 @@ const MOST_LANES = 6;
 const CURVE = 58;
 const LABEL = 24;
 const CHARACTER = 6.2; // about as wide as one at this size
-const STEPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
+const MOST_ZOOM = 64;
+const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
 
-const timeline = { width: 0, playhead: null, groups: new Map() };
+/** shown: pixels on the screen; width: pixels of the whole. pinned: labels that stay in sight. */
+const timeline = { shown: 0, width: 0, zoom: 1, playhead: null, groups: new Map(), pinned: [] };
 
 function drawTimeline() {
   const video = videos[state.video];
-  const width = Math.max(200, $("timeline").clientWidth);
+  const shown = Math.max(200, $("timeline").clientWidth);
+  const width = shown * timeline.zoom;
   const x = (seconds) => (seconds / Math.max(video.duration, 0.001)) * width;
   const own = events.filter((event) => event.owner === state.video);
   const captions = own.filter((event) => event.query === null);
@@ -22,8 +25,7 @@ function drawTimeline() {
   const height = top + video.curves.length * (LABEL + CURVE) + 2;
   const root = shape("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group",
     "aria-label": "Timeline" });
-  timeline.width = width;
-  timeline.groups = new Map();
+  Object.assign(timeline, { shown, width, groups: new Map(), pinned: [] });
   root.append(...ruler(video.duration, x, height));
   for (let lane = 0; lane < laneCount; lane += 1) {
     root.append(shape("rect", { class: "lane", x: 0, y: RULER + lane * LANE, width,
@@ -40,8 +42,35 @@ function drawTimeline() {
   root.append(timeline.playhead);
   $("timeline").replaceChildren(root);
   markTimeline();
-  movePlayhead($("player").currentTime || 0);
+  movePlayhead(timeNow());
+  pinLabels();
+  showZoom();
   scrub(root, video);
+}
+
+/** Draw the timeline so many times as wide as its place, around the playhead. */
+function zoomTo(zoom) {
+  timeline.zoom = Math.min(Math.max(zoom, 1), MOST_ZOOM);
+  drawTimeline();
+  const box = $("timeline");
+  box.scrollLeft = timeline.playhead.getAttribute("x1") - box.clientWidth / 2;
+}
+
+function showZoom() {
+  $("zoom-shown").textContent = `${timeline.zoom}×`;
+  $("zoom-out").disabled = timeline.zoom === 1;
+  $("zoom-in").disabled = timeline.zoom === MOST_ZOOM;
+}
+
+/** Keep a label at this place of what is seen of the timeline, however far it is scrolled. */
+function pinned(label, at) {
+  timeline.pinned.push({ label, at });
+  return label;
+}
+
+function pinLabels() {
+  const left = $("timeline").scrollLeft;
+  for (const { label, at } of timeline.pinned) label.setAttribute("x", left + at);
 }
 
 /** Which lane each event is in, so that events that overlap lie below one another. */
@@ -96,15 +125,16 @@ function curveRow(curve, index, moments, x, y, width) {
   const verdict = curve.found
     ? `${counted(moments.length, "moment")}, best ${best.toFixed(2)}`
     : `not found: no peak averages ${curve.threshold.toFixed(2)}`;
-  const room = Math.max(6, Math.floor((width - verdict.length * CHARACTER - 20) / CHARACTER));
+  const { shown } = timeline;
+  const room = Math.max(6, Math.floor((shown - verdict.length * CHARACTER - 20) / CHARACTER));
   const base = y + LABEL + CURVE - 6;
   const rise = CURVE - 10;
   const points = curve.times.map((time, i) => `${x(time)},${base - curve.values[i] * rise}`);
   const limit = base - curve.threshold * rise;
   row.append(
-    shape("text", { class: "name", x: 0, y: y + 17 }, shortened(curve.query, room),
-      shape("title", {}, curve.query)),
-    shape("text", { x: width, y: y + 17, "text-anchor": "end" }, verdict),
+    pinned(shape("text", { class: "name", y: y + 17 }, shortened(curve.query, room),
+      shape("title", {}, curve.query)), 0),
+    pinned(shape("text", { y: y + 17, "text-anchor": "end" }, verdict), shown),
     shape("rect", { class: "lane", x: 0, y: base - rise, width, height: rise, rx: 5 }),
   );
   for (const moment of moments) row.append(bar(moment, x, base - rise, rise, ""));
@@ -119,8 +149,8 @@ function curveRow(curve, index, moments, x, y, width) {
   row.append(
     shape("line", { class: "threshold", x1: 0, x2: width, y1: limit, y2: limit,
       "pointer-events": "none" }),
-    shape("text", { x: width - 4, y: limit - 3, "text-anchor": "end", "pointer-events": "none" },
-      curve.threshold.toFixed(2)),
+    pinned(shape("text", { y: limit - 3, "text-anchor": "end", "pointer-events": "none" },
+      curve.threshold.toFixed(2)), shown - 4),
   );
   return row;
 }
@@ -144,6 +174,9 @@ function movePlayhead(seconds) {
   const place = Math.min(Math.max(at, 1), timeline.width - 1);
   timeline.playhead.setAttribute("x1", place);
   timeline.playhead.setAttribute("x2", place);
+  const box = $("timeline");
+  const inSight = place >= box.scrollLeft && place <= box.scrollLeft + timeline.shown;
+  if (!inSight) box.scrollLeft = place - timeline.shown / 2;
 }
 
 /** Let a click or a drag on the timeline, beside its events, move the player. */
