@@ -25,7 +25,7 @@ from vidground.outputs import Job, clash_text
 
 _PAUSE_S = 1.0  # between two looks; less if a file may be complete sooner
 _SHORTEST_PAUSE_S = 0.05
-_LOOKING = 0.1  # looks at folders with very many files take no more than this share of the time
+_LOOKING = 0.05  # looks at folders with very many files take no more than this share of the time
 
 
 @click.command()
