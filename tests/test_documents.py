@@ -17,7 +17,7 @@ from vidground.types import Event, Groundings
 
 def test_exact_json() -> None:
     result = captions(
-        Event(0, 1.25, "\u00e9 \x9b\u2028\ud800", 0.1 + 0.2),
+        Event(0, 1.25, "\u00e9 \x9b\u2028\u202e\u2066\ud800", 0.1 + 0.2),
         quality={"overlaps": 0, "coverage": 0.5},
     )
     assert render(result, "json") == (
@@ -41,7 +41,7 @@ def test_exact_json() -> None:
     {
       "start_s": 0.0,
       "end_s": 1.25,
-      "text": "é \\u009b\\u2028\\ud800",
+      "text": "é \\u009b\\u2028\\u202e\\u2066\\ud800",
       "score": 0.30000000000000004
     }
   ],

@@ -54,8 +54,9 @@ _HINTS: dict[Any, dict[str, Any]] = {
 _NAMES = {float: "a finite number", int: "a whole number", str: "a string", bool: "true or false"}
 
 # Valid in JSON but not in UTF-8 (lone surrogates, as in names of files from older systems), or
-# taken for a line's end by some readers, or obeyed by terminals. All occur in strings only.
-_TO_ESCAPE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# taken for a line's end by some readers, or obeyed by terminals (controls, marks that reorder the
+# line around them). All occur in strings only.
+_TO_ESCAPE = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 # An indented list of numbers; a string cannot match, for it holds no line break.
 _NUMBER_LIST = re.compile(r"\[\n\s*((?:[-+.eE\d]+,\s+)*[-+.eE\d]+)\s*\]")
 
