@@ -116,8 +116,13 @@ def open_page(profile: Path) -> Iterator[Page]:
     up_read, up_write = os.pipe()
     # The browser reads from descriptor 3 and writes to 4.
     command = f'exec "$@" 3<&{down_read} 4>&{up_write}'
-    flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe")
-    quiet = ("--no-first-run", "--disable-background-networking", "--disable-component-update")
+    flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
+    quiet = (
+        "--remote-debugging-pipe",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+    )
     process = subprocess.Popen(
         ["bash", "-c", command, "-", PROGRAM, *flags, *quiet, f"--user-data-dir={profile}"],
         pass_fds=(down_read, up_write),

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from html import unescape
 
 import av
@@ -16,6 +17,8 @@ from result_makers import any_events, captions
 from vidground.formats import CueSettings, render
 from vidground.plaintext import plain_text
 from vidground.types import Captions, Event
+
+UNITS_MS = (3_600_000, 60_000, 1000)
 
 
 def expected(result: Captions, empty: str) -> list[tuple[int, int, str]]:
@@ -94,7 +97,22 @@ def test_tables_hold_a_row_per_event(events: list[Event]) -> None:
     assert [round(float(row["start_s"]) * 1000) for row in table] == [row[0] for row in rows]
     # A leading apostrophe is always one to take away.
     assert [row["text"].removeprefix("'") for row in table] == [row[2] for row in rows]
-    assert render(result, "txt").count("\n") == len(rows)
+    assert [txt_row(line) for line in render(result, "txt").split("\n")[:-1]] == rows
+    objects = [json.loads(line) for line in render(result, "jsonl").split("\n")[:-1]]
+    assert [(o["start_s"], o["end_s"], o["text"]) for o in objects] == [
+        (e["start_s"], e["end_s"], e["text"]) for e in json.loads(render(result, "json"))["events"]
+    ]
+
+
+def txt_row(line: str) -> tuple[int, int, str]:
+    """What a line of txt says, in milliseconds."""
+    match = re.fullmatch(r"\[(\S+) - (\S+)\] ?(.*)", line)
+    assert match, line
+    start_ms, end_ms = (
+        round(sum(float(part) * unit for part, unit in zip(time.split(":"), UNITS_MS, strict=True)))
+        for time in match.groups()[:2]
+    )
+    return start_ms, end_ms, match[3]
 
 
 @given(any_events(last_s=99 * 3600.0))
