@@ -162,19 +162,19 @@ def test_keys_step_through_what_is_shown_and_play(page: Page) -> None:
 def test_the_timeline_zooms_around_where_the_player_stands(page: Page) -> None:
     width = "document.querySelector('#timeline > svg').getBoundingClientRect().width"
     whole = page.evaluate(width)
-    page.click("#list .row", count=3)
+    place = "document.querySelector('.playhead').getBoundingClientRect().x - "
+    place += "document.getElementById('timeline').getBoundingClientRect().x"
+    page.click("#list .row", count=1)  # 8 of 30 seconds
     page.press("+")
+    assert page.evaluate(place) == pytest.approx(whole / 2, abs=2)
     page.click("#zoom-in")
     assert page.evaluate(width) == pytest.approx(4 * whole)
     assert text(page, "zoom-shown") == "4\u00d7"
-    place = "document.querySelector('.playhead').getBoundingClientRect().x - "
-    place += "document.getElementById('timeline').getBoundingClientRect().x"
-    # 20 of 30 seconds, put in the middle of what is seen.
     assert page.evaluate(place) == pytest.approx(whole / 2, abs=2)
     name = page.evaluate("document.querySelector('#timeline .name').getBoundingClientRect().x")
     left = page.evaluate("document.getElementById('timeline').getBoundingClientRect().x")
     assert name == pytest.approx(left, abs=2)  # labels stay in sight
-    page.press("k")
+    page.press("j")
     assert time_of(page) == pytest.approx(15, abs=0.05)
     assert 0 <= page.evaluate(place) <= whole
     page.press("-")
