@@ -200,7 +200,7 @@ def test_room_is_kept_for_what_others_are_writing(tmp_path: Path) -> None:
     cache = TensorCache(tmp_path, max_bytes=70 << 10)
     for name in "abc":
         cache.store(name, kilobytes(16))
-    other = cache._reserve(30 << 10)  # as a process does before it writes
+    other = cache._files._reserve(30 << 10)  # as a process does before it writes
     assert other is not None
     assert stored(tmp_path) <= 40 << 10
     assert cache.store("d", kilobytes(30))

@@ -41,14 +41,15 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
     """Lend a new empty file to write to, which takes the place of `path` when the block ends.
 
     The lent file lies in the same folder under a hidden unique name `.vidground-*` with the same
     suffix, and is removed on any exception, Ctrl-C included; what was at `path` then stays. What
     a killed process leaves is found by `remove_leftovers`.
     Permissions are those of the file replaced, or those of a file made by `open`. A symbolic
-    link stays, its target is replaced.
+    link stays, its target is replaced. flush: wait until the content is on the disk; only for
+    files that can be told from damaged ones may a power cut come first.
 
     Raises FormatError if the folder is missing or read-only, the disk is full, or `path` is a
     folder, a device or a pipe. Errors of the block itself pass through.
@@ -66,7 +67,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 temporary.chmod(mode)
         yield temporary
         with _reported(path):
-            _flush(temporary)
+            if flush:
+                _flush(temporary)
             temporary.replace(target)
     finally:
         with suppress(OSError):
