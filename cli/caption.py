@@ -53,6 +53,7 @@ def load(options: RunOptions, question: str | None) -> Work:
         decoding=options.decoding,
         batch=options.batch,
         isolation=options.isolation,
+        cache=options.cache,
         vision=options.model.vision,
         provider=options.model.provider,
         **options.model.load_options,

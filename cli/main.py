@@ -39,6 +39,7 @@ COMMANDS = {
     "burn": _Entry("vidground.cli.burn:burn", "Write a result's events into the picture."),
     "mux": _Entry("vidground.cli.mux:mux", "Add a result's events as a subtitle track."),
     "replay": _Entry("vidground.cli.replay:replay", "Make a stored result again and compare."),
+    "cache": _Entry("vidground.cli.cache:cache", "Look at, or clear, what is kept of videos."),
     "train": _Entry("vidground.cli.train:train", "Train a model: fine-tuning, then preferences."),
     "data": _Entry(
         "vidground.cli.data:data",

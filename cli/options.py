@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from vidground.cli.cache_options import CACHE_OPTIONS, take_cache
 from vidground.cli.control_options import (
     CONTROL_OPTIONS,
     DRY_RUN,
@@ -26,6 +27,7 @@ from vidground.formats import FORMATS
 from vidground.settings import (
     DEFAULT_MODEL,
     BatchSettings,
+    CacheSettings,
     DecodingSettings,
     IsolationSettings,
     SamplingSettings,
@@ -93,6 +95,7 @@ class RunOptions:
     cues: CueSettings
     control: ControlOptions
     isolation: IsolationSettings | None
+    cache: CacheSettings | None
 
 
 @contextmanager
@@ -131,6 +134,7 @@ def run_options(
             *([] if watched else [DRY_RUN]),
             *CONTROL_OPTIONS,
             *ISOLATION_OPTIONS,
+            *CACHE_OPTIONS,
             *LOG_OPTIONS,
         ]
         for option in reversed(decorators):
@@ -160,6 +164,7 @@ def _collect(values: dict[str, Any]) -> RunOptions:
         cues=take(CueSettings, *CueSettings.__slots__),
         control=take(ControlOptions, *ControlOptions.__slots__),
         isolation=take_isolation(values),
+        cache=take_cache(values),
     )
     _check(options)
     return options

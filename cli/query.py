@@ -87,6 +87,7 @@ def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSetti
         grounding=grounding,
         batch=options.batch,
         isolation=options.isolation,
+        cache=options.cache,
         vision=options.model.vision,
         provider=options.model.provider,
         **options.model.load_options,

@@ -28,6 +28,7 @@ from vidground.ledger import Ledger
 from vidground.outcomes import RunSummary
 from vidground.outputs import Job
 from vidground.planning import Plan, Recipe
+from vidground.settings import CacheSettings
 from vidground.work import Work, is_out_of_memory
 
 FAILED = 1
@@ -175,6 +176,7 @@ def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
             "dtype": model.dtype,
             "vision": model.vision,
             **_vision(model.vision),
+            **_features(options.cache),
             **asdict(options.sampling),
             **decoding,
             **asked,
@@ -182,6 +184,12 @@ def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
         revision=None if weights else known_commit(model.model, model.revision),
         shape={} if options.cues == UNSHAPED else asdict(options.cues),
     )
+
+
+def _features(cache: CacheSettings | None) -> dict[str, int]:
+    """How features are rounded, if that is more than a matter of last digits."""
+    usual = cache is None or cache.bits == CacheSettings().bits
+    return {} if cache is None or usual else {"cache_bits": cache.bits}
 
 
 def _vision(vision: str) -> dict[str, str | None]:

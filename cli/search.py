@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidground.cli.bars import bar
+from vidground.cli.cache_options import cache_is_named, cache_options
 from vidground.cli.options import usage_errors
 from vidground.cli.reporter import shown
 from vidground.errors import VidgroundError
 from vidground.inputs import find_videos
 from vidground.result_files import find_results
 from vidground.search import Hit, SearchOutcome, search_results, search_videos
-from vidground.settings import GroundingSettings, SamplingSettings
+from vidground.settings import CacheSettings, GroundingSettings, SamplingSettings
 from vidground.video_places import file_uri
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _FAILED = 1
 @click.option("--device", help="With --model: cpu, cuda or cuda:1.")
 @click.option("--offline", is_flag=True, help="With --model: use what the cache holds.")
 @click.option("--fps", type=float, help="With --model: frames to look at per second of video.")
+@cache_options
 @click.option("--recursive", is_flag=True, help="Search folders inside of folders too.")
 @click.option(
     "--limit",
@@ -67,6 +69,7 @@ def search(
     min_score: float | None,
     as_json: bool,
     quiet: bool,
+    cache: CacheSettings | None,
 ) -> None:
     """Rank the moments of an archive by how well they fit a text, and print their times.
 
@@ -76,7 +79,7 @@ def search(
     are not known. A caption that is just the text has the score 1.
 
     With --model the model looks for the text in every video. The score is a moment's mean
-    relevance, as in `query`.
+    relevance, as in `query`. What it makes of a video is kept, and the next search is quick.
 
     On a terminal that knows links, a path opens its video, and a time opens it there, in players
     that take times in addresses, as browsers do.
@@ -91,6 +94,8 @@ def search(
         raise click.UsageError(
             "--device, --offline and --fps are about a model; name one (--model)."
         )
+    if model is None and cache_is_named():
+        raise click.UsageError("The cache is of what a model makes; name one (--model).")
     if model is None:
         outcome = _in_results(text, inputs, recursive, min_score or 0.0, quiet)
         noun = "moment"
@@ -98,7 +103,7 @@ def search(
         grounding = GroundingSettings() if min_score is None else GroundingSettings(min_score)
         with usage_errors():
             sampling = SamplingSettings() if fps is None else SamplingSettings(fps=fps)
-        load = partial(_load, model, device, sampling, grounding, offline=offline)
+        load = partial(_load, model, device, sampling, grounding, cache, offline=offline)
         outcome = _in_videos(text, inputs, recursive, load, quiet)
         noun = "video"
     hits = outcome.hits[:limit]
@@ -147,6 +152,7 @@ def _load(
     device: str | None,
     sampling: SamplingSettings,
     grounding: GroundingSettings,
+    cache: CacheSettings | None,
     *,
     offline: bool,
 ) -> Grounder:
@@ -157,7 +163,9 @@ def _load(
     from vidground.grounder import Grounder
 
     options: dict[str, Any] = {"local_files_only": True} if offline else {}
-    return Grounder(model, device=device, sampling=sampling, grounding=grounding, **options)
+    return Grounder(
+        model, device=device, sampling=sampling, grounding=grounding, cache=cache, **options
+    )
 
 
 def _require_some(

@@ -12,7 +12,14 @@ from click.testing import CliRunner
 from onnx_exports import exported, frames, golden_folder, golden_model
 from video_files import make_video
 
-from vidground import CheckpointError, DecodingSettings, DenseCaptioner, Grounder, InputError
+from vidground import (
+    CacheSettings,
+    CheckpointError,
+    DecodingSettings,
+    DenseCaptioner,
+    Grounder,
+    InputError,
+)
 from vidground.cli.main import cli
 from vidground.formats import load
 from vidground.onnx_folder import check_weights, read_export, weights_digest
@@ -222,3 +229,20 @@ def test_the_command_line_runs_on_an_export(folder: Path, video: Path, tmp_path:
     assert run("--provider", "cpu") == 2
     assert run("--vision", "onnx", "--overwrite") == 2
     assert run("--vision", f"onnx:{tmp_path}", "--overwrite") == 1
+
+
+def test_features_are_kept_for_the_graphs_that_made_them(
+    folder: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = CacheSettings(folder=str(tmp_path / "cache"))
+    model, half = golden_model(), exported("fp16", "vision").path
+    plain = Grounder(model, decoding=SHORT, cache=cache)
+    fast, other = (
+        Grounder(model, decoding=SHORT, cache=cache, vision=f"onnx:{place}")
+        for place in (folder, half)
+    )
+    wanted = [grounder.query(video, "a cat") for grounder in (plain, fast, other)]
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 3
+    monkeypatch.setattr(OnnxVision, "encode_frames", None)
+    monkeypatch.setattr(type(model), "encode_frames", None)
+    assert [grounder.query(video, "a cat") for grounder in (plain, fast, other)] == wanted

@@ -21,6 +21,7 @@ PACKAGES = {
 LAYERS = (
     {"errors", "settings", "types", "progress", "plaintext"},
     {"configuration", "files", "atomic", "quality", "windows", "sampling", "cues"},
+    {"bounded_folder", "row_file"},
     {"overlaps", "shaping", "editing"},
     {"packets", "bitstream", "timeline"},
     {"chapters", "timed_text", "edit_lists", "fcpxml", "result_files"},
@@ -46,7 +47,7 @@ LAYERS = (
     {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
     {"sequences", "generation"},
     {"onnx_folder", "onnx_vision"},
-    {"encoding", "engine", "reading"},
+    {"encoding", "packing", "sources", "stored_video", "feature_cache", "engine", "reading"},
     {"grounder", "captioner", "archive", "replay"},
 )
 NO_TORCH = ("types", "settings", "errors", "formats", "prompts", "parsing", "windows", "inputs")

@@ -24,7 +24,8 @@ class TensorCache:
         folder: made if it does not exist; holds nothing but this cache.
 
     Raises:
-        InputError: `max_bytes` is below 1. FormatError: the folder cannot be made.
+        InputError: `max_bytes` is below 1, or the folder holds something else.
+        FormatError: the folder cannot be made.
     """
 
     def __init__(self, folder: str | Path, *, max_bytes: int) -> None:

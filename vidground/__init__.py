@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vidground.modeling import D2VLM
     from vidground.settings import (
         BatchSettings,
+        CacheSettings,
         DecodingSettings,
         GroundingSettings,
         IsolationSettings,
@@ -45,6 +46,7 @@ _HOMES = {
     "Grounder": "vidground.grounder",
     "D2VLM": "vidground.modeling",
     "BatchSettings": "vidground.settings",
+    "CacheSettings": "vidground.settings",
     "DecodingSettings": "vidground.settings",
     "GroundingSettings": "vidground.settings",
     "IsolationSettings": "vidground.settings",
@@ -62,6 +64,7 @@ __version__ = "0.1.0"
 __all__ = [
     "D2VLM",
     "BatchSettings",
+    "CacheSettings",
     "Captions",
     "CheckpointError",
     "DecodingSettings",

@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,8 @@ class BoundedFolder:
         folder: made if it does not exist; holds nothing else.
 
     Raises:
-        InputError: `max_bytes` is below 1. FormatError: the folder cannot be made.
+        InputError: `max_bytes` is below 1, or the folder holds what is not a cache's.
+        FormatError: the folder cannot be made.
     """
 
     def __init__(self, folder: str | Path, *, max_bytes: int) -> None:
@@ -69,6 +70,7 @@ class BoundedFolder:
         self.folder = Path(folder)
         self.max_bytes = max_bytes
         make_folder(self.folder)
+        self._take_possession()
 
     def path(self, key: str) -> Path:
         """Where the file of a key is, if there is one."""
@@ -77,7 +79,8 @@ class BoundedFolder:
     def used(self, key: str) -> Path:
         """The file of a key, which counts as used now. Raises FileNotFoundError."""
         path = self.path(key)
-        os.utime(path)  # before it is read, so that nobody removes it meanwhile
+        with suppress(PermissionError):  # another user's, who lets it be read
+            os.utime(path)  # before it is read, so that nobody removes it meanwhile
         return path
 
     @contextmanager
@@ -121,6 +124,19 @@ class BoundedFolder:
                 file.path.unlink(missing_ok=True)
             ledger.write(str(self._counted()[1]))
         return removed
+
+    def _take_possession(self) -> None:
+        """Put the ledger into a new folder; files of others might be removed from another one."""
+        ledger = self.folder / _LEDGER
+        is_new = not ledger.exists()
+        # Asked again, for what was found may be the ledger that another process has just made.
+        if is_new and any(self.folder.iterdir()) and not ledger.exists():
+            raise InputError(
+                f"{self.folder} holds other files, and a cache may remove what it finds; choose "
+                "an empty folder"
+            )
+        with suppress(OSError):  # told of when something is to be written
+            ledger.touch()
 
     def _reserve(self, size: int) -> Path | None:
         """Count `size` more bytes in, after others were removed if that were too many.

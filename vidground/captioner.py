@@ -21,6 +21,7 @@ from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
     DEFAULT_MODEL,
     BatchSettings,
+    CacheSettings,
     DecodingSettings,
     IsolationSettings,
     SamplingSettings,
@@ -43,6 +44,8 @@ class DenseCaptioner:
             onnxruntime's providers; see `Engine`.
         isolation: limits for decoding in a process of its own, which may crash or hang without
             taking this one along; None to decode in this one.
+        cache: what is kept of videos on the disk, so that the next question about one need not
+            encode it again; None, the default, keeps nothing.
         load_options: revision, subfolder, cache_dir, token, local_files_only.
 
     Raises:
@@ -59,6 +62,7 @@ class DenseCaptioner:
         decoding: DecodingSettings = DecodingSettings(),
         batch: BatchSettings = BatchSettings(),
         isolation: IsolationSettings | None = None,
+        cache: CacheSettings | None = None,
         vision: str | FrameEncoder = TORCH,
         provider: str | None = None,
         **load_options: Any,
@@ -71,6 +75,7 @@ class DenseCaptioner:
             decoding=decoding,
             batch=batch,
             isolation=isolation,
+            cache=cache,
             vision=vision,
             provider=provider,
             load_options=load_options,
@@ -94,7 +99,7 @@ class DenseCaptioner:
             VideoError: if the file cannot be read. InputError: if the question is empty.
         """
         prompt = chat_prompt(captioning_question() if question is None else question)
-        answers = self.engine.answer(video, [prompt], on_progress=on_progress)
+        answers = self.engine.answer(video, [prompt], keep_tokens=True, on_progress=on_progress)
         staged = self.engine.model.config.evidence_stage
         readings = read_answers(answers, 0, self.engine.tokenizers, evidence_stage=staged)
         seen = merge_events(answers.windows, [window_events(reading) for reading in readings])

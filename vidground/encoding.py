@@ -19,7 +19,8 @@ from vidground.windows import Window
 class FrameEncoder(Protocol):
     """What turns frames into patch features, and those into frame tokens: `D2VLM` or a stand-in.
 
-    `encode_frames` takes frames of its device and dtype.
+    `encode_frames` takes frames of its device and dtype. A stand-in whose features shall be kept
+    in a cache also has `content`, a str that names its weights.
     """
 
     @property

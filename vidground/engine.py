@@ -5,8 +5,10 @@ Holds the model and the settings; knows nothing of moments, captions or files of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -16,27 +18,30 @@ import torch
 
 from vidground import __version__
 from vidground.checkpoint import load_model
-from vidground.encoding import (
-    FrameEncoder,
-    PatchChunk,
-    compress_chunks,
-    encode_runs,
-    window_tokens,
-)
+from vidground.encoding import FrameEncoder, PatchChunk, TokenChunk, window_tokens
 from vidground.errors import CheckpointError, InputError
-from vidground.files import file_sha256
+from vidground.feature_cache import FeatureCache
 from vidground.generation import Generation, generate
 from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.modeling import D2VLM
 from vidground.onnx_vision import OnnxVision
 from vidground.progress import OnProgress, Tracker
-from vidground.prompts import Prompt, encode_prompt
+from vidground.prompts import Prompt, PromptIds, encode_prompt
 from vidground.sequences import PromptInputs
 from vidground.settings import (
     BatchSettings,
+    CacheSettings,
     DecodingSettings,
     IsolationSettings,
     SamplingSettings,
+)
+from vidground.sources import (
+    CompressedVideo,
+    DecodedVideo,
+    OnSamples,
+    Reader,
+    VideoPatches,
+    VideoTokens,
 )
 from vidground.tokens import Tokenizers
 from vidground.types import Provenance, VideoInfo
@@ -46,8 +51,6 @@ from vidground.windows import Window, plan_windows, span_seconds
 TORCH, ONNX = "torch", "onnx:"
 """What encodes frames: the model itself, or an export, whose folder follows."""
 
-Reader = VideoReader | IsolatedReader
-
 
 @dataclass(frozen=True)
 class EncodedVideo:
@@ -56,6 +59,7 @@ class EncodedVideo:
     chunks: patch features of its frames, on the CPU: 0.72 MB a frame in 16 bit for the released
     model. times_s: the T sampled instants. fps: the rate it was sampled at. model: whose vision
     encoder it was; another model cannot read these features. vision: what that encoder ran on.
+    bits: what features were rounded to (see `CacheSettings`); None for not at all.
     """
 
     info: VideoInfo
@@ -65,6 +69,11 @@ class EncodedVideo:
     chunks: tuple[PatchChunk, ...]
     warnings: tuple[str, ...] = ()
     vision: str = TORCH
+    bits: int | None = None
+
+    def patches(self, _on_samples: OnSamples) -> Iterator[PatchChunk]:
+        """All chunks; nothing is left to be encoded."""
+        return iter(self.chunks)
 
     def __repr__(self) -> str:
         return f"EncodedVideo({self.info.path!r}, {len(self.times_s)} samples at {self.fps} fps)"
@@ -116,6 +125,7 @@ class Engine:
         provider: "tensorrt", "cuda" or "cpu", for "onnx:DIR"; default the best on the model's
             device.
         isolation: limits of the process that videos are decoded in; None to decode in this one.
+        cache: what is kept of videos for later questions; None keeps and rounds nothing.
         load_options: passed on to `checkpoint.load_model` (revision, subfolder, …).
 
     Raises:
@@ -136,6 +146,7 @@ class Engine:
         decoding: DecodingSettings,
         batch: BatchSettings,
         isolation: IsolationSettings | None = None,
+        cache: CacheSettings | None = None,
         load_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._decoder = None if isolation is None else IsolatedDecoder(isolation)
@@ -157,25 +168,29 @@ class Engine:
         self.decoding = decoding
         self.batch = batch
         self.vision = _open_vision(vision, self.model, provider)
+        self._cache: FeatureCache | None = None
+        if cache is not None:
+            self._cache = self._open_cache(cache)
         _ = self.window_length  # refuse a window that is too long before any work
 
     def encode(
         self, path: str | PathLike[str], on_progress: OnProgress | None = None
     ) -> EncodedVideo:
         """Decode and encode a video once; the question comes later."""
-        reader = self._open(path)
-        tracker = Tracker(reader.info.path, len(reader.times_s), 0, on_progress)
+        video = self._patches(path)
+        tracker = Tracker(os.fspath(path), len(video.times_s), 0, on_progress)
         chunks = tuple(
-            PatchChunk(chunk.patches.cpu(), chunk.spans) for chunk in self._chunks(reader, tracker)
+            PatchChunk(chunk.patches.cpu(), chunk.spans) for chunk in video.patches(tracker.samples)
         )
         return EncodedVideo(
-            info=_hashed(reader.info),
-            times_s=_times(reader),
+            info=video.info,
+            times_s=video.times_s,
             fps=self.sampling.fps,
             model=str(self.model.name_or_path),
             chunks=chunks,
-            warnings=reader.warnings,
+            warnings=video.warnings,
             vision=self._vision_name,
+            bits=self._bits,
         )
 
     def answer(
@@ -184,11 +199,14 @@ class Engine:
         prompts: Sequence[Prompt],
         *,
         spans_s: Sequence[tuple[float, float]] = (),
+        keep_tokens: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Answers:
         """Generate an answer to every prompt on every window of a video.
 
         Args:
+            keep_tokens: the same prompts are likely to come again and others are not, so let the
+                cache hold frame tokens instead of the larger patch features.
             spans_s: the intervals that `<evi>` in the prompts refer to, in seconds; only the
                 windows that hold all of them are asked then.
 
@@ -196,26 +214,25 @@ class Engine:
             VideoError: if the video cannot be read.
             InputError: if a prompt does not fit, or no window holds all spans.
         """
+        encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
+        questions = [prompt.question for prompt in encoded]
+        source: VideoTokens
         if isinstance(video, EncodedVideo):
             self._check_encoded(video)
-            samples = len(video.times_s)
-            windows = self._asked(self.windows(samples), spans_s)
-            tracker = Tracker(
-                video.info.path, samples, len(windows) * len(prompts), on_progress, done=samples
-            )
-            answers = tuple(self._generate(video.chunks, windows, prompts, spans_s, tracker))
-            info, times, warnings = video.info, video.times_s, video.warnings
+            source = CompressedVideo(video, self.vision)
+            path, done = video.info.path, len(video.times_s)
         else:
-            reader = self._open(video)
-            windows = self._asked(self.windows(len(reader.times_s)), spans_s)
-            tracker = Tracker(
-                reader.info.path, len(reader.times_s), len(windows) * len(prompts), on_progress
-            )
-            chunks = self._chunks(reader, tracker)
-            answers = tuple(self._generate(chunks, windows, prompts, spans_s, tracker))
-            # Only now is all known of the file's damage.
-            info, times, warnings = _hashed(reader.info), _times(reader), reader.warnings
-        return Answers(info, times, self.period_s, windows, answers, warnings)
+            source = self._tokens(video, questions, keep=keep_tokens and not spans_s)
+            path, done = os.fspath(video), 0
+        samples = len(source.times_s)
+        windows = self._asked(self.windows(samples), spans_s)
+        total = len(windows) * len(prompts)
+        tracker = Tracker(path, samples, total, on_progress, done=done)
+        chunks = source.tokens(questions, windows, tracker.samples)
+        answers = tuple(self._generate(chunks, encoded, windows, spans_s, tracker))
+        # Only now is all known of the file's damage.
+        info, warnings = source.info, source.warnings
+        return Answers(info, source.times_s, self.period_s, windows, answers, warnings)
 
     @property
     def period_s(self) -> float:
@@ -279,7 +296,12 @@ class Engine:
         used = {"device": self.model.device.type, "attention": attention}
         weights = self.model.files_digest  # of no use where the commit says it
         known = {} if weights is None else {"weights": weights}
-        return {**used, "vision": self._vision_name, **known, **libraries}
+        features = {} if self._bits is None else {"features": f"{self._bits} bit"}
+        return {**used, "vision": self._vision_name, **features, **known, **libraries}
+
+    @property
+    def _bits(self) -> int | None:
+        return None if self._cache is None else self._cache.bits
 
     @property
     def _vision_name(self) -> str:
@@ -291,29 +313,53 @@ class Engine:
             return IsolatedReader(self._decoder, path, fps=fps, image_size=size)
         return VideoReader(path, fps=fps, image_size=size)
 
-    def _chunks(self, reader: Reader, tracker: Tracker) -> Iterator[PatchChunk]:
-        return encode_runs(
-            self.vision, reader.runs(), batch_size=self.batch.frames, on_samples=tracker.samples
+    def _open_cache(self, settings: CacheSettings) -> FeatureCache:
+        runtime = self._runtime()
+        runtime.pop("weights", None)  # those of the vision part alone matter
+        return FeatureCache(
+            settings,
+            vision=self.vision,
+            model=self.model,
+            batch_size=self.batch.frames,
+            made_with={
+                **runtime,
+                "fps": self.sampling.fps,
+                "image_size": self.model.config.image_size,
+                "dtypes": f"{self.vision.dtype} {self.model.dtype}",
+            },
         )
+
+    def _decoded(self, path: str | PathLike[str], sha256: str | None = None) -> DecodedVideo:
+        size = self.batch.frames
+        return DecodedVideo(self._open(path), self.vision, batch_size=size, sha256=sha256)
+
+    def _patches(self, path: str | PathLike[str]) -> VideoPatches:
+        if self._cache is None:
+            return self._decoded(path)
+        return self._cache.patches(path, partial(self._decoded, path))
+
+    def _tokens(
+        self, path: str | PathLike[str], questions: Sequence[Sequence[int]], *, keep: bool
+    ) -> VideoTokens:
+        if self._cache is not None and keep:
+            return self._cache.tokens(path, partial(self._decoded, path), questions)
+        return CompressedVideo(self._patches(path), self.vision)
 
     def _generate(
         self,
-        chunks: Iterable[PatchChunk],
+        chunks: Iterable[TokenChunk],
+        prompts: Sequence[PromptIds],
         windows: Sequence[Window],
-        prompts: Sequence[Prompt],
         spans_s: Sequence[tuple[float, float]],
         tracker: Tracker,
     ) -> Iterator[Answer]:
-        encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
-        questions = [prompt.question for prompt in encoded]
         waiting: list[tuple[Window, int, PromptInputs]] = []
-        tokens = compress_chunks(self.vision, chunks, questions, windows)
-        for seen in window_tokens(tokens, windows):
+        for seen in window_tokens(chunks, windows):
             start = seen.window.start
             spans = [
                 (a * self.sampling.fps - start, b * self.sampling.fps - start) for a, b in spans_s
             ]
-            for index, (ids, frames) in enumerate(zip(encoded, seen.tokens, strict=True)):
+            for index, (ids, frames) in enumerate(zip(prompts, seen.tokens, strict=True)):
                 waiting.append(
                     (seen.window, index, PromptInputs(ids.before, ids.after, frames, spans))
                 )
@@ -346,6 +392,11 @@ class Engine:
             raise InputError(
                 f"the video was encoded with vision {video.vision!r} and is asked with "
                 f"{self._vision_name!r}; encode it with the same"
+            )
+        if video.bits != self._bits:
+            raise InputError(
+                f"the video was encoded with {_features(video.bits)} and is asked with "
+                f"{_features(self._bits)}; encode it with the same cache settings"
             )
 
     def _asked(
@@ -389,9 +440,5 @@ def _open_vision(vision: str | FrameEncoder, model: D2VLM, provider: str | None)
     return vision
 
 
-def _hashed(info: VideoInfo) -> VideoInfo:
-    return replace(info, sha256=file_sha256(info.path))
-
-
-def _times(reader: Reader) -> tuple[float, ...]:
-    return tuple(reader.times_s.tolist())
+def _features(bits: int | None) -> str:
+    return "features as they are" if bits is None else f"features of {bits} bits"

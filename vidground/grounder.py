@@ -21,6 +21,7 @@ from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
     DEFAULT_MODEL,
     BatchSettings,
+    CacheSettings,
     DecodingSettings,
     GroundingSettings,
     IsolationSettings,
@@ -48,6 +49,8 @@ class Grounder:
             onnxruntime's providers; see `Engine`.
         isolation: limits for decoding in a process of its own, which may crash or hang without
             taking this one along; None to decode in this one.
+        cache: what is kept of videos on the disk, so that the next question about one need not
+            encode it again; None, the default, keeps nothing.
         load_options: revision, subfolder, cache_dir, token, local_files_only.
 
     Raises:
@@ -65,6 +68,7 @@ class Grounder:
         grounding: GroundingSettings = GroundingSettings(),
         batch: BatchSettings = BatchSettings(),
         isolation: IsolationSettings | None = None,
+        cache: CacheSettings | None = None,
         vision: str | FrameEncoder = TORCH,
         provider: str | None = None,
         **load_options: Any,
@@ -78,6 +82,7 @@ class Grounder:
             decoding=decoding,
             batch=batch,
             isolation=isolation,
+            cache=cache,
             vision=vision,
             provider=provider,
             load_options=load_options,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vidground.errors import CheckpointError, InputError
+from vidground.model_identity import folder_fingerprint
 from vidground.modeling import D2VLM
 from vidground.onnx_folder import ExportFolder, check_weights, read_export
 
@@ -53,6 +54,7 @@ class OnnxVision:
             never the CPU where the model is on a GPU: ask for "cpu" if you want it.
 
     device, dtype: of the frames that `encode_frames` takes. provider: the one really used.
+    content: names the exported graphs.
 
     Raises:
         CheckpointError: the folder holds no export, or one of another model.
@@ -63,6 +65,7 @@ class OnnxVision:
         runtime = _import_runtime()
         export = read_export(folder)
         check_weights(export, model)
+        self.content = str(folder_fingerprint(str(folder)))
         self.provider = _choose(runtime, provider, export, model)
         self._model = model
         on_gpu = self.provider != "cpu" and model.device.type == "cuda"

@@ -22,7 +22,12 @@ from vidground.formats import load
 from vidground.grounder import Grounder
 from vidground.progress import OnProgress
 from vidground.prompts import grounding_question
-from vidground.settings import DecodingSettings, GroundingSettings, SamplingSettings
+from vidground.settings import (
+    CacheSettings,
+    DecodingSettings,
+    GroundingSettings,
+    SamplingSettings,
+)
 from vidground.types import (
     Captions,
     Event,
@@ -63,7 +68,7 @@ def replay(
     on_progress: OnProgress | None = None,
     **load_options: Any,
 ) -> Replay:
-    """Make the result in a JSON file again.
+    """Make the result in a JSON file again, from the video; a cache is not asked.
 
     Args:
         video: where its video is now; None for where it was.
@@ -87,6 +92,7 @@ def replay(
         "dtype": before.dtype,
         "sampling": _sampling(before),
         "decoding": _decoding(before),
+        "cache": _rounding(before),
         **({} if before.revision is None else {"revision": before.revision}),
         **load_options,
     }
@@ -104,6 +110,7 @@ def _ground_again(
     stored: Groundings, grounder: Grounder, video: Path, on_progress: OnProgress | None
 ) -> Groundings:
     """Ask again what was asked; queries with equal settings at once, as they were."""
+    cache = _rounding(_provenance(stored))
     made: dict[int, GroundingResult] = {}
     queries: dict[GroundingSettings, list[int]] = {}
     for index, old in enumerate(stored.results):
@@ -113,16 +120,16 @@ def _ground_again(
             queries.setdefault(settings, []).append(index)
         else:
             about = old.provenance.about_s
-            asked = _like(grounder, settings)
+            asked = _like(grounder, settings, cache)
             made[index] = asked.ask(video, old.query, about=about, on_progress=on_progress)
     for settings, indices in queries.items():
         texts = [stored.results[index].query for index in indices]
-        results = _like(grounder, settings).query(video, texts, on_progress=on_progress)
+        results = _like(grounder, settings, cache).query(video, texts, on_progress=on_progress)
         made |= dict(zip(indices, results, strict=True))
     return Groundings(tuple(made[index] for index in range(len(stored))))
 
 
-def _like(grounder: Grounder, settings: GroundingSettings) -> Grounder:
+def _like(grounder: Grounder, settings: GroundingSettings, cache: CacheSettings | None) -> Grounder:
     engine = grounder.engine
     return Grounder(
         engine.model,
@@ -130,6 +137,7 @@ def _like(grounder: Grounder, settings: GroundingSettings) -> Grounder:
         decoding=engine.decoding,
         grounding=settings,
         vision=engine.vision,
+        cache=cache,
     )
 
 
@@ -147,6 +155,12 @@ def _sampling(before: Provenance) -> SamplingSettings:
     window_s = before.settings.get("window_s")
     overlap = before.settings.get("overlap", SamplingSettings().overlap)
     return SamplingSettings(before.fps, None if window_s is None else float(window_s), overlap)
+
+
+def _rounding(before: Provenance) -> CacheSettings | None:
+    """The rounding of features that it was made with; nothing is read from a cache or kept."""
+    bits = before.runtime.get("features", "").removesuffix(" bit")
+    return CacheSettings(max_gib=0, bits=int(bits)) if bits.isdigit() else None
 
 
 def _decoding(before: Provenance) -> DecodingSettings:

@@ -3,7 +3,9 @@
 Knows neither torch nor files, so that the command line can show these numbers at once.
 """
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from vidground.errors import InputError
 
@@ -120,3 +122,33 @@ class IsolationSettings:
     def __post_init__(self) -> None:
         _require(0 < self.timeout_s <= 1e6, "timeout", self.timeout_s, "above 0, at most 1e6 s")
         _require(0.1 <= self.memory_gib <= 1e6, "memory limit", self.memory_gib, "0.1 to 1e6 GiB")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """What is kept of videos, so that the next question about one need not encode it again.
+
+    With a cache features are rounded to `bits` wherever they come from, so that an answer is the
+    same whether it came from the cache or not.
+
+    folder: None for what the environment variable VIDGROUND_CACHE names, and without it for
+        vidground/features in the user's cache ($XDG_CACHE_HOME or ~/.cache).
+    max_gib: what all in the folder may take, in GiB (2^30 bytes): 4 hours of video as features of
+        the released model by default. 0 keeps nothing and rounds all the same.
+    bits: of a feature, 16 or 8. 8 take half the room and move some intervals.
+    """
+
+    folder: str | None = None
+    max_gib: float = 10.0
+    bits: int = 16
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.max_gib <= 1e6, "cache size", self.max_gib, "0 to 1e6 GiB")
+        _require(self.bits in (8, 16), "cache bits", self.bits, "8 or 16")
+
+    @property
+    def place(self) -> Path:
+        """The folder that is meant."""
+        usual = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        place = self.folder or os.environ.get("VIDGROUND_CACHE") or f"{usual}/vidground/features"
+        return Path(place).expanduser()
