@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -320,7 +320,6 @@ class Engine:
             settings,
             vision=self.vision,
             model=self.model,
-            batch_size=self.batch.frames,
             made_with={
                 **runtime,
                 "fps": self.sampling.fps,
@@ -330,20 +329,24 @@ class Engine:
         )
 
     def _decoded(self, path: str | PathLike[str], sha256: str | None = None) -> DecodedVideo:
-        size = self.batch.frames
-        return DecodedVideo(self._open(path), self.vision, batch_size=size, sha256=sha256)
+        return DecodedVideo(self._open(path), **self._seeing, sha256=sha256)
 
     def _patches(self, path: str | PathLike[str]) -> VideoPatches:
         if self._cache is None:
             return self._decoded(path)
-        return self._cache.patches(path, partial(self._decoded, path))
+        return self._cache.patches(path, partial(self._decoded, path), **self._seeing)
 
     def _tokens(
         self, path: str | PathLike[str], questions: Sequence[Sequence[int]], *, keep: bool
     ) -> VideoTokens:
-        if self._cache is not None and keep:
-            return self._cache.tokens(path, partial(self._decoded, path), questions)
-        return CompressedVideo(self._patches(path), self.vision)
+        if self._cache is None or not keep:
+            return CompressedVideo(self._patches(path), self.vision)
+        return self._cache.tokens(path, partial(self._decoded, path), questions, **self._seeing)
+
+    @property
+    def _seeing(self) -> _Seeing:
+        """What frames are encoded and compressed by, and how many at once."""
+        return {"vision": self.vision, "batch_size": self.batch.frames}
 
     def _generate(
         self,
@@ -426,6 +429,11 @@ class Engine:
             )
         # Windows overlap; the first that holds the intervals is enough.
         return tuple(windows) if not spans_s else (holding[0],)
+
+
+class _Seeing(TypedDict):
+    vision: FrameEncoder
+    batch_size: int
 
 
 def _open_vision(vision: str | FrameEncoder, model: D2VLM, provider: str | None) -> FrameEncoder:

@@ -60,7 +60,6 @@ class FeatureCache:
     Args:
         vision: what encodes frames: `model`, or what tells by `content` what it computes. Its
             weights must stay as they are from now on.
-        batch_size: frames given to the compressor at once.
         made_with: whatever else features depend on.
 
     Raises:
@@ -73,12 +72,9 @@ class FeatureCache:
         *,
         vision: FrameEncoder,
         model: D2VLM,
-        batch_size: int,
         made_with: Mapping[str, str | int | float],
     ) -> None:
         self.bits = settings.bits
-        self._vision = vision
-        self._batch_size = batch_size
         self._name = str(model.name_or_path) or "a model without a name"
         encoder, compressor = _identities(vision, model)
         made_with = {**made_with, "encoder": encoder, "bits": settings.bits}
@@ -93,8 +89,19 @@ class FeatureCache:
             except FormatError as error:
                 self._give_up(error)
 
-    def patches(self, path: str | PathLike[str], decode: Decode) -> VideoPatches:
+    def patches(
+        self,
+        path: str | PathLike[str],
+        decode: Decode,
+        *,
+        vision: FrameEncoder,
+        batch_size: int,
+    ) -> VideoPatches:
         """A video as patch features, which are kept if they were not.
+
+        Args:
+            vision: what computes as the cache's own does, and where features shall be.
+            batch_size: frames of a chunk that comes from the cache.
 
         Raises:
             VideoError: the file cannot be read, or is no video.
@@ -103,14 +110,23 @@ class FeatureCache:
         key = self._key(file)
         stored = self._find(file, [key])
         if stored is not None:
-            return _StoredPatches(stored, self._vision, self._batch_size, self.bits)
+            return _StoredPatches(stored, vision, batch_size, self.bits)
         video = decode(file.sha256)
         return _KeptPatches(video, self.bits, lambda: self._entry(file, key, "features", video))
 
     def tokens(
-        self, path: str | PathLike[str], decode: Decode, questions: Sequence[Sequence[int]]
+        self,
+        path: str | PathLike[str],
+        decode: Decode,
+        questions: Sequence[Sequence[int]],
+        *,
+        vision: FrameEncoder,
+        batch_size: int,
     ) -> VideoTokens:
         """A video as frame tokens of these questions; the tokens are kept, features are not.
+
+        Args:
+            vision, batch_size: as for `patches`.
 
         Raises:
             VideoError: the file cannot be read, or is no video.
@@ -120,14 +136,14 @@ class FeatureCache:
         keys = [_digest(features, self._compressor, list(question)) for question in questions]
         stored = self._find(file, keys)
         if stored is not None:
-            return _StoredTokens(stored, self._vision, self._batch_size)
+            return _StoredTokens(stored, vision, batch_size)
         patches: VideoPatches
         stored = self._find(file, [features])
         if stored is not None:
-            patches = _StoredPatches(stored, self._vision, self._batch_size, self.bits)
+            patches = _StoredPatches(stored, vision, batch_size, self.bits)
         else:
             patches = _KeptPatches(decode(file.sha256), self.bits, None)
-        video = CompressedVideo(patches, self._vision)
+        video = CompressedVideo(patches, vision)
         return _KeptTokens(video, lambda: [self._entry(file, key, "tokens", video) for key in keys])
 
     def _key(self, file: _File) -> str:

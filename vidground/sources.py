@@ -70,7 +70,7 @@ class DecodedVideo:
     """A file that is decoded and encoded now. sha256: its hash, if that is known already."""
 
     def __init__(
-        self, reader: Reader, vision: FrameEncoder, *, batch_size: int, sha256: str | None = None
+        self, reader: Reader, *, vision: FrameEncoder, batch_size: int, sha256: str | None = None
     ) -> None:
         self._reader = reader
         self._vision = vision
