@@ -48,6 +48,7 @@ COMMANDS = {
     "eval": _Entry(
         "vidground.cli.evaluate:evaluate", "Measure a model: answers to a benchmark, their scores."
     ),
+    "bench": _Entry("vidground.cli.bench:bench", "Time a model here, stage by stage."),
     "export": _Entry("vidground.cli.export:export", "Write a model for other runtimes (ONNX)."),
     "download": _Entry("vidground.cli.download:download", "Fetch a model for use offline."),
     "convert-model": _Entry(

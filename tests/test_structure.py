@@ -43,12 +43,14 @@ LAYERS = (
     {"channel", "decoder_worker", "decoder_process", "isolation"},
     {"manifest", "claims", "planning", "ledger", "outcomes", "conditions"},
     {"work", "filing"},
+    {"workload", "ceilings", "stage_meter", "benchmark_report"},
     {"cache", "compressor", "vision", "modeling"},
     {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
-    {"sequences", "generation"},
+    {"sequences", "generation", "random_model", "released_procedure"},
     {"onnx_folder", "onnx_vision"},
     {"encoding", "packing", "sources", "stored_video", "feature_cache", "engine", "reading"},
     {"grounder", "captioner", "archive", "replay"},
+    {"staged_run", "benchmark"},
 )
 NO_TORCH = ("types", "settings", "errors", "formats", "prompts", "parsing", "windows", "inputs")
 

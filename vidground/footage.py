@@ -29,10 +29,6 @@ from vidground.types import VideoInfo
 
 _MOST_SAMPLES = 10_000_000
 """About 116 days at one sample a second. A file that claims more has a damaged clock."""
-_MANY_SAMPLES = 86_400  # a day at one sample a second
-_SAMPLES_PER_FRAME = 1000
-"""Of a file with many samples, more than this of each frame come from a clock that has jumped by
-days: the model would look at the same few pictures for hours."""
 
 _CLAIM_TOLERANCE_S = 1.0
 _CLAIM_TOLERANCE = 0.1
@@ -120,19 +116,21 @@ class Footage:
         )
         return (*damage, *self._notes.values())
 
-    def frames(self) -> Iterator[ShownFrame]:
+    def frames(self, *, skip: bool = True) -> Iterator[ShownFrame]:
         """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
 
         Decodes only what is needed where the file's times can be trusted, else everything. A
         frame that cannot be decoded is replaced by the one before it, which a player would go
         on showing, or by the first one if there is none before. Every call decodes anew.
 
+        skip: False decodes everything in any case; the frames are the same.
+
         Raises:
             VideoError: the file has changed and gives no frame any more.
         """
         self._damaged = self._damaged_at_start
         done = 0
-        if self._timeline.skippable:
+        if skip and self._timeline.skippable:
             try:
                 for shown in self._frames_by_skipping():
                     yield shown
@@ -224,12 +222,10 @@ class Footage:
     def _sample(self, fps: float) -> None:
         timeline = self._timeline
         count = count_instants(timeline.duration, fps)
-        most = max(_MANY_SAMPLES, min(_MOST_SAMPLES, _SAMPLES_PER_FRAME * len(timeline)))
-        if count > most:
+        if count > _MOST_SAMPLES:
             raise VideoError(
                 f"{printable(self._path)}: {count} samples over {float(timeline.duration):.0f} s "
-                f"are more than {most} for its {len(timeline)} frames; its clock is damaged, or "
-                "lower the rate (fps)"
+                f"are more than {_MOST_SAMPLES}; its clock is damaged, or lower the rate"
             )
         samples = sample_frames(
             timeline.ticks,

@@ -1,0 +1,170 @@
+"""`vidground bench`: how fast videos are captioned here, stage by stage."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vidground.atomic import write_atomically
+from vidground.cli.options import usage_errors
+from vidground.cli.reporter import shown
+from vidground.inputs import find_videos
+from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings
+
+if TYPE_CHECKING:
+    from vidground.captioner import DenseCaptioner
+
+_BATCH = BatchSettings()
+STDOUT = "-"
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--recursive", is_flag=True, help="Search folders inside of folders too.")
+@click.option(
+    "--model", help=f"A folder, a bundled model or a repository.  [default: {DEFAULT_MODEL}]"
+)
+@click.option(
+    "--random-weights",
+    type=click.Choice(["official", "mid"]),
+    help="Time random weights instead: of the released size, or of a middle size for CPUs. Each "
+    "answer has --tokens tokens, every tenth an <evi>.",
+)
+@click.option("--device", help="cpu, cuda or cuda:1; by default the GPU if there is one.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Type of the weights; by default bfloat16 on a GPU and float32 on the CPU.",
+)
+@click.option("--offline", is_flag=True, help="Use what the cache holds, never the network.")
+@click.option(
+    "--tokens",
+    type=click.IntRange(min=2),
+    default=200,
+    show_default=True,
+    help="Cap on the length of an answer.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=_BATCH.prompts,
+    show_default=True,
+    help="Questions, each on one window, that are answered at once.",
+)
+@click.option(
+    "--frame-batch",
+    type=click.IntRange(min=1),
+    default=_BATCH.frames,
+    show_default=True,
+    help="Frames that are encoded at once.",
+)
+@click.option(
+    "--baseline",
+    is_flag=True,
+    help="Time the procedure of the released code beside it, on the same weights, and compare "
+    "the answers.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How often all videos are captioned as a whole, in turn with --baseline.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    metavar="FILE",
+    help="Write everything measured to this file; - for standard output in place of the table.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Do not say what is being done.")
+def bench(
+    inputs: tuple[str, ...],
+    recursive: bool,
+    model: str | None,
+    random_weights: str | None,
+    device: str | None,
+    dtype: str | None,
+    offline: bool,
+    tokens: int,
+    batch_size: int,
+    frame_batch: int,
+    baseline: bool,
+    rounds: int,
+    json_path: str | None,
+    quiet: bool,
+) -> None:
+    """Time the captioning of videos, and say what share of the device's speed is used.
+
+    Prints a row per stage: decode, preprocess, vision, compress, prefill (to an answer's first
+    token), tokens (all others) and write; then what captioning all videos as a whole takes. Shares
+    are of a large matrix product and of a large copy, measured first. Nothing is kept of the
+    results.
+
+    \b
+    vidground bench videos --random-weights mid --baseline
+    vidground bench match.mp4 --model toy --json bench.json
+    """
+    if model is not None and random_weights is not None:
+        raise click.UsageError("--random-weights stands for a model; leave out --model.")
+    found = find_videos(inputs, recursive=recursive)
+    if found.missing or not found.videos:
+        reasons = "; ".join(shown(str(error)) for _, error in found.missing)
+        raise click.UsageError(reasons or "No videos found.")
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    with usage_errors():
+        decoding = DecodingSettings(max_new_tokens=tokens, loop_tokens=0)
+        batch = BatchSettings(prompts=batch_size, frames=frame_batch)
+    # Here, so that --help needs no torch.
+    from vidground.benchmark import run_benchmark
+    from vidground.benchmark_report import to_dict, to_table
+
+    captioner = _load(model, random_weights, device, dtype, decoding, batch, offline=offline)
+    measured = run_benchmark(
+        captioner,
+        [video.path for video in found.videos],
+        baseline=baseline,
+        rounds=rounds,
+        on_step=lambda step: None if quiet else click.echo(shown(step), err=True),
+    )
+    text = json.dumps(to_dict(measured), indent=2) + "\n"
+    if json_path not in (None, STDOUT):
+        write_atomically(Path(str(json_path)), text)
+    click.echo(text if json_path == STDOUT else to_table(measured), nl=json_path != STDOUT)
+
+
+def _load(
+    model: str | None,
+    random_weights: str | None,
+    device: str | None,
+    dtype: str | None,
+    decoding: DecodingSettings,
+    batch: BatchSettings,
+    *,
+    offline: bool,
+) -> DenseCaptioner:
+    import torch
+
+    from vidground.captioner import DenseCaptioner
+    from vidground.random_model import random_model
+
+    if random_weights is None:
+        options = {"local_files_only": True} if offline else {}
+        return DenseCaptioner(
+            model or DEFAULT_MODEL,
+            device=device,
+            dtype=dtype,
+            decoding=decoding,
+            batch=batch,
+            **options,
+        )
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
+    weights = random_model(random_weights, device=device, dtype=getattr(torch, dtype))
+    return DenseCaptioner(weights, decoding=decoding, batch=batch)

@@ -1,0 +1,53 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+from test_random_model import tiny_config
+from video_files import make_video
+
+from vidground import random_model as random_models
+from vidground.cli.main import cli
+
+
+@pytest.fixture
+def video(tmp_path):
+    return str(make_video(tmp_path / "v.mp4", frames=75, size=(96, 64)))
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(cli, ["bench", *arguments])
+
+
+def test_a_table_on_stdout_and_json_in_a_file(video, tmp_path) -> None:
+    result = run(video, "--model", "toy", "--tokens", "30", "--json", str(tmp_path / "b.json"))
+    assert result.exit_code == 0, result.output
+    assert "as a whole" in result.stdout
+    assert "answers" in result.stderr
+    values = json.loads((tmp_path / "b.json").read_text())
+    assert values["most_tokens"] == 30
+    assert values["baseline"] is None
+
+
+def test_random_weights_beside_the_released_procedure(video, monkeypatch) -> None:
+    monkeypatch.setattr(random_models, "mid_config", tiny_config)
+    result = run(
+        video, "--random-weights", "mid", "--tokens", "23", "--batch-size", "3",
+        "--frame-batch", "2", "--baseline", "--rounds", "2", "--json", "-", "-q",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    values = json.loads(result.stdout)
+    assert values["model"] == "random-mid"
+    assert values["tokens"] == 23
+    assert (values["prompts_at_once"], values["frames_at_once"]) == (3, 2)
+    assert len(values["baseline"]["rounds"]) == 2
+    assert values["baseline"]["agreement"]["evidence"] == 3
+    assert result.stderr == ""
+
+
+def test_wrong_usage(video, tmp_path) -> None:
+    both = run(video, "--model", "toy", "--random-weights", "mid")
+    assert both.exit_code == 2
+    assert "leave out --model" in both.stderr
+    missing = run(str(tmp_path / "none.mp4"), "--model", "toy")
+    assert missing.exit_code == 2
+    assert "none.mp4" in missing.stderr
