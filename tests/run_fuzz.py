@@ -88,14 +88,14 @@ def _entries(summary: Path) -> list[dict[str, object]]:
 def gives_a_frame(path: Path) -> bool:
     """Whether plain decoding, which knows nothing of vidground, finds a frame in the file."""
     with av.open(str(path), metadata_errors="replace") as container:
+        frames = 0
         with suppress(av.FFmpegError):
             for packet in container.demux(video=0):
                 with suppress(av.FFmpegError):
-                    if packet.decode():
-                        return True
+                    frames += len(packet.decode())
         with suppress(av.FFmpegError):  # what the decoder still holds where reading breaks off
-            return bool(container.streams.video[0].codec_context.decode(None))
-    return False
+            frames += len(container.streams.video[0].codec_context.decode(None))
+    return frames > 0
 
 
 def complaints(outcomes: Sequence[Outcome], longest_s: float) -> list[str]:
