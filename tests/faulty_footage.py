@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vidground.footage import Footage, ShownFrame
+from vidground.thumbnails import MomentFootage
 
 
 class Telling(Footage):
@@ -45,6 +46,18 @@ class FailingAtTheThirdFrame(Telling):
             if number == 2:
                 _misbehave(self._fault)
             yield frame
+
+
+class FailingMoments(MomentFootage):
+    """Does what the file's name says when frames are wanted."""
+
+    def __init__(self, path: str, **options: Any) -> None:
+        self._fault = Path(path).stem
+        super().__init__(path, **options)
+
+    def frames(self) -> Iterator[ShownFrame]:
+        _misbehave(self._fault)
+        return super().frames()
 
 
 class Slow(Footage):

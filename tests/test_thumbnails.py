@@ -9,7 +9,15 @@ import pytest
 from video_files import make_video, read_index
 
 from vidground.errors import VideoError
-from vidground.thumbnails import thumbnails
+from vidground.settings import IsolationSettings
+from vidground.thumbnails import THUMBNAIL_SIZE, Thumbnailer
+
+
+def thumbnails(
+    video: Path, times_s: list[float], size: tuple[int, int] = THUMBNAIL_SIZE
+) -> list[bytes]:
+    with Thumbnailer() as thumbnailer:
+        return thumbnailer.make(video, times_s, size=size)
 
 
 def decoded(jpeg: bytes) -> np.ndarray:
@@ -53,3 +61,19 @@ def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"none")
     with pytest.raises(VideoError, match=r"a\.mp4"):
         thumbnails(tmp_path / "a.mp4", [0.0])
+
+
+@pytest.mark.parametrize("fault", ["crash", "hang", "eat"])
+def test_a_video_that_takes_its_decoder_along_costs_its_own_pictures_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr("vidground.thumbnails._OPENER", "faulty_footage:FailingMoments")
+    video = make_video(tmp_path / "a.mp4", frames=50, fps=10)
+    bad = video.rename(tmp_path / f"{fault}.mp4")
+    good = make_video(tmp_path / "good.mp4", frames=50, fps=10)
+    with Thumbnailer(IsolationSettings(timeout_s=2.0, memory_gib=0.5)) as thumbnailer:
+        for _ in range(2):
+            with pytest.raises(VideoError, match=f"{fault}.mp4"):
+                thumbnailer.make(bad, [1.0])
+            (picture,) = thumbnailer.make(good, [4.0])
+            assert read_index(decoded(picture)) == 40

@@ -75,6 +75,14 @@ class DecoderProcess:
             return grown < self._settings.memory_gib * _GIB / 2
         return False
 
+    def open(self, path: str | os.PathLike[str], **sampling: Any) -> Message:
+        """Let it open a video, and return what it says of it. sampling: what to sample (fps)."""
+        self.holds = None
+        name = os.fspath(path)
+        folder = None if Path(name).is_absolute() else str(Path.cwd())
+        self.ask("open", {"path": name, "folder": folder, "sampling": sampling})
+        return self.answer(path)
+
     def ask(self, kind: str, values: dict[str, Any]) -> None:
         """Send it a request, whose answers are fetched with `answer`."""
         self._require_ready()

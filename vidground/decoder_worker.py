@@ -28,7 +28,7 @@ from vidground.errors import VidgroundError
 from vidground.footage import Footage, ShownFrame
 
 OpenFootage = Callable[..., Footage]
-"""What `Footage` is: called with a path, and fps and watch by name."""
+"""What `Footage` is: called with a path, and by name with watch and what to sample (fps)."""
 
 _PR_SET_PDEATHSIG = 1
 _LARGEST_REQUEST = 1 << 31
@@ -82,7 +82,7 @@ def _open(request: Message, open_footage: OpenFootage, watch: Watch) -> Footage:
     values = request.values
     if values["folder"] is not None:
         os.chdir(values["folder"])  # so that names mean the same, in messages too
-    return open_footage(values["path"], fps=values["fps"], watch=watch)
+    return open_footage(values["path"], watch=watch, **values["sampling"])
 
 
 def _description(footage: Footage) -> tuple[dict[str, Any], Any]:

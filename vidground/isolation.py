@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from queue import Empty, Queue
 
 import numpy as np
@@ -131,11 +130,7 @@ class IsolatedReader:
     def _open(
         self, process: DecoderProcess
     ) -> tuple[VideoInfo, npt.NDArray[np.float64], tuple[str, ...]]:
-        process.holds = None
-        name = os.fspath(self._path)
-        folder = None if Path(name).is_absolute() else str(Path.cwd())
-        process.ask("open", {"path": name, "fps": self._fps, "folder": folder})
-        answer = process.answer(self._path)
+        answer = process.open(self._path, fps=self._fps)
         process.holds = self._opened
         times_s = answer.block.view(np.float64)
         return VideoInfo(**answer.values["info"]), times_s, tuple(answer.values["warnings"])

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from vidground.atomic import make_folder, write_atomically
 from vidground.documents import video_of
-from vidground.errors import FormatError, InputError, VideoError, VidgroundError
+from vidground.errors import FormatError, InputError, VidgroundError
 from vidground.files import printable
 from vidground.formats import load
 from vidground.plaintext import plain_text
 from vidground.report_data import VideoEntry, encode_entry, key_of
 from vidground.report_page import MARK, render_page, require_jinja
-from vidground.thumbnails import thumbnails
+from vidground.thumbnails import Thumbnailer
 from vidground.video_places import file_uri, find_video, relative_link
 
 _MARK_WITHIN_BYTES = 4096
@@ -73,27 +73,14 @@ def write_report(
     if not entries:
         reasons = "; ".join(str(error) for _, error in failed) or "none was given"
         raise FormatError(f"no result to report on: {reasons}")
-    rows, notes = [], []
-    room, without = _MOST_PICTURE_BYTES, 0
-    for done, entry in enumerate(entries):
-        if on_progress is not None:
-            on_progress(done, len(entries))
-        pictures: list[str | None] = [None] * len(entry.events)
-        if with_thumbnails and entry.place is not None and room > 0:
-            try:
-                pictures = _pictures(entry, entry.place)
-            except VideoError as error:
-                notes.append(f"no thumbnails: {error}")
-            room -= sum(len(picture or "") for picture in pictures)
-        elif with_thumbnails and entry.place is not None:
-            without += 1
-        link = None if entry.place is None else _link(entry.place, path, absolute_links)
-        rows.append(encode_entry(entry, link=link, pictures=pictures))
-    if without:
-        size = f"{_MOST_PICTURE_BYTES // 1_000_000} MB"
-        notes.append(
-            f"no thumbnails of {without} of {len(entries)} videos, the last: the others fill {size}"
-        )
+    rows = []
+    with Thumbnailer() as thumbnailer:
+        album = _Album(thumbnailer, _MOST_PICTURE_BYTES if with_thumbnails else None)
+        for done, entry in enumerate(entries):
+            if on_progress is not None:
+                on_progress(done, len(entries))
+            link = None if entry.place is None else _link(entry.place, path, absolute_links)
+            rows.append(encode_entry(entry, link=link, pictures=album.pictures(entry)))
     page = render_page({"videos": rows}, title=plain_text(title)).encode()
     make_folder(Path(path).parent)
     write_atomically(Path(path), page)
@@ -105,7 +92,7 @@ def write_report(
         size_bytes=len(page),
         not_found=tuple(entry.info.path for entry in entries if entry.place is None),
         failed=tuple(failed),
-        notes=tuple(notes),
+        notes=album.notes,
     )
 
 
@@ -140,6 +127,40 @@ def _link(video: Path, report: str | os.PathLike[str], absolute: bool) -> str:
     return file_uri(video) if absolute else relative_link(video, Path(report).parent)
 
 
-def _pictures(entry: VideoEntry, place: Path) -> list[str | None]:
-    middles = [(event.start_s + event.end_s) / 2 for event, _ in entry.events]
-    return [base64.b64encode(picture).decode() for picture in thumbnails(place, middles)]
+class _Album:
+    """Pictures of events, in base64, as long as there is room. most_bytes: None for no picture."""
+
+    def __init__(self, thumbnailer: Thumbnailer, most_bytes: int | None) -> None:
+        self._thumbnailer = thumbnailer
+        self._most_bytes = most_bytes
+        self._bytes = self._left_out = 0
+        self._problems: list[str] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What kept pictures out."""
+        if not self._left_out or self._most_bytes is None:
+            return tuple(self._problems)
+        size = f"{self._most_bytes // 1_000_000} MB"
+        return (
+            *self._problems,
+            f"no thumbnails of the last {self._left_out} videos: those of the others fill {size}",
+        )
+
+    def pictures(self, entry: VideoEntry) -> list[str | None]:
+        """Return a picture of the middle of each event, or None for each."""
+        none: list[str | None] = [None] * len(entry.events)
+        if self._most_bytes is None or entry.place is None:
+            return none
+        if self._bytes >= self._most_bytes:
+            self._left_out += 1
+            return none
+        middles_s = [(event.start_s + event.end_s) / 2 for event, _ in entry.events]
+        try:
+            jpegs = self._thumbnailer.make(entry.place, middles_s)
+        except (VidgroundError, OSError) as error:
+            self._problems.append(f"no thumbnails: {error}")
+            return none
+        pictures = [base64.b64encode(jpeg).decode() for jpeg in jpegs]
+        self._bytes += sum(map(len, pictures))
+        return [*pictures]
