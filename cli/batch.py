@@ -3,7 +3,8 @@
 What the work is, is the command's matter (`caption`, `query`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,14 +13,13 @@ import click
 
 from vidground.cli.options import STDOUT, FileOptions, RunOptions, usage_errors
 from vidground.cli.reporting import Reporter, reporting, shown
-from vidground.cli.runner import FAILED, Runner, end_with, end_with_error, set_environment
+from vidground.cli.runner import FAILED, Load, Runner, end_with, end_with_error, set_environment
 from vidground.errors import VidgroundError
 from vidground.files import VIDEO_SUFFIXES, printable
 from vidground.formats import FORMATS
 from vidground.inputs import FoundVideos, InputVideo, find_videos, parse_list
 from vidground.outputs import Job, plan_outputs, require_writable
 from vidground.planning import Plan
-from vidground.work import Work
 
 # Formats that name the video in every document or line, so that several can share a stream.
 _STREAMABLE = ("json", "jsonl")
@@ -28,7 +28,7 @@ _MISSING_SHOWN = 3
 
 def run_batch(
     options: RunOptions,
-    load: Callable[[], Work],
+    load: Load,
     *,
     noun: str,
     asked: Mapping[str, Any],
@@ -53,11 +53,13 @@ def run_batch(
         for name in passed_over:
             reporter.warn(f"{printable(name)}: a result, no video; passed over")
         try:
-            runner = Runner(options, load, asked=asked, reporter=reporter)
-            if control.dry_run:
-                code = _tell_plans(jobs, runner.plans(jobs), found, reporter)
-                raise click.exceptions.Exit(code)
-            summary = runner.run(jobs, missing=found.missing, max_failures=control.failures_allowed)
+            with closing(Runner(options, load, asked=asked, reporter=reporter)) as runner:
+                if control.dry_run:
+                    code = _tell_plans(jobs, runner.plans(jobs), found, reporter)
+                    raise click.exceptions.Exit(code)
+                summary = runner.run(
+                    jobs, missing=found.missing, max_failures=control.failures_allowed
+                )
         except VidgroundError as error:
             end_with_error(error, reporter)
         end_with(summary, options, reporter)

@@ -30,7 +30,9 @@ def caption(options: RunOptions, question: str | None) -> None:
     vidground caption archive --recursive --out srt,json -o results
     find . -name '*.mkv' -print0 | vidground caption --from-file - --summary run.json
     """
-    run_batch(options, lambda: load(options, question), noun="event", asked=asked_of(question))
+    run_batch(
+        options, lambda options: load(options, question), noun="event", asked=asked_of(question)
+    )
 
 
 def asked_of(question: str | None) -> dict[str, str | None]:

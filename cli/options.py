@@ -20,6 +20,7 @@ from vidground.cli.control_options import (
     check_control,
 )
 from vidground.cli.cue_options import CUE_OPTIONS, check_formats
+from vidground.cli.engine_options import ENGINE_OPTIONS, LOCAL, EngineOptions, check_engine
 from vidground.cli.isolation_options import ISOLATION_OPTIONS, take_isolation
 from vidground.cues import CueSettings
 from vidground.errors import InputError
@@ -96,6 +97,7 @@ class RunOptions:
     control: ControlOptions
     isolation: IsolationSettings | None
     cache: CacheSettings | None
+    engine: EngineOptions
 
 
 @contextmanager
@@ -135,6 +137,7 @@ def run_options(
             *CONTROL_OPTIONS,
             *ISOLATION_OPTIONS,
             *CACHE_OPTIONS,
+            *([] if watched else ENGINE_OPTIONS),
             *LOG_OPTIONS,
         ]
         for option in reversed(decorators):
@@ -165,6 +168,7 @@ def _collect(values: dict[str, Any]) -> RunOptions:
         control=take(ControlOptions, *ControlOptions.__slots__),
         isolation=take_isolation(values),
         cache=take_cache(values),
+        engine=take(EngineOptions, *EngineOptions.__slots__),
     )
     _check(options)
     return options
@@ -183,6 +187,7 @@ def _check(options: RunOptions) -> None:
         raise click.UsageError("--keep-suffix names files; -o - writes none.")
     if files.output_dir == STDOUT and files.overwrite:
         raise click.UsageError("--overwrite replaces files; -o - writes none.")
+    check_engine(options.engine, device=options.model.device)
     check_formats(files.formats, options.cues, option="--out")
     summary, to_stdout = options.log.summary is not None, files.output_dir == STDOUT
     check_control(options.control, to_stdout=to_stdout, summary=summary)
@@ -216,7 +221,7 @@ _WATCHED_INPUTS: list[Callable[..., Any]] = [
         type=click.Path(exists=True, file_okay=False),
     ),
 ]
-_UNWATCHED: dict[str, Any] = {"from_file": None, "dry_run": False}
+_UNWATCHED: dict[str, Any] = {"from_file": None, "dry_run": False, **LOCAL}
 """Values of the options that commands which watch folders do not have."""
 
 

@@ -1,6 +1,6 @@
 """The option --plot of `query`: the curves of one video, drawn once its result is there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,6 +9,7 @@ import click
 from vidground.cli.batch import run_batch
 from vidground.cli.options import STDOUT, RunOptions, usage_errors
 from vidground.cli.reporter import shown
+from vidground.cli.runner import Load
 from vidground.documents import Result
 from vidground.errors import FormatError, VidgroundError
 from vidground.formats import load as load_result
@@ -30,7 +31,7 @@ _FAILED = 1
 
 def run_with_plot(
     options: RunOptions,
-    load: Callable[[], Work],
+    load: Load,
     plot: Path,
     *,
     texts: Sequence[str],
@@ -45,8 +46,8 @@ def run_with_plot(
         require_writable(plot)
     made: list[Groundings] = []
 
-    def load_and_keep() -> Work:
-        work = load()
+    def load_and_keep(options: RunOptions) -> Work:
+        work = load(options)
 
         def keep(*arguments: Any) -> Result:
             result = work(*arguments)
@@ -75,6 +76,8 @@ def _only_job(options: RunOptions, infix: str) -> Job:
     files = options.files
     if options.control.dry_run:
         raise click.UsageError("--plot draws a result; --dry-run makes none.")
+    if options.engine.engine != "local":
+        raise click.UsageError("--plot draws the curves of one video; leave --engine out.")
     if files.from_file is not None:
         raise click.UsageError("--plot draws the curves of one video; name it, not a list.")
     found = find_videos(files.inputs, recursive=files.recursive)

@@ -66,7 +66,7 @@ def query(
     run = run_batch if plot is None else partial(run_with_plot, plot=plot, texts=texts)
     run(
         options,
-        lambda: _load(options, texts, grounding),
+        lambda options: _load(options, texts, grounding),
         noun="moment",
         asked={"command": "query", "texts": list(texts), **asdict(grounding)},
         infix="query",

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,23 +29,26 @@ from vidground.outcomes import RunSummary
 from vidground.outputs import Job
 from vidground.planning import Plan, Recipe
 from vidground.settings import CacheSettings
-from vidground.work import Work, is_out_of_memory
+from vidground.work import Late, OneByOne, Work, Workers, is_out_of_memory
 
 FAILED = 1
 
+Load = Callable[[RunOptions], Work]
+"""Loads the model; returns the work. Can be sent to other processes."""
+
 
 class Runner:
-    """Runs over videos, once or again and again, with one model and one ledger.
+    """Runs over videos, once or again and again, with one model and one ledger; to be closed.
 
     Args:
-        load: loads the model and returns the work; called only if there is some.
+        load: called only if there is work.
         asked: what the command asks of a video, by option, in JSON's terms.
     """
 
     def __init__(
         self,
         options: RunOptions,
-        load: Callable[[], Work],
+        load: Load,
         *,
         asked: Mapping[str, Any],
         reporter: Reporter,
@@ -53,27 +56,27 @@ class Runner:
         self._options = options
         self._load = load
         self._reporter = reporter
-        self._loaded: Work | None = None
+        self._workers: Workers | None = None
         self._ledger = Ledger(
             _recipe(options, asked),
             overwrite=options.files.overwrite,
             retry_failed=options.control.retry_failed,
         )
 
-    def load(self) -> Work:
-        """Load the model, unless it is; raises CheckpointError if that fails."""
-        if self._loaded is None:
-            try:
-                with usage_errors():
-                    self._loaded = self._load()
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise CheckpointError(
-                    f"{self._options.model.model} does not fit into memory; use another --device, "
-                    "or --dtype bfloat16 for half the size"
-                ) from error
-        return self._loaded
+    def load(self) -> Workers:
+        """Load the model, or start who will load it, unless that is done.
+
+        Raises CheckpointError if it cannot be loaded, click.UsageError if an option does not fit.
+        """
+        if self._workers is None:
+            with usage_errors():
+                self._workers = _start(self._load, self._options)
+        return self._workers
+
+    def close(self) -> None:
+        """End what was started for the work."""
+        if self._workers is not None:
+            self._workers.close()
 
     def plans(self, jobs: Sequence[Job]) -> list[Plan | VidgroundError]:
         """What is to be done about every job as things stand, or why nothing can be."""
@@ -112,19 +115,47 @@ class Runner:
         total = before + len(jobs) + len(missing)
         self._reporter.expect(_weights(jobs, plans), total=total)
         conditions = self._options.control.fail_on
-        return run_archive(
-            jobs,
-            lambda job, on_progress: self.load()(job, on_progress),
-            missing=missing,
-            ledger=self._ledger,
-            judge=functools.partial(first_objection, conditions) if conditions else None,
-            max_failures=max_failures,
-            wait=wait,
-            render=functools.partial(render, cues=self._options.cues),
-            write=_write,
-            on_event=on_event or self._reporter.event,
-            on_progress=self._reporter.progress,
-        )
+        with usage_errors():  # which loading elsewhere meets only now
+            return run_archive(
+                jobs,
+                Late(self.load),
+                missing=missing,
+                ledger=self._ledger,
+                judge=functools.partial(first_objection, conditions) if conditions else None,
+                max_failures=max_failures,
+                wait=wait,
+                render=functools.partial(render, cues=self._options.cues),
+                write=_write,
+                on_event=on_event or self._reporter.event,
+                on_progress=self._reporter.progress,
+            )
+
+
+def _start(load: Load, options: RunOptions) -> Workers:
+    engine = options.engine
+    if engine.engine == "local":
+        return OneByOne(_loaded(load, options))
+    from vidground.ray_engine import RayWorkers
+
+    sent = replace(options, files=replace(options.files, from_file=None))  # no file can be sent
+    return RayWorkers(
+        functools.partial(_loaded, load, sent),
+        address=engine.ray_address,
+        workers=engine.ray_workers,
+        device=options.model.device,
+    )
+
+
+def _loaded(load: Load, options: RunOptions) -> Work:
+    try:
+        return load(options)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CheckpointError(
+            f"{options.model.model} does not fit into memory; use another --device, or "
+            "--dtype bfloat16 for half the size"
+        ) from error
 
 
 def set_environment(options: RunOptions) -> None:

@@ -8,6 +8,7 @@ when a file is complete.
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 import click
 
@@ -71,10 +72,14 @@ def watch(
     with reporting(log.log_format, noun="event", total=0, quiet=log.quiet) as reporter:
         try:
             runner = Runner(
-                options, lambda: caption.load(options, question), asked=asked, reporter=reporter
+                options,
+                lambda options: caption.load(options, question),
+                asked=asked,
+                reporter=reporter,
             )
-            watching = _Watching(options, runner, reporter, settle_s=settle_s)
-            summary = watching.until_end(idle_exit_s)
+            with closing(runner):
+                watching = _Watching(options, runner, reporter, settle_s=settle_s)
+                summary = watching.until_end(idle_exit_s)
         except VidgroundError as error:
             end_with_error(error, reporter)
         end_with(summary, options, reporter)

@@ -42,7 +42,7 @@ LAYERS = (
     {"containers", "ffmpeg", "cuts", "timed_video", "result_videos", "moment_choice"},
     {"clips", "subtitle_tracks"},
     {"manifest", "claims", "planning", "ledger", "outcomes", "conditions"},
-    {"work", "filing"},
+    {"work", "filing", "ray_worker", "ray_connection", "ray_engine"},
     {"workload", "ceilings", "stage_meter", "benchmark_report"},
     {"cache", "compressor", "vision", "modeling"},
     {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
@@ -146,6 +146,7 @@ def test_the_sdk_imports_neither_training_nor_export() -> None:
         ("pysubs2", {"vidground.timed_text"}),
         ("opentimelineio", {"vidground.edit_lists"}),
         ("jinja2", {"vidground.report_page"}),
+        ("ray", {"vidground.ray_connection"}),
     ],
 )
 def test_one_module_alone_knows_a_library(library: str, home: set[str]) -> None:

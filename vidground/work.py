@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from vidground.documents import Result
 from vidground.outputs import Job
@@ -22,7 +23,8 @@ Work = Callable[[Job, OnProgress], Result]
 class Finished:
     """What came of a job: its result, or the error that ended it.
 
-    job: the very object that was given. elapsed_s: how long it was worked on, without waiting.
+    job: the very object that was given. elapsed_s: how long it was worked on, without waiting; of
+    a time in which n were worked on at once, an nth.
     """
 
     job: Job
@@ -46,6 +48,9 @@ class Workers(ABC):
         not raised; what is raised ends the run.
         """
 
+    def close(self) -> None:  # noqa: B027 - most have nothing to do
+        """Free what the work needed, once there are no more jobs."""
+
 
 class OneByOne(Workers):
     """Does one job after the other in the thread that asks for results."""
@@ -57,6 +62,18 @@ class OneByOne(Workers):
         """Do a job each time that a result is asked for."""
         for job in jobs:
             yield finish(self._work, job, on_progress)
+
+
+class Late(Workers):
+    """Workers who are called only when there is a job for them."""
+
+    def __init__(self, load: Callable[[], Workers]) -> None:
+        self._load = load
+
+    def results(self, jobs: Iterator[Job], on_progress: OnProgress) -> Results:
+        """Call them at the first job, and let them do it and the others."""
+        for first in jobs:
+            yield from self._load().results(chain([first], jobs), on_progress)
 
 
 def finish(work: Work, job: Job, on_progress: OnProgress) -> Finished:
