@@ -88,14 +88,18 @@ def _entries(summary: Path) -> list[dict[str, object]]:
 def gives_a_frame(path: Path) -> bool:
     """Whether plain decoding, which knows nothing of vidground, finds a frame in the file."""
     with av.open(str(path), metadata_errors="replace") as container:
-        frames = 0
+        # A stream whose codec is unknown has no context.
+        streams = [s for s in container.streams.video if s.codec_context is not None]
         with suppress(av.FFmpegError):
-            for packet in container.demux(video=0):
+            for packet in container.demux(streams):
                 with suppress(av.FFmpegError):
-                    frames += len(packet.decode())
-        with suppress(av.FFmpegError):  # what the decoder still holds where reading breaks off
-            frames += len(container.streams.video[0].codec_context.decode(None))
-    return frames > 0
+                    if packet.decode():
+                        return True
+        for stream in streams:  # what decoders still hold where reading breaks off
+            with suppress(av.FFmpegError):
+                if stream.codec_context.decode(None):
+                    return True
+    return False
 
 
 def complaints(outcomes: Sequence[Outcome], longest_s: float) -> list[str]:
