@@ -65,6 +65,7 @@ def caption_all(
     command = [sys.executable, "-m", "vidground.cli.main", "caption", str(folder / "videos")]
     command += ["--model", "toy", "--out", "json", "-o", str(results), "--summary", str(summary)]
     command += ["--timeout", str(settings.timeout_s), "--memory-limit", str(settings.memory_gib)]
+    command += ["--cache-dir", str(folder / "cache")]
     code = subprocess.run([*command, "--quiet"], check=False).returncode
     if code not in (0, 1):
         raise SystemExit(f"the run ended with {code}")

@@ -36,9 +36,11 @@ def make_videos(folder: Path, count: int) -> None:
 
 
 def start(folder: Path, out: Path, log: Path) -> "subprocess.Popen[bytes]":
-    """The real program; its log tells what was done."""
+    """The real program; its log tells what was done. Each part of the test has a cache of its own,
+    so that no part finds the work of another."""
     arguments = ["caption", str(folder / "in"), "--model", "toy", "--device", "cpu", "--offline"]
     arguments += ["--out", FORMATS, "-o", str(out), "--log-format", "json"]
+    arguments += ["--cache-dir", str(folder / f"cache-{log.name.partition('.')[0]}")]
     with log.open("wb") as stream:
         return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=stream)
 
@@ -121,7 +123,7 @@ def kill_again_and_again(folder: Path, expected: dict[str, bytes], kills: int, s
 
 
 def run_twice_at_once(folder: Path, expected: dict[str, bytes]) -> None:
-    out, logs = folder / "twice", [folder / "one.log", folder / "two.log"]
+    out, logs = folder / "twice", [folder / "twice.1.log", folder / "twice.2.log"]
     processes = [start(folder, out, log) for log in logs]
     check("both runs end well", [process.wait() for process in processes] == [0, 0])
     check("every result is there and equal", results(out) == expected)

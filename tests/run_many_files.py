@@ -126,7 +126,7 @@ def main() -> None:
     for index in range(count):
         make_video(folder / "in" / f"{index:04d}.mp4", frames=15 + index % 10, fps=5, size=(64, 64))
     caption = ["caption", str(folder / "in"), "--model", "toy", "--device", "cpu", "--offline"]
-    caption += ["-o", str(folder / "out")]
+    caption += ["-o", str(folder / "out"), "--cache-dir", str(folder / "cache")]
     memory = timed_run("captioned", caption, count)
     early = max(size for done, size in memory if done <= _SETTLED)
     late = max(size for _, size in memory)

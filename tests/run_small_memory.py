@@ -28,6 +28,7 @@ def caption(videos: Path, folder: Path, group: MemoryGroup | None, decoder_gib: 
     command += ["--model", "toy", "--device", "cpu", "--offline", "--out", "json,srt"]
     command += ["--keep-suffix", "-o", str(folder / "results"), "--quiet"]
     command += ["--summary", str(folder / "summary.json"), "--memory-limit", str(decoder_gib)]
+    command += ["--cache-dir", str(folder / "cache")]
     most = 0
     with subprocess.Popen(command, preexec_fn=None if group is None else group.join) as process:
         while process.poll() is None:
