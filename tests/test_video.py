@@ -270,6 +270,14 @@ def test_a_clock_beyond_reason_is_an_error(tmp_path: Path) -> None:
         VideoReader(path, fps=1.0, image_size=SIZE)
 
 
+def test_a_few_frames_are_not_looked_at_for_days_on_end(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "source.mkv", frames=10, bframes=0)
+    path = remux(source, tmp_path / "a.mkv", gap=(5, 2 * 86_400))
+    with pytest.raises(VideoError, match=r"more than 86400 for its 10 frames.*lower the rate"):
+        VideoReader(path, fps=1.0, image_size=SIZE)
+    assert len(VideoReader(path, fps=0.1, image_size=SIZE).times_s) == 17_281
+
+
 # Pixels as a player shows them
 
 

@@ -29,6 +29,10 @@ from vidground.types import VideoInfo
 
 _MOST_SAMPLES = 10_000_000
 """About 116 days at one sample a second. A file that claims more has a damaged clock."""
+_MANY_SAMPLES = 86_400  # a day at one sample a second
+_SAMPLES_PER_FRAME = 1000
+"""Of a file with many samples, more than this of each frame come from a clock that has jumped by
+days: the model would look at the same few pictures for hours."""
 
 _CLAIM_TOLERANCE_S = 1.0
 _CLAIM_TOLERANCE = 0.1
@@ -222,10 +226,12 @@ class Footage:
     def _sample(self, fps: float) -> None:
         timeline = self._timeline
         count = count_instants(timeline.duration, fps)
-        if count > _MOST_SAMPLES:
+        most = max(_MANY_SAMPLES, min(_MOST_SAMPLES, _SAMPLES_PER_FRAME * len(timeline)))
+        if count > most:
             raise VideoError(
                 f"{printable(self._path)}: {count} samples over {float(timeline.duration):.0f} s "
-                f"are more than {_MOST_SAMPLES}; its clock is damaged, or lower the rate"
+                f"are more than {most} for its {len(timeline)} frames; its clock is damaged, or "
+                "lower the rate (fps)"
             )
         samples = sample_frames(
             timeline.ticks,
