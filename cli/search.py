@@ -14,19 +14,31 @@ import click
 
 from vidground.cli.bars import bar
 from vidground.cli.cache_options import cache_is_named, cache_options
+from vidground.cli.isolation_options import ISOLATION_OPTIONS, take_isolation
 from vidground.cli.options import usage_errors
 from vidground.cli.reporter import shown
 from vidground.errors import VidgroundError
 from vidground.inputs import find_videos
 from vidground.result_files import find_results
 from vidground.search import Hit, SearchOutcome, search_results, search_videos
-from vidground.settings import CacheSettings, GroundingSettings, SamplingSettings
+from vidground.settings import (
+    CacheSettings,
+    GroundingSettings,
+    IsolationSettings,
+    SamplingSettings,
+)
 from vidground.video_places import file_uri
 
 if TYPE_CHECKING:
     from vidground.grounder import Grounder
 
 _FAILED = 1
+
+
+def _with_isolation(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(ISOLATION_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -41,6 +53,7 @@ _FAILED = 1
 @click.option("--offline", is_flag=True, help="With --model: use what the cache holds.")
 @click.option("--fps", type=float, help="With --model: frames to look at per second of video.")
 @cache_options
+@_with_isolation
 @click.option("--recursive", is_flag=True, help="Search folders inside of folders too.")
 @click.option(
     "--limit",
@@ -70,6 +83,7 @@ def search(
     as_json: bool,
     quiet: bool,
     cache: CacheSettings | None,
+    **limits: Any,
 ) -> None:
     """Rank the moments of an archive by how well they fit a text, and print their times.
 
@@ -94,6 +108,12 @@ def search(
         raise click.UsageError(
             "--device, --offline and --fps are about a model; name one (--model)."
         )
+    isolation = take_isolation(limits)
+    if model is None and isolation != IsolationSettings():
+        raise click.UsageError(
+            "--isolation, --timeout and --memory-limit are about videos that a model looks at; "
+            "name one (--model)."
+        )
     if model is None and cache_is_named():
         raise click.UsageError("The cache is of what a model makes; name one (--model).")
     if model is None:
@@ -103,7 +123,16 @@ def search(
         grounding = GroundingSettings() if min_score is None else GroundingSettings(min_score)
         with usage_errors():
             sampling = SamplingSettings() if fps is None else SamplingSettings(fps=fps)
-        load = partial(_load, model, device, sampling, grounding, cache, offline=offline)
+        load = partial(
+            _load,
+            model,
+            offline=offline,
+            device=device,
+            sampling=sampling,
+            grounding=grounding,
+            cache=cache,
+            isolation=isolation,
+        )
         outcome = _in_videos(text, inputs, recursive, load, quiet)
         noun = "video"
     hits = outcome.hits[:limit]
@@ -147,15 +176,7 @@ def _in_videos(
     return _with_missing(outcome, found.missing)
 
 
-def _load(
-    model: str,
-    device: str | None,
-    sampling: SamplingSettings,
-    grounding: GroundingSettings,
-    cache: CacheSettings | None,
-    *,
-    offline: bool,
-) -> Grounder:
+def _load(model: str, *, offline: bool, **settings: Any) -> Grounder:
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -163,9 +184,7 @@ def _load(
     from vidground.grounder import Grounder
 
     options: dict[str, Any] = {"local_files_only": True} if offline else {}
-    return Grounder(
-        model, device=device, sampling=sampling, grounding=grounding, cache=cache, **options
-    )
+    return Grounder(model, **settings, **options)
 
 
 def _require_some(

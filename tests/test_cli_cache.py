@@ -58,16 +58,15 @@ def test_a_second_question_decodes_nothing(
 
 
 def test_a_search_leaves_features_for_a_query(monkeypatch: pytest.MonkeyPatch) -> None:
-    searched = run("search", "a red circle", ".", "--model", "toy", "--quiet")
+    quiet = ("--model", "toy", "--quiet", "--no-isolation")
+    searched = run("search", "a red circle", ".", *quiet)
     assert searched.exit_code == 0, searched.output
     forbid_decoding(monkeypatch)
     assert query().exit_code == 0
-    again = run("search", "a red circle", ".", "--model", "toy", "--quiet")
+    again = run("search", "a red circle", ".", *quiet)
     assert (again.exit_code, again.stdout) == (0, searched.stdout)
     with pytest.raises(AssertionError, match="decoded again"):
-        CliRunner().invoke(
-            cli, ["search", "a", ".", "--model", "toy", "--no-cache"], catch_exceptions=False
-        )
+        CliRunner().invoke(cli, ["search", "a", ".", "--no-cache", *quiet], catch_exceptions=False)
 
 
 def test_without_a_cache_nothing_is_read_or_kept(own_cache: Path, folder: Path) -> None:

@@ -15,7 +15,7 @@ from result_makers import VIDEO, answer, captions
 
 from vidground.cli.main import cli
 from vidground.errors import VideoError
-from vidground.settings import GroundingSettings
+from vidground.settings import GroundingSettings, IsolationSettings
 from vidground.types import Event, GroundingResult, Groundings, Moment
 
 
@@ -107,7 +107,14 @@ def test_broken_results_are_told_of_and_the_rest_is_searched() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(" ", "out"), ("dog", "nothing"), ("dog", "out", "--fps", "2"), ("dog", "out", "--offline")],
+    [
+        (" ", "out"),
+        ("dog", "nothing"),
+        ("dog", "out", "--fps", "2"),
+        ("dog", "out", "--offline"),
+        ("dog", "out", "--timeout", "5"),
+        ("dog", "out", "--no-isolation"),
+    ],
 )
 def test_wrong_usage(arguments: Sequence[str]) -> None:
     assert run(*arguments).exit_code == 2
@@ -117,8 +124,8 @@ def test_a_model_looks_at_every_video(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
 
     class Grounder:
-        def __init__(self, model: str, *, grounding: GroundingSettings, **_: object) -> None:
-            loaded.append((model, grounding.found_threshold))
+        def __init__(self, model: str, *, grounding: GroundingSettings, **rest: object) -> None:
+            loaded.append((model, grounding.found_threshold, rest["isolation"]))
 
         def query(self, path: Path, text: str) -> GroundingResult:
             if path.name == "broken.mp4":
@@ -130,7 +137,7 @@ def test_a_model_looks_at_every_video(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("broken.mp4", "z.mp4"):
         Path(name).write_bytes(b"x")
     result = run("a dog", ".", "--model", "toy", "--min-score", "0.4", "--limit", "3")
-    assert loaded == [("toy", 0.4)]
+    assert loaded == [("toy", 0.4, IsolationSettings())]
     assert result.exit_code == 1
     assert "failed: 'broken.mp4': no video" in result.stderr
     assert result.stdout.splitlines() == [
@@ -138,3 +145,5 @@ def test_a_model_looks_at_every_video(monkeypatch: pytest.MonkeyPatch) -> None:
         "a b.mp4  00:00:01.0 - 00:00:02.0  0.60  a dog",
         "a b.mp4  00:00:05.0 - 00:00:06.0  0.55  a dog",
     ]
+    run("a dog", ".", "--model", "toy", "--no-isolation")
+    assert loaded[1] == ("toy", 0.5, None)
