@@ -150,7 +150,7 @@ def test_samples_refuse() -> None:
     with pytest.raises(InputError, match="shape"):
         replace(SHORT, frames=torch.zeros(0, 3, 2))
     with pytest.raises(InputError, match="shape"):
-        replace(SHORT, frames=torch.zeros(3, 2))
+        replace(SHORT, frames=torch.zeros(4))
     with pytest.raises(InputError, match="no text"):
         replace(SHORT, before=[], after=[])
     with pytest.raises(InputError, match="no tokens"):

@@ -18,8 +18,12 @@ from vidground.modeling import D2VLM
 from vidground.preprocessing import normalize
 from vidground.training import frame_cache
 from vidground.training.annotations import load_annotations
+from vidground.training.collation import Collator
 from vidground.training.dataset import AnnotationDataset
-from vidground.training.frame_cache import PatchFrames, PixelFrames
+from vidground.training.frame_cache import PatchFrames, PixelFrames, TokenFrames
+from vidground.training.parameters import prepare_parameters
+from vidground.training.settings import ParameterSettings, SftSettings
+from vidground.training.sft import sft_losses
 from vidground.training.tensor_cache import TensorCache
 from vidground.training.toy_model import make_toy_model, toy_config
 from vidground.training.toy_tokenizers import make_toy_tokenizers
@@ -320,6 +324,57 @@ def test_another_encoder_has_other_features(tmp_path: Path, video: Path) -> None
     torch.nn.init.zeros_(again.lm_head.weight)  # no part of the encoder
     PatchFrames(again, fps=1, cache=cache)(video)
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_frame_tokens_are_those_of_the_compressor(
+    tmp_path: Path, video: Path, no_decoding: Callable[[], None]
+) -> None:
+    model = small_model()
+    model.compressor.requires_grad_(False)
+    torch.nn.init.normal_(model.compressor.qformer.embeddings.word_embeddings.weight)
+    pixels = normalize(decoded(video, 2), dtype=torch.float32, device="cpu")
+    questions = ([5, 6, 7], [8])
+    with torch.inference_mode():
+        patches = model.encode_frames(pixels)
+        expected = [model.compress(patches, torch.tensor([ids])) for ids in questions]
+    assert (expected[0] - expected[1]).abs().max() > 3e-3
+    cache = TensorCache(tmp_path, max_bytes=LARGE)
+    frames = TokenFrames(model, fps=2, cache=cache, batch_size=5)
+    frames.prepare([(video, ids) for ids in questions])
+    no_decoding()
+    for ids, wanted in zip(questions, expected, strict=True):
+        found = frames(video, ids)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted, atol=8e-4, rtol=0)
+    torch.nn.init.normal_(model.compressor.queries)
+    other = TokenFrames(model, fps=2, cache=cache)(video, questions[0])
+    assert (other - expected[0]).abs().max() > 3e-3
+
+
+def test_a_loss_is_the_same_on_tokens_as_on_pixels(tmp_path: Path, video: Path) -> None:
+    """Up to what 16 bits lose; and the vision part gets no gradient."""
+    model = small_model()
+    prepare_parameters(model, ParameterSettings(trained="language"))
+    assert model.tokenizers is not None
+    samples = [sft_sample(video=video.name, duration=6.0, tgt=[0, 1, 2, 3])] * 2
+    annotations = load_annotations([write(tmp_path / "a.json", *samples)])
+    cache = TensorCache(tmp_path / "cache", max_bytes=LARGE)
+    pixels = PixelFrames(fps=1, image_size=SIZE)
+    settings = SftSettings()
+    losses = []
+    for frames in (pixels, TokenFrames(model, fps=1, cache=cache)):
+        data = AnnotationDataset(annotations, model.tokenizers, frames, video_root=video.parent)
+        batch = Collator.of(model.config, settings)([data[0], data[1]])
+        losses.append(sft_losses(model, batch, settings).total(settings))
+    torch.testing.assert_close(losses[1], losses[0], rtol=2e-3, atol=0)
+    losses[1].backward()
+    assert model.lm_head.weight.grad is not None
+    assert all(p.grad is None for p in model.compressor.parameters())
+
+
+def test_a_compressor_that_learns_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the compressor is set to learn"):
+        TokenFrames(small_model(), fps=1, cache=TensorCache(tmp_path, max_bytes=LARGE))
 
 
 def test_an_encoder_that_learns_is_refused(tmp_path: Path) -> None:

@@ -128,6 +128,18 @@ def test_a_kept_vision_encoder_and_a_slower_compressor() -> None:
     ]
 
 
+def test_a_kept_vision_part() -> None:
+    model = golden_model()
+    prepare_parameters(model, ParameterSettings(trained="language"))
+    kept = {n.split(".")[0] for n, p in model.named_parameters() if not p.requires_grad}
+    learns = {n.split(".")[0] for n, p in model.named_parameters() if p.requires_grad}
+    assert kept == {"vision", "compressor"}
+    assert learns == {"language_model", "lm_head", "frame_head", "evidence_head"}
+    objective = SftObjective(model, SftSettings()).train()
+    assert not objective.d2vlm.compressor.training
+    assert objective.d2vlm.language_model.training
+
+
 def test_what_learns_is_kept_in_32_bit() -> None:
     model = golden_model().to(torch.bfloat16)
     prepare_parameters(model, SMALL)

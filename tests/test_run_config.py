@@ -128,6 +128,10 @@ def test_values_that_do_not_fit_are_refused(key: str, value: Any, message: str) 
             "the released form cannot say",
         ),
         (
+            {"data.frames": "tokens", "data.cache": "c", "parameters.trained": "full-but-vision"},
+            "the compressor would learn and its tokens change",
+        ),
+        (
             {"data.frames": "patches", "data.cache": "c", "parameters.trained": "full"},
             "the vision encoder would learn",
         ),

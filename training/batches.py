@@ -72,7 +72,7 @@ class LossCounts:
 class TrainingBatch:
     """B samples of L columns and at most F frames.
 
-    frames: pixels or patch features of all rows' frames, one row after the other.
+    frames: pixels, patch features or frame tokens of all rows' frames, one row after the other.
     frame_counts: frames of each row.
     question_ids, question_mask: (B, Q) what the Q-Former reads.
     token_ids: (B, L), 0 at frames and padding. position_ids: (B, L) within each sequence.

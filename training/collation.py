@@ -170,7 +170,7 @@ def _check_alike(samples: Sequence[Sample]) -> None:
     if len(shapes) > 1 or len(kinds) > 1:
         raise InputError(
             f"frames of a batch differ: shapes {sorted(shapes)}, types {sorted(map(str, kinds))}; "
-            "give all as pixels or all as patch features of one size and type"
+            "give all as pixels, patch features or frame tokens of one size and type"
         )
 
 

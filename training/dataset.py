@@ -33,8 +33,9 @@ from vidground.training.samples import (
     frame_spans,
 )
 
-FrameSource = Callable[[Path], Tensor]
-"""Gives the sampled frames of a video file: pixels or patch features, see `TrainingPrompt`."""
+FrameSource = Callable[[Path, Sequence[int]], Tensor]
+"""Gives the sampled frames of a video file that is asked a question, in the ids of the Q-Former's
+tokenizer: pixels, patch features or frame tokens, see `TrainingPrompt`."""
 
 Sample = SftSample | PreferenceSample
 
@@ -125,12 +126,21 @@ class AnnotationDataset(Dataset[Sample]):
         """The sample, or AnnotationError: its video cannot be read, its text not be encoded."""
         annotation = self.annotations[index]
         try:
-            frames = self._frames(self._root / annotation.video)
+            frames = self._frames(*self._asked(annotation))
             return make_sample(annotation, frames, self._tokenizers, fps=self._fps)
         except VidgroundError as error:
             raise AnnotationError(
                 f"{annotation.file}: sample {annotation.index}: {error}"
             ) from error
+
+    def asked(self) -> list[tuple[Path, Sequence[int]]]:
+        """Every video with every question that it is asked, each once, videos in order."""
+        found = {(path, tuple(ids)) for path, ids in map(self._asked, self.annotations)}
+        return sorted(found)
+
+    def _asked(self, annotation: Annotation) -> tuple[Path, Sequence[int]]:
+        question = encode_prompt(_prompt(annotation), self._tokenizers).question
+        return self._root / annotation.video, question
 
 
 def make_sample(
@@ -139,7 +149,8 @@ def make_sample(
     """The sample of an annotation and its video's frames.
 
     Args:
-        frames: (T, 3, S, S) pixels or (T, patches, width) patch features. fps: their rate.
+        frames: (T, 3, S, S) pixels, (T, patches, width) patch features or (T, H) frame tokens.
+        fps: their rate.
     """
     prompt = _prompt(annotation)
     ids = encode_prompt(prompt, tokenizers)

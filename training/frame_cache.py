@@ -1,8 +1,10 @@
 """Where training's frames come from: videos, sampled once and kept on disk.
 
 `PixelFrames` gives pixels. `PatchFrames` gives what the vision encoder makes of them, for a
-training that leaves the encoder as it is; nearly all work on a video is then done once. Both are
-called with a path, and can be shared by the workers of a data loader. Knows no annotations.
+training that leaves the encoder as it is; nearly all work on a video is then done once.
+`TokenFrames` gives what the compressor makes of those with a question, if that does not learn
+either. All are called with a path and a question, and can be shared by the workers of a data
+loader. Knows no annotations.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from os import fspath
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
 from vidground.encoding import encode_runs
@@ -42,8 +44,8 @@ class PixelFrames:
         self._cache = cache
         self._contents = _Contents()
 
-    def __call__(self, path: str | Path) -> Tensor:
-        """The frames of a video, one for each sample.
+    def __call__(self, path: str | Path, _question: Sequence[int] = ()) -> Tensor:
+        """The frames of a video, one for each sample, whatever the question.
 
         Raises:
             VideoError: the file is missing or no video that can be read.
@@ -98,17 +100,18 @@ class PatchFrames:
         self._pixels = PixelFrames(fps=fps, image_size=model.config.image_size)
         self._cache = cache
         self._batch_size = batch_size
-        self._stored_dtype = torch.bfloat16 if model.dtype == torch.bfloat16 else torch.float16
-        self._encoder = _fingerprint(model)
+        self._stored_dtype = _stored_dtype(model)
+        self._encoder = _fingerprint(model.vision, model.dtype)
 
-    def __call__(self, path: str | Path) -> Tensor:
-        """The features of a video's samples; encoded and stored if they are not in the cache.
+    def __call__(self, path: str | Path, _question: Sequence[int] = ()) -> Tensor:
+        """The features of a video's samples, whatever the question; encoded and stored if they
+        are not in the cache.
 
         Raises:
             VideoError: the file is missing or no video that can be read.
             InputError: they would have to be encoded by a worker of a data loader.
         """
-        key = _digest("patches", self._pixels.key(path), self._encoder)
+        key = self.key(path)
         stored = self._cache.load(key)
         if stored is None:
             if get_worker_info() is not None:
@@ -120,6 +123,10 @@ class PatchFrames:
             stored = self._encode(path)
             self._cache.store(key, stored)
         return _shown(stored).to(self._model.dtype)
+
+    def key(self, path: str | Path) -> str:
+        """Names the content of the file with everything that its features depend on."""
+        return _digest("patches", self._pixels.key(path), self._encoder)
 
     def prepare(
         self,
@@ -151,6 +158,73 @@ class PatchFrames:
         }
 
 
+class TokenFrames:
+    """Frame tokens of sampled frames: `frames(path, question)` is (T, H), in the model's type.
+
+    The vision encoder and the compressor must stay as they are for as long as this object is used.
+    Tokens are kept in 16 bits, as the patch features are that they are made of.
+
+    Args:
+        batch_size: frames given to the encoder and to the compressor at once.
+
+    Raises:
+        InputError: the vision encoder or the compressor is set to learn.
+    """
+
+    def __init__(
+        self, model: D2VLM, *, fps: float, cache: TensorCache, batch_size: int = 64
+    ) -> None:
+        if any(parameter.requires_grad for parameter in model.compressor.parameters()):
+            raise InputError(
+                "the compressor is set to learn, so its tokens would change; freeze it "
+                "(requires_grad_(False)) or train on PatchFrames"
+            )
+        self._model = model
+        self._patches = PatchFrames(model, fps=fps, cache=cache)
+        self._cache = cache
+        self._batch_size = batch_size
+        self._compressor = _fingerprint(model.compressor, model.dtype)
+
+    def __call__(self, path: str | Path, question: Sequence[int]) -> Tensor:
+        """The tokens of a video's samples; made and stored if they are not in the cache.
+
+        Args:
+            question: in the ids of the Q-Former's tokenizer.
+
+        Raises:
+            VideoError: the file is missing or no video that can be read.
+            InputError: patch features would have to be encoded by a worker of a data loader.
+        """
+        key = _digest("tokens", self._patches.key(path), self._compressor, tuple(question))
+        stored = self._cache.load(key)
+        if stored is None:
+            stored = {"tokens": self._compress(self._patches(path), question)}
+            self._cache.store(key, stored)
+        return stored["tokens"].to(self._model.dtype)
+
+    def prepare(
+        self,
+        asked: Sequence[tuple[Path, Sequence[int]]],
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Make the tokens of videos with their questions, as far as the cache does not hold them.
+
+        on_progress: called with the number of pairs done and of all pairs, after each.
+        """
+        for done, (path, question) in enumerate(asked, start=1):
+            self(path, question)
+            if on_progress is not None:
+                on_progress(done, len(asked))
+
+    @torch.inference_mode()
+    def _compress(self, patches: Tensor, question: Sequence[int]) -> Tensor:
+        device = self._model.device
+        ids = torch.tensor([list(question)], device=device)
+        chunks = patches.split(self._batch_size)
+        tokens = torch.cat([self._model.compress(chunk.to(device), ids) for chunk in chunks])
+        return tokens.to("cpu", _stored_dtype(self._model))
+
+
 class _Contents:
     """Hashes of files, computed anew only when a file's size or time of change differ."""
 
@@ -179,10 +253,14 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr((_VERSION, *parts)).encode()).hexdigest()
 
 
-def _fingerprint(model: D2VLM) -> str:
-    """Names the vision encoder: its weights and the type that it computes in."""
-    digest = hashlib.sha256(str(model.dtype).encode())
-    for name, tensor in sorted(model.vision.state_dict().items()):
+def _stored_dtype(model: D2VLM) -> torch.dtype:
+    return torch.bfloat16 if model.dtype == torch.bfloat16 else torch.float16
+
+
+def _fingerprint(part: nn.Module, dtype: torch.dtype) -> str:
+    """Names a part of a model: its weights and the type that it computes in."""
+    digest = hashlib.sha256(str(dtype).encode())
+    for name, tensor in sorted(part.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -49,13 +49,17 @@ class Objective(nn.Module, ABC):
         # Sharding asks a model for its sizes; a copy, as trainers write into it.
         self.config = copy.deepcopy(model.config)
         self._no_split_modules = list(D2VLM._no_split_modules)
-        self._frozen_vision = not any(p.requires_grad for p in model.vision.parameters())
+        self._frozen = tuple(
+            name
+            for name in ("vision", "compressor")
+            if not any(p.requires_grad for p in model.get_submodule(name).parameters())
+        )
 
     def train(self, mode: bool = True) -> Objective:
-        """As of every module, but a frozen vision encoder stays in evaluation mode."""
+        """As of every module, but a frozen encoder or compressor stays in evaluation mode."""
         super().train(mode)
-        if self._frozen_vision:
-            self.d2vlm.vision.eval()
+        for name in self._frozen:
+            self.d2vlm.get_submodule(name).eval()
         return self
 
     def enable_gradient_checkpointing(self) -> None:

@@ -59,6 +59,7 @@ def prepare_parameters(model: D2VLM, settings: ParameterSettings) -> None:
     if settings.trained != "released":
         model.requires_grad_(True)
         model.vision.requires_grad_(settings.trained == "full")
+        model.compressor.requires_grad_(settings.trained != "language")
     else:
         _add_adapters(model, settings.lora)
         for name, parameter in model.named_parameters():

@@ -20,6 +20,7 @@ from vidground.training.batches import EvidenceInputs, ResponseTargets, Training
 from vidground.training.losses import token_log_probs
 
 _PATCH_FEATURES = 3  # dimensions of frames that the vision encoder has already read
+_FRAME_TOKENS = 2  # and of those that the compressor has read with the row's question
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,21 @@ def run_responses(
 def embed(model: D2VLM, batch: TrainingBatch) -> Tensor:
     """(B, L, H) embeddings of text and frames; an `<evi>` of the question adds its frames' mean."""
     embeds = model.get_input_embeddings()(batch.token_ids)
-    counts = torch.tensor(batch.frame_counts, device=embeds.device)
-    frame_tokens = model.compress(
+    tokens = _frame_tokens(model, batch).to(embeds.dtype)
+    embeds = embeds.masked_scatter(batch.is_frame.unsqueeze(-1), tokens)
+    return _with_meaning(embeds, batch.references, at_columns(embeds, batch.frame_columns))
+
+
+def _frame_tokens(model: D2VLM, batch: TrainingBatch) -> Tensor:
+    """(N, H) tokens of all rows' frames, one row after the other."""
+    if batch.frames.ndim == _FRAME_TOKENS:
+        return batch.frames
+    counts = torch.tensor(batch.frame_counts, device=batch.frames.device)
+    return model.compress(
         _patches(model, batch.frames),
         batch.question_ids.repeat_interleave(counts, dim=0),
         batch.question_mask.repeat_interleave(counts, dim=0),
     )
-    embeds = embeds.masked_scatter(batch.is_frame.unsqueeze(-1), frame_tokens.to(embeds.dtype))
-    return _with_meaning(embeds, batch.references, at_columns(embeds, batch.frame_columns))
 
 
 def _patches(model: D2VLM, frames: Tensor) -> Tensor:

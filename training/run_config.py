@@ -56,9 +56,10 @@ class DataSource:
     videos: folder that their videos are relative to. evaluation: files of held-out samples.
     fps: frames per second of video. rejected_seed: of the draw of one rejected response for each
     sample. placement_seed: a question without `<image>` has the frames before it; with a seed,
-    before or after it at random. frames: "pixels", or "patches" to encode every video once, if
-    the vision encoder does not learn. cache: folder that keeps them, of at most cache_gib; None
-    to decode every time.
+    before or after it at random. frames: "pixels"; "patches" to encode every video once, if the
+    vision encoder does not learn; or "tokens" to read it once with each of its questions, if the
+    compressor does not learn either. cache: folder that keeps them, of at most cache_gib; None to
+    decode every time.
     """
 
     annotations: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ class DataSource:
     rejected_seed: int = REJECTED_SEED
     placement_seed: int | None = None
     limits: SampleLimits = field(default_factory=SampleLimits)
-    frames: Literal["pixels", "patches"] = "pixels"
+    frames: Literal["pixels", "patches", "tokens"] = "pixels"
     cache: str | None = None
     cache_gib: float = DEFAULT_CACHE_BYTES / (1 << 30)
 
@@ -77,8 +78,10 @@ class DataSource:
             raise InputError("data.annotations is empty; name at least one file")
         if not self.videos:
             raise InputError("data.videos is empty; name the folder of the videos")
-        if self.frames == "patches" and self.cache is None:
-            raise InputError("data.frames is 'patches', which data.cache keeps; name a folder")
+        if self.frames != "pixels" and self.cache is None:
+            raise InputError(
+                f"data.frames is {self.frames!r}, which data.cache keeps; name a folder"
+            )
         _check("data.cache_gib", self.cache_gib, self.cache_gib > 0, "above 0")
         _check("data.fps", self.fps, 0 < self.fps <= 60, "above 0 and at most 60")
 
@@ -209,10 +212,16 @@ class RunConfig:
                 "output.weights is 'adapter' and model.revision set, which an adapter cannot name; "
                 "use 'merged', or start from a folder"
             )
-        if self.data.frames == "patches" and self.parameters.trained == "full":
+        trained = self.parameters.trained
+        if self.data.frames == "patches" and trained == "full":
             raise InputError(
                 "data.frames is 'patches' and parameters.trained 'full', so the vision encoder "
                 "would learn and its features change; use 'pixels', or 'full-but-vision'"
+            )
+        if self.data.frames == "tokens" and trained != "language":
+            raise InputError(
+                f"data.frames is 'tokens' and parameters.trained {trained!r}, so the compressor "
+                "would learn and its tokens change; use 'patches' or 'pixels', or 'language'"
             )
         if self.output.eval_every is not None and not self.data.evaluation:
             raise InputError("output.eval_every is set; name held-out files in data.evaluation")

@@ -6,8 +6,8 @@ Knows neither the objective's loss nor the trainer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from tqdm import tqdm
@@ -15,14 +15,16 @@ from transformers import TrainingArguments
 
 from vidground.errors import InputError
 from vidground.modeling import D2VLM
-from vidground.training.annotations import load_annotations, videos_of
+from vidground.training.annotations import load_annotations
 from vidground.training.dataset import AnnotationDataset, FrameSource, within_limits
-from vidground.training.frame_cache import PatchFrames, PixelFrames
+from vidground.training.frame_cache import PatchFrames, PixelFrames, TokenFrames
 from vidground.training.run_config import DataSource, ObjectiveName
 from vidground.training.tensor_cache import TensorCache
 
 _logger = logging.getLogger(__name__)
 _GIBIBYTE = 1 << 30
+
+Item = TypeVar("Item")
 
 
 def load_data(
@@ -30,8 +32,8 @@ def load_data(
 ) -> tuple[AnnotationDataset, AnnotationDataset | None]:
     """The samples to learn from, and the held-out ones; None if there are none.
 
-    The model's parameters must be prepared for training. If patch features are asked for, those
-    of all videos are encoded here, by all processes together.
+    The model's parameters must be prepared for training. If patch features or frame tokens are
+    asked for, those of all videos are made here, by all processes together.
 
     Raises:
         VidgroundError: annotations or videos cannot be used, or none is within the limits.
@@ -39,10 +41,14 @@ def load_data(
     frames = _frame_source(data, model)
     train = _dataset(data, data.annotations, kind, model, frames)
     held_out = _dataset(data, data.evaluation, kind, model, frames) if data.evaluation else None
-    if isinstance(frames, PatchFrames):
-        videos = videos_of([*train.annotations, *(held_out.annotations if held_out else ())])
+    if not isinstance(frames, PixelFrames):
         model.to(arguments.device)
-        _prepare(frames, [Path(data.videos) / video for video in videos], arguments)
+        asked = [pair for dataset in (train, held_out) if dataset for pair in dataset.asked()]
+        if isinstance(frames, TokenFrames):
+            _prepare(frames.prepare, asked, "frame tokens", arguments)
+        else:
+            videos = list(dict.fromkeys(path for path, _ in asked))
+            _prepare(frames.prepare, videos, "patch features", arguments)
     return train, held_out
 
 
@@ -72,24 +78,30 @@ def _dataset(
     )
 
 
-def _frame_source(data: DataSource, model: D2VLM) -> PixelFrames | PatchFrames:
+def _frame_source(data: DataSource, model: D2VLM) -> PixelFrames | PatchFrames | TokenFrames:
     cache = None
     if data.cache is not None:
         cache = TensorCache(data.cache, max_bytes=int(data.cache_gib * _GIBIBYTE))
     if data.frames == "pixels":
         return PixelFrames(fps=data.fps, image_size=model.config.image_size, cache=cache)
     assert cache is not None, "checked by DataSource"
-    return PatchFrames(model, fps=data.fps, cache=cache)
+    kind = PatchFrames if data.frames == "patches" else TokenFrames
+    return kind(model, fps=data.fps, cache=cache)
 
 
-def _prepare(frames: PatchFrames, videos: Sequence[Path], arguments: TrainingArguments) -> None:
-    """Encode the videos, each process its share."""
-    share = videos[arguments.process_index :: arguments.world_size]
-    with tqdm(total=len(share), unit="video", desc="patch features", disable=None) as bar:
+def _prepare(
+    prepare: Callable[[Sequence[Item], Callable[[int, int], None]], None],
+    items: Sequence[Item],
+    what: str,
+    arguments: TrainingArguments,
+) -> None:
+    """Make what the cache is to hold of the items, each process its share."""
+    share = items[arguments.process_index :: arguments.world_size]
+    with tqdm(total=len(share), unit="video", desc=what, disable=None) as bar:
 
         def show(done: int, _total: int) -> None:
             bar.update(done - bar.n)
 
-        frames.prepare(share, on_progress=show)
+        prepare(share, show)
     if arguments.world_size > 1:
         torch.distributed.barrier()

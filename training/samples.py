@@ -25,7 +25,7 @@ class TrainingPrompt:
     question: the question in the ids of the Q-Former's tokenizer.
     frames: (T, 3, S, S) pixels, as uint8 or normalised by `preprocessing.normalize`; or
         (T, patches, width) patch features, which a frozen vision encoder gives once for all
-        epochs. T >= 1.
+        epochs; or (T, H) frame tokens, if the compressor is frozen, too. T >= 1.
     spans: the interval of each `<evi>` of `before` and `after`, in order.
     """
 
@@ -36,10 +36,10 @@ class TrainingPrompt:
     spans: Sequence[Span] = ()
 
     def __post_init__(self) -> None:
-        if self.frames.ndim not in (3, 4) or self.frames.shape[0] == 0:
+        if self.frames.ndim not in (2, 3, 4) or self.frames.shape[0] == 0:
             raise InputError(
-                f"frames have the shape {tuple(self.frames.shape)}; needs pixels (T, 3, S, S) or "
-                "patch features (T, patches, width) of at least one frame"
+                f"frames have the shape {tuple(self.frames.shape)}; needs pixels (T, 3, S, S), "
+                "patch features (T, patches, width) or frame tokens (T, H) of at least one frame"
             )
         if not len(self.before) + len(self.after):
             raise InputError("a training prompt has no text; it needs at least one token")

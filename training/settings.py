@@ -8,9 +8,12 @@ answers (the evidence layer, the interval threshold, the targets' decay) belong 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from vidground.errors import InputError
+
+TrainedSet = Literal["released", "full", "full-but-vision", "language"]
+"""Which parameters learn; see `ParameterSettings.trained`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,13 @@ class ParameterSettings:
     trained: "released" for the released set: adapters on the language model's attention, and in
         full the embeddings, the output layer, both heads, and the compressor but its Q-Former's
         feed-forward layers and embeddings. "full" for everything, for small models;
-        "full-but-vision" keeps the vision encoder as it is, so that patch features can be kept.
+        "full-but-vision" leaves the vision encoder as it is, so that patch features can be kept;
+        "language" leaves the compressor as it is, too, so that frame tokens can be kept.
     learning_rate: of parameters trained in full. lora_learning_rate: of the adapters.
     compressor_learning_rate: of the compressor's; None for `learning_rate`.
     """
 
-    trained: Literal["released", "full", "full-but-vision"] = "released"
+    trained: TrainedSet = "released"
     lora: LoraSettings = field(default_factory=LoraSettings)
     learning_rate: float = 2e-5
     lora_learning_rate: float = 5e-5
@@ -105,10 +109,9 @@ class ParameterSettings:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.trained not in ("released", "full", "full-but-vision"):
-            raise InputError(
-                f"trained is {self.trained!r}; it must be 'released', 'full' or 'full-but-vision'"
-            )
+        sets = get_args(TrainedSet)
+        if self.trained not in sets:
+            raise InputError(f"trained is {self.trained!r}; it must be one of {', '.join(sets)}")
         for name in ("learning_rate", "lora_learning_rate", "compressor_learning_rate"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
