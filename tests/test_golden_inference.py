@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vidground.generation import Decoder, TokenChooser, generate
+from vidground.decoder import Decoder
+from vidground.generation import generate
 from vidground.modeling import D2VLM
 from vidground.sequences import PromptInputs, batch_prompts
 from vidground.settings import DecodingSettings
+from vidground.token_choice import TokenChooser
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = json.loads((GOLDEN / "cases.json").read_text())
@@ -90,8 +92,10 @@ def test_every_step(model: D2VLM, name: str) -> None:
     batch = batch_prompts(model, [prompt_of(model, case)])
     evidence_id = model.config.evidence_token_id
     with torch.inference_mode():
-        decoder = Decoder(model, batch)
-        chooser = TokenChooser(batch.token_ids, decoder.logits, [case.settings], evidence_id)
+        decoder = Decoder(model)
+        decoder.add(batch)
+        chooser = TokenChooser(decoder.logits.shape[1], evidence_id)
+        chooser.add(batch.token_ids[0], case.settings)
         for step, token in enumerate(case.expected["generated_ids"]):
             curve, first, last = decoder.evidence()
             expected = case.expected

@@ -20,7 +20,7 @@ PACKAGES = {
 # Lower layers first; a module may import its own layer and those before it.
 LAYERS = (
     {"errors", "settings", "types", "progress", "plaintext"},
-    {"configuration", "files", "atomic", "quality", "windows", "sampling", "cues"},
+    {"configuration", "batch_sizes", "files", "atomic", "quality", "windows", "sampling", "cues"},
     {"bounded_folder", "row_file"},
     {"overlaps", "shaping", "editing"},
     {"packets", "bitstream", "timeline"},
@@ -46,7 +46,7 @@ LAYERS = (
     {"workload", "ceilings", "stage_meter", "benchmark_report"},
     {"cache", "compressor", "vision", "modeling"},
     {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
-    {"sequences", "generation", "random_model", "released_procedure"},
+    {"sequences", "decoder", "token_choice", "generation", "random_model", "released_procedure"},
     {"onnx_folder", "onnx_vision"},
     {"encoding", "packing", "sources", "stored_video", "feature_cache", "engine", "reading"},
     {"grounder", "captioner", "archive", "replay"},

@@ -1,26 +1,31 @@
-"""The decode loop: a batch of prompts to answers, each `<evi>` resolved and fed back.
+"""Prompts to answers: rows are decoded together, each `<evi>` resolved and fed back.
 
-Every row is decoded as if it were alone: padding changes nothing. Nothing is copied to the
-host within a step on a GPU; rows that ended are looked for every few steps.
+A row that ends makes room for a prompt that waits, so that a batch stays full. Every row is
+decoded as if it were alone: neither padding nor other rows change its tokens. Nothing is copied
+to the host within a step on a GPU; rows that ended are looked for every few steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from vidground.cache import KeyValueCache
+from vidground.batch_sizes import BatchSize, is_out_of_memory, release_memory
+from vidground.decoder import Decoder
 from vidground.errors import InputError
-from vidground.evidence import best_interval, interval_mean, relevance
-from vidground.modeling import D2VLM, DecoderContext
-from vidground.sequences import PromptBatch, PromptInputs, batch_prompts
-from vidground.settings import LOOP_REPEATS, DecodingSettings
+from vidground.modeling import D2VLM
+from vidground.sequences import PromptInputs, batch_prompts, check_prompt
+from vidground.settings import DecodingSettings
+from vidground.token_choice import TokenChooser, is_loop
 
-_GPU_STEPS_PER_CHECK = 16  # steps between looks at whether all rows ended: one wait for the GPU
+_GPU_STEPS = 16  # steps between looks at whether rows ended: one wait for the GPU
 _STEPS_PER_LOOP_CHECK = 32  # a row's own steps, so that its end does not depend on the batch
+_PROMPT_BLOCK = 32
+"""Prompts are padded to multiples of this and read with others of the same padded length only, so
+that sums over a prompt's positions are grouped alike whatever it is read with."""
 
 
 @dataclass(frozen=True)
@@ -54,68 +59,12 @@ class Generation:
     looped: bool = False
 
 
-class Decoder:
-    """A batch in decoding: its cache, its evidence memory, its frames to match with.
-
-    After construction (the prefill) `logits` (B, V) predict the first token and `matching`
-    (B, H) is the state to match evidence with; `step` moves both on by one token.
-    """
-
-    def __init__(self, model: D2VLM, batch: PromptBatch) -> None:
-        config = model.config
-        self.model = model
-        self.frame_mask = batch.frame_mask
-        self._cache = KeyValueCache(config.text_config.num_hidden_layers)
-        self._real = batch.real
-        self._positions = batch.position_ids[:, -1:]
-        context = model.context(batch.position_ids, batch.visible(), self._cache)
-        hidden = model.run_layers(batch.embeds, 0, config.evidence_layer, context)
-        self.memory = batch.at_frames(hidden)
-        hidden = model.run_layers(hidden, config.evidence_layer, config.matching_layer, context)
-        self._frame_keys = model.frame_head(batch.at_frames(hidden))
-        self._finish(hidden, context)
-
-    def step(self, embeds: Tensor) -> None:
-        """Feed one embedded token per row, (B, H)."""
-        self._positions = self._positions + 1
-        self._real = torch.cat((self._real, self._real.new_ones(len(embeds), 1)), dim=1)
-        context = self.model.context(self._positions, self._real[:, None, :], self._cache)
-        matching_layer = self.model.config.matching_layer
-        self._finish(self.model.run_layers(embeds[:, None], 0, matching_layer, context), context)
-
-    def _finish(self, hidden: Tensor, context: DecoderContext) -> None:
-        self.matching = hidden[:, -1]
-        matching_layer = self.model.config.matching_layer
-        hidden = self.model.run_layers(hidden, matching_layer, matching_layer + 1, context)
-        self.logits = self.model.logits(hidden[:, -1])
-
-    def evidence(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Relevance (B, T) of the frames to an `<evi>` predicted now, and its interval.
-
-        Returns:
-            curve, and first and last frame, (B,) each, inclusive.
-        """
-        curve = relevance(self.model.evidence_head(self.matching), self._frame_keys)
-        curve = curve.masked_fill(~self.frame_mask, 0.0)
-        threshold = self.model.config.evidence_threshold
-        return curve, *best_interval(curve, self.frame_mask, threshold=threshold)
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """(B,) tokens to (B, H) embeddings, without the meaning of evidence."""
-        return self.model.get_input_embeddings()(tokens)  # type: ignore[no-any-return]
-
-    def meaning(self, first: Tensor, last: Tensor) -> Tensor:
-        """What an `<evi>` with these intervals adds to its embedding (paper, eq. 4): (B, H)."""
-        return interval_mean(self.memory, first, last)
-
-
-@torch.inference_mode()
 def generate(
     model: D2VLM,
     prompts: Sequence[PromptInputs],
     settings: DecodingSettings | Sequence[DecodingSettings],
 ) -> list[Generation]:
-    """Decode one batch of prompts of any lengths.
+    """Decode prompts of any lengths at once.
 
     Args:
         settings: for all prompts, or one for each.
@@ -125,73 +74,40 @@ def generate(
     """
     rows = len(prompts)
     per_row = [settings] * rows if isinstance(settings, DecodingSettings) else list(settings)
-    caps = [_token_cap(model, *row) for row in zip(prompts, per_row, strict=True)]
-    batch = batch_prompts(model, prompts)
-    decoder = Decoder(model, batch)
-    chooser = TokenChooser(batch.token_ids, decoder.logits, per_row, model.config.evidence_token_id)
-    row_caps = torch.tensor(caps, device=batch.embeds.device)
-    finished = torch.zeros_like(row_caps, dtype=torch.bool)
-    looped = finished
-    tokens: list[Tensor] = []
-    found: list[_StepEvidence | None] = []
-    prompt_curve = decoder.evidence()[0]
-    for step in range(max(caps)):
-        token = chooser.choose(decoder.logits)
-        tokens.append(token)
-        is_evidence = token == model.config.evidence_token_id
-        embeds = decoder.embed(token)
-        found.append(None)
-        if is_evidence.is_cuda or bool(is_evidence.any()):
-            found[step] = at = _StepEvidence(*decoder.evidence())
-            if model.config.evidence_semantics:
-                meaning = decoder.meaning(at.first, at.last)
-                embeds = torch.where(is_evidence[:, None], embeds + meaning, embeds)
-        finished = finished | (token == model.config.turn_end_token_id) | (step + 1 >= row_caps)
-        if (step + 1) % _STEPS_PER_LOOP_CHECK == 0:
-            caught = find_loops(tokens, [row.loop_tokens for row in per_row]) & ~finished
-            row_caps = torch.where(caught, step + 1, row_caps)
-            looped, finished = looped | caught, finished | caught
-        if step + 1 == max(caps) or (_time_to_check(finished, step) and bool(finished.all())):
-            break
-        decoder.step(embeds)
-    ends = _Ends(row_caps.tolist(), looped.tolist())
-    return _collect(model, torch.stack(tokens, 1), ends, found, prompt_curve, batch.frame_mask)
+    queue = GenerationQueue(model, BatchSize(rows))
+    tickets = [queue.add(*row) for row in zip(prompts, per_row, strict=True)]
+    answers: dict[int, Generation] = {}
+    while len(queue):
+        for ticket, answer in queue.advance():
+            if isinstance(answer, Exception):
+                raise answer
+            answers[ticket] = answer
+    return [answers[ticket] for ticket in tickets]
 
 
-def find_loops(tokens: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
-    """Which rows have gone on for so many tokens to say one thing over and over.
+@dataclass
+class _Row:
+    """A prompt, and its answer as far as it is known."""
 
-    Args:
-        tokens: (B,) each, of all steps so far. lengths: tokens per row that must be one block of
-            at most an eighth of them, repeated to the end; 0 for a row that may loop.
+    ticket: int
+    prompt: PromptInputs
+    settings: DecodingSettings
+    cap: int
+    prompt_curve: Tensor | None = None
+    token_ids: list[int] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
 
-    Returns:
-        (B,) bool, on the device of the tokens.
-    """
-    caught = torch.zeros_like(tokens[-1], dtype=torch.bool)
-    for length in set(lengths):
-        if length == 0 or length > len(tokens):
-            continue
-        last = torch.stack(list(tokens[-length:]), 1)
-        asked = torch.tensor([own == length for own in lengths], device=caught.device)
-        for block in range(1, length // LOOP_REPEATS + 1):
-            caught |= asked & (last[:, block:] == last[:, :-block]).all(1)
-    return caught
+    @property
+    def frames(self) -> int:
+        return len(self.prompt.frame_tokens)
 
+    @property
+    def padded(self) -> int:
+        return -(-len(self.prompt) // _PROMPT_BLOCK) * _PROMPT_BLOCK
 
-def _token_cap(model: D2VLM, prompt: PromptInputs, settings: DecodingSettings) -> int:
-    context = int(model.config.text_config.max_position_embeddings)
-    room = context - len(prompt)
-    if room < 1:
-        raise InputError(
-            f"a prompt of {len(prompt)} tokens leaves no room for an answer: the model's context "
-            f"holds {context}; use a shorter window or a lower fps"
-        )
-    return min(settings.max_new_tokens, room)
-
-
-def _time_to_check(finished: Tensor, step: int) -> bool:
-    return not finished.is_cuda or step % _GPU_STEPS_PER_CHECK == _GPU_STEPS_PER_CHECK - 1
+    def again(self) -> _Row:
+        """The row before it was decoded."""
+        return _Row(self.ticket, self.prompt, self.settings, self.cap)
 
 
 @dataclass(frozen=True)
@@ -203,91 +119,180 @@ class _StepEvidence:
     last: Tensor
 
 
-class TokenChooser:
-    """Chooses the next token of every row; greedy unless a temperature is set.
+class GenerationQueue:
+    """Prompts that wait, and rows in decoding.
 
-    Draws depend on the seed and the row's own logits alone, not on the rest of the batch.
+    Args:
+        size: rows at once, at most; halved when memory runs out.
     """
 
-    def __init__(
-        self,
-        prompts: Sequence[Sequence[int]],
-        logits: Tensor,
-        settings: Sequence[DecodingSettings],
-        evidence_token_id: int,
-    ) -> None:
-        self._settings = settings
-        self._evidence_token_id = evidence_token_id
-        self._penalty = logits.new_tensor([[s.repetition_penalty] for s in settings]).float()
-        self._seen: Tensor | None = None
-        if any(s.repetition_penalty != 1 for s in settings):
-            self._seen = torch.zeros_like(logits, dtype=torch.bool)
-            for row, ids in enumerate(prompts):
-                self._seen[row, torch.tensor(list(ids), device=logits.device)] = True
-        self._generators = [torch.Generator(logits.device).manual_seed(s.seed) for s in settings]
+    def __init__(self, model: D2VLM, size: BatchSize) -> None:
+        self._model = model
+        self._size = size
+        self._waiting: list[_Row] = []
+        self._tickets = 0
+        self._clear()
 
-    def choose(self, logits: Tensor) -> Tensor:
-        """(B, V) logits to (B,) tokens."""
-        scores = self.penalised(logits.float())
-        for row, settings in enumerate(self._settings):
-            if settings.temperature > 0:
-                # The largest of logit / temperature + Gumbel noise is a draw from the softmax.
-                noise = _gumbel(scores.shape[1], self._generators[row])
-                scores[row] = scores[row] / settings.temperature + noise
-        token = scores.argmax(-1)
-        if self._seen is not None:
-            self._seen.scatter_(1, token[:, None], True)
-        return token
+    def _clear(self) -> None:
+        config, device = self._model.config, self._model.device
+        vocabulary = self._model.lm_head.out_features
+        self._rows: list[_Row] = []
+        self._decoder = Decoder(self._model)
+        self._chooser = TokenChooser(vocabulary, config.evidence_token_id, device)
+        self._next = torch.empty(0)  # (B, H): what the next step is fed
 
-    def penalised(self, scores: Tensor) -> Tensor:
-        """Scores (B, V) after the repetition penalty; `<evi>` may be repeated freely."""
-        if self._seen is None:
-            return scores.clone()
-        seen = self._seen.clone()
-        seen[:, self._evidence_token_id] = False
-        lowered = torch.where(scores < 0, scores * self._penalty, scores / self._penalty)
-        return torch.where(seen, lowered, scores)
+    def __len__(self) -> int:
+        """Prompts without an answer."""
+        return len(self._waiting) + len(self._rows)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many prompts are here as can be decoded at once."""
+        return len(self) >= self._size.now
+
+    def add(self, prompt: PromptInputs, settings: DecodingSettings) -> int:
+        """Let a prompt wait for its turn; return the number that its answer will come with.
+
+        Raises:
+            InputError: if it leaves no room for an answer, or is none (`check_prompt`).
+        """
+        check_prompt(self._model, prompt)
+        cap = _token_cap(self._model, prompt, settings)
+        self._tickets += 1
+        self._waiting.append(_Row(self._tickets, prompt, settings, cap))
+        return self._tickets
+
+    def discard(self, tickets: Sequence[int]) -> None:
+        """Forget prompts whose answers are not wanted any more."""
+        gone = set(tickets)
+        self._waiting = [row for row in self._waiting if row.ticket not in gone]
+        for index in reversed(range(len(self._rows))):
+            if self._rows[index].ticket in gone:
+                self._remove(index)
+
+    @torch.inference_mode()
+    def advance(self) -> list[tuple[int, Generation | Exception]]:
+        """Read prompts that there is room for and decode some tokens; return what has ended.
+
+        When memory runs out the rows begin again, fewer at once; a single prompt that is too
+        much ends with the error.
+        """
+        try:
+            tokens, found = self._decode(_GPU_STEPS if self._model.device.type == "cuda" else 1)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return self._begin_again(error)
+        self._record(tokens, found)
+        ended = []
+        for index in reversed(range(len(self._rows))):
+            generation = self._ended(self._rows[index])
+            if generation is not None:
+                ended.append((self._rows[index].ticket, generation))
+                self._remove(index)
+        return ended[::-1]
+
+    def _decode(self, steps: int) -> tuple[Tensor, list[_StepEvidence | None]]:
+        """Tokens (B, steps) of all rows, and the evidence of each step."""
+        if self._rows:
+            self._decoder.step(self._next)
+        self._admit()
+        tokens, found = [], []
+        for step in range(steps):
+            if step:
+                self._decoder.step(self._next)
+            token, evidence = self._choose()
+            tokens.append(token)
+            found.append(evidence)
+        return torch.stack(tokens, 1), found
+
+    def _admit(self) -> None:
+        """Read waiting prompts into free rows; together those of one padded length."""
+        while self._waiting and len(self._rows) < self._size.now:
+            first, room = self._waiting[0], self._size.now - len(self._rows)
+            group = [row for row in self._waiting if row.padded == first.padded][:room]
+            self._attempted = len(self._rows) + len(group)
+            batch = batch_prompts(self._model, [row.prompt for row in group], length=first.padded)
+            self._decoder.add(batch)
+            curves = self._decoder.evidence()[0][len(self._rows) :]
+            for row, ids, curve in zip(group, batch.token_ids, curves, strict=True):
+                self._chooser.add(ids, row.settings)
+                row.prompt_curve = curve[: row.frames]
+                self._waiting.remove(row)
+            self._rows += group
+
+    def _choose(self) -> tuple[Tensor, _StepEvidence | None]:
+        """Choose the next token of every row, and what is fed for it."""
+        config, decoder = self._model.config, self._decoder
+        token = self._chooser.choose(decoder.logits)
+        is_evidence = token == config.evidence_token_id
+        self._next = decoder.embed(token)
+        if not (is_evidence.is_cuda or bool(is_evidence.any())):
+            return token, None
+        found = _StepEvidence(*decoder.evidence())
+        if config.evidence_semantics:
+            meaning = decoder.meaning(found.first, found.last)
+            self._next = torch.where(is_evidence[:, None], self._next + meaning, self._next)
+        return token, found
+
+    def _record(self, tokens: Tensor, found: Sequence[_StepEvidence | None]) -> None:
+        """Give every row its tokens up to its end, and the evidence of its `<evi>` among them."""
+        evidence_id = self._model.config.evidence_token_id
+        chosen: list[tuple[_Row, int, int, int]] = []  # row, its index, step, position
+        for index, (row, ids) in enumerate(zip(self._rows, tokens.tolist(), strict=True)):
+            for step, token in enumerate(ids):
+                if self._ended(row) is not None:
+                    break
+                if token == evidence_id:
+                    chosen.append((row, index, step, len(row.token_ids)))
+                row.token_ids.append(token)
+        if not chosen:
+            return
+        steps = [found[step] for _, _, step, _ in chosen]
+        at = [(s, index) for s, (_, index, _, _) in zip(steps, chosen, strict=True) if s]
+        spans = torch.stack([torch.stack((s.first[i], s.last[i])) for s, i in at]).tolist()
+        curves = torch.stack([s.curve[i] for s, i in at]).cpu()
+        for (row, _, _, position), (first, last), curve in zip(chosen, spans, curves, strict=True):
+            row.evidence.append(Evidence(position, first, last, curve[: row.frames].clone()))
+
+    def _ended(self, row: _Row) -> Generation | None:
+        ids = row.token_ids
+        ended = bool(ids) and ids[-1] == self._model.config.turn_end_token_id
+        checked = len(ids) % _STEPS_PER_LOOP_CHECK == 0
+        looped = not ended and checked and is_loop(ids, row.settings.loop_tokens)
+        if row.prompt_curve is None or not (ended or looped or len(ids) >= row.cap):
+            return None
+        curve = row.prompt_curve.cpu().clone()
+        return Generation(ids, tuple(row.evidence), curve, truncated=not ended, looped=looped)
+
+    def _remove(self, index: int) -> None:
+        """Remove a row; the last one takes its place."""
+        self._decoder.remove(index)
+        self._chooser.remove(index)
+        self._next[index] = self._next[-1]
+        self._next = self._next[:-1]
+        last = self._rows.pop()
+        if index < len(self._rows):
+            self._rows[index] = last
+
+    def _begin_again(self, error: Exception) -> list[tuple[int, Generation | Exception]]:
+        """Let all rows wait again, and take fewer at once."""
+        attempted = max(len(self._rows), self._attempted)
+        self._waiting = [row.again() for row in self._rows] + self._waiting
+        self._clear()
+        release_memory()
+        if attempted > 1:
+            self._size.halve(attempted)
+            return []
+        return [(self._waiting.pop(0).ticket, error)]
 
 
-def _gumbel(size: int, generator: torch.Generator) -> Tensor:
-    uniform = torch.rand(size, generator=generator, device=generator.device, dtype=torch.float64)
-    exponential = -torch.log1p(-uniform)  # of [0, 1), so that no logarithm of 0 is taken
-    return -torch.log(exponential.clamp(min=torch.finfo(torch.float64).tiny)).float()
-
-
-@dataclass(frozen=True)
-class _Ends:
-    """Where rows were stopped if they had not ended: after so many tokens, whether in a loop."""
-
-    caps: Sequence[int]
-    looped: Sequence[bool]
-
-
-def _collect(
-    model: D2VLM,
-    tokens: Tensor,
-    ends: _Ends,
-    found: Sequence[_StepEvidence | None],
-    prompt_curve: Tensor,
-    frame_mask: Tensor,
-) -> list[Generation]:
-    """Cut every row at its end and pick the evidence of its `<evi>` tokens."""
-    answers = []
-    end, evidence_id = model.config.turn_end_token_id, model.config.evidence_token_id
-    frames = frame_mask.sum(1).tolist()
-    curves = prompt_curve.cpu()
-    for row, (ids, cap) in enumerate(zip(tokens.tolist(), ends.caps, strict=True)):
-        ids = ids[:cap]
-        ended = end in ids
-        ids = ids[: ids.index(end) + 1] if ended else ids
-        evidence = [
-            Evidence(
-                position, int(at.first[row]), int(at.last[row]), at.curve[row, : frames[row]].cpu()
-            )
-            for position, at in enumerate(found[: len(ids)])
-            if at is not None and ids[position] == evidence_id
-        ]
-        curve = curves[row, : frames[row]]
-        looped = ends.looped[row]
-        answers.append(Generation(ids, tuple(evidence), curve, truncated=not ended, looped=looped))
-    return answers
+def _token_cap(model: D2VLM, prompt: PromptInputs, settings: DecodingSettings) -> int:
+    context = int(model.config.text_config.max_position_embeddings)
+    room = context - len(prompt)
+    if room < 1:
+        raise InputError(
+            f"a prompt of {len(prompt)} tokens leaves no room for an answer: the model's context "
+            f"holds {context}; use a shorter window or a lower fps"
+        )
+    return min(settings.max_new_tokens, room)

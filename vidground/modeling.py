@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, Phi3Model, PreTrainedModel
 from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer
 
-from vidground.cache import KeyValueCache
+from vidground.cache import KeyValueCache, RowCache
 from vidground.compressor import FrameCompressor
 from vidground.configuration import D2VLMConfig
 from vidground.errors import InputError
@@ -47,7 +47,7 @@ class DecoderContext:
     rotary: tuple[Tensor, Tensor]
     position_ids: Tensor
     mask: Tensor | None
-    cache: KeyValueCache | None
+    cache: KeyValueCache | RowCache | None
 
 
 class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no types
@@ -104,7 +104,7 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         self,
         position_ids: Tensor,
         visible: Tensor | None,
-        cache: KeyValueCache | None = None,
+        cache: KeyValueCache | RowCache | None = None,
     ) -> DecoderContext:
         """Prepare a pass through decoder layers.
 

@@ -34,16 +34,16 @@ class PromptInputs:
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """B prompts, padded on the left to one length L, with at most T frames.
+    """B prompts, padded on the right to one length L, with at most T frames.
 
-    embeds: (B, L, H). real: (B, L) bool, false at padding. position_ids: (B, L), 0 at each
-    prompt's first token. frame_index: (B, T) where in L each frame stands (0 at padding).
-    frame_mask: (B, T) bool. token_ids: each prompt's text tokens, frames left out.
+    embeds: (B, L, H). position_ids: (B, L), 0 at the first token. lengths: tokens and frames of
+    each prompt. frame_index: (B, T) where in L each frame stands (0 at padding). frame_mask:
+    (B, T) bool. token_ids: each prompt's text tokens, frames left out.
     """
 
     embeds: Tensor
-    real: Tensor
     position_ids: Tensor
+    lengths: tuple[int, ...]
     frame_index: Tensor
     frame_mask: Tensor
     token_ids: tuple[tuple[int, ...], ...]
@@ -51,15 +51,20 @@ class PromptBatch:
     def visible(self) -> Tensor:
         """(B, L, L) bool: causal, but frames see each other both ways (paper, section 4.1).
 
-        Padding sees itself, so that no row of attention is empty.
+        Padding comes last, so that nothing real sees it.
         """
-        length = self.real.shape[1]
-        is_frame = torch.zeros_like(self.real).scatter(1, self.frame_index, self.frame_mask)
+        positions = self.position_ids
+        is_frame = torch.zeros_like(positions, dtype=torch.bool)
+        is_frame.scatter_(1, self.frame_index, self.frame_mask)
         # scatter wrote padding frames to position 0; where that is a frame, say so again.
         is_frame[:, 0] = (self.frame_mask & (self.frame_index == 0)).any(1)
-        ones = torch.ones(length, length, dtype=torch.bool, device=self.real.device)
         among_frames = is_frame[:, :, None] & is_frame[:, None, :]
-        return (ones.tril() | among_frames) & self.real[:, None, :] | torch.diag(ones.diag())
+        return (positions[:, None, :] <= positions[:, :, None]) | among_frames
+
+    def at_end(self, states: Tensor) -> Tensor:
+        """(B, L, H) states at each prompt's last token: (B, H)."""
+        rows = torch.arange(len(self.lengths), device=states.device)
+        return states[rows, torch.tensor(self.lengths, device=states.device) - 1]
 
     def at_frames(self, states: Tensor) -> Tensor:
         """(B, L, H) states at the frame positions: (B, T, H)."""
@@ -67,23 +72,28 @@ class PromptBatch:
         return states.gather(1, index)
 
 
+def check_prompt(model: D2VLM, prompt: PromptInputs) -> None:
+    """Raise InputError if there is no frame, or not one span for every `<evi>`."""
+    if prompt.frame_tokens.shape[0] == 0:
+        raise InputError("a prompt has 0 frames; it needs at least 1")
+    references = [*prompt.before, *prompt.after].count(model.config.evidence_token_id)
+    if references != len(prompt.spans):
+        raise InputError(
+            f"the question refers to {references} intervals by <evi> and {len(prompt.spans)} "
+            "are given; give one per <evi>"
+        )
+
+
 def embed_prompt(model: D2VLM, prompt: PromptInputs) -> Tensor:
     """(len(prompt), H) embeddings; an `<evi>` of the text adds what its span shows.
 
-    Raises:
-        InputError: if there is no frame, or not one span for every `<evi>`.
+    Raises InputError as `check_prompt`.
     """
+    check_prompt(model, prompt)
     frames = prompt.frame_tokens
-    if frames.shape[0] == 0:
-        raise InputError("a prompt has 0 frames; it needs at least 1")
     ids = torch.tensor([*prompt.before, *prompt.after], device=frames.device, dtype=torch.long)
     text = model.get_input_embeddings()(ids)
     places = (ids == model.config.evidence_token_id).nonzero().squeeze(1)
-    if len(places) != len(prompt.spans):
-        raise InputError(
-            f"the question refers to {len(places)} intervals by <evi> and {len(prompt.spans)} "
-            "are given; give one per <evi>"
-        )
     if prompt.spans:
         start, end = torch.tensor(prompt.spans, device=frames.device, dtype=torch.float64).T
         first, last = interval_frames(start, end, frames.shape[0])
@@ -93,25 +103,30 @@ def embed_prompt(model: D2VLM, prompt: PromptInputs) -> Tensor:
     return torch.cat((text[:split], frames.to(text.dtype), text[split:]))
 
 
-def batch_prompts(model: D2VLM, prompts: Sequence[PromptInputs]) -> PromptBatch:
-    """Embed prompts and pad them to one batch; see `PromptBatch` and `embed_prompt`."""
+def batch_prompts(
+    model: D2VLM, prompts: Sequence[PromptInputs], *, length: int = 0
+) -> PromptBatch:
+    """Embed prompts and pad them to one batch; see `PromptBatch` and `embed_prompt`.
+
+    Args:
+        length: to pad to at least.
+    """
     device = prompts[0].frame_tokens.device
-    length = max(len(prompt) for prompt in prompts)
+    lengths = tuple(len(prompt) for prompt in prompts)
+    length = max(length, *lengths)
     most_frames = max(prompt.frame_tokens.shape[0] for prompt in prompts)
     rows = [embed_prompt(model, prompt) for prompt in prompts]
     embeds = rows[0].new_zeros(len(rows), length, rows[0].shape[-1])
-    pads = torch.tensor([length - len(row) for row in rows], device=device)
     for row, embedded in enumerate(rows):
-        embeds[row, length - len(embedded) :] = embedded
+        embeds[row, : len(embedded)] = embedded
     frames = torch.tensor([p.frame_tokens.shape[0] for p in prompts], device=device)
-    first_frame = pads + torch.tensor([len(p.before) for p in prompts], device=device)
+    first_frame = torch.tensor([len(p.before) for p in prompts], device=device)
     columns = torch.arange(most_frames, device=device)
     frame_mask = columns < frames[:, None]
-    offsets = torch.arange(length, device=device) - pads[:, None]
     return PromptBatch(
         embeds=embeds,
-        real=offsets >= 0,
-        position_ids=offsets.clamp(min=0),
+        position_ids=torch.arange(length, device=device).expand(len(rows), -1),
+        lengths=lengths,
         frame_index=(first_frame[:, None] + columns).masked_fill(~frame_mask, 0),
         frame_mask=frame_mask,
         token_ids=tuple((*p.before, *p.after) for p in prompts),

@@ -1,0 +1,136 @@
+"""Rows in decoding: one token further for all of them, whoever comes and goes.
+
+Every row is computed as if it were alone: padding changes nothing. Knows no text and no settings.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vidground.cache import RowCache
+from vidground.evidence import best_interval, interval_mean, relevance
+from vidground.modeling import D2VLM, DecoderContext
+from vidground.sequences import PromptBatch
+
+_SPAN = 64
+"""Cached positions are looked at in so many at once: sums over them are grouped alike then,
+whatever the other rows are."""
+
+
+class Decoder:
+    """Rows that are decoded together: their cache, evidence memory, and frames to match with.
+
+    Rows stand at 0 … B - 1. `logits` (B, V) predict each row's next token, and `matching` (B, H)
+    is the state to match evidence with. `add` and `remove` change the rows, `step` moves all of
+    them on by one token.
+    """
+
+    def __init__(self, model: D2VLM) -> None:
+        self.model = model
+        self._cache = RowCache(model.config.text_config.num_hidden_layers)
+        self._lengths: list[int] = []
+        self._state: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, V): what comes next."""
+        return self._state["logits"][: len(self)]
+
+    @property
+    def matching(self) -> Tensor:
+        """(B, H): what an `<evi>` predicted now is matched by."""
+        return self._state["matching"][: len(self)]
+
+    @property
+    def memory(self) -> Tensor:
+        """(B, T, H): what the frames mean as evidence; 0 at padding."""
+        return self._state["memory"][: len(self)]
+
+    def add(self, batch: PromptBatch) -> None:
+        """Read new prompts, which become the last rows."""
+        model, config = self.model, self.model.config
+        first, rows = len(self), len(batch.lengths)
+        self._cache.add(first, rows, batch.embeds.shape[1])
+        context = model.context(batch.position_ids, batch.visible(), self._cache)
+        hidden = model.run_layers(batch.embeds, 0, config.evidence_layer, context)
+        memory = batch.at_frames(hidden)
+        hidden = model.run_layers(hidden, config.evidence_layer, config.matching_layer, context)
+        frame_keys = model.frame_head(batch.at_frames(hidden))
+        matching, logits = self._finish(hidden, context, batch)
+        self._put(first, "memory", memory.masked_fill(~batch.frame_mask[..., None], 0))
+        self._put(first, "frame_keys", frame_keys)
+        self._put(first, "frame_mask", batch.frame_mask)
+        self._put(first, "matching", matching)
+        self._put(first, "logits", logits)
+        self._lengths += batch.lengths
+
+    def remove(self, row: int) -> None:
+        """Remove a row; the last one takes its place."""
+        last = len(self) - 1
+        if row != last:
+            self._cache.move(last, row)
+            for store in self._state.values():
+                store[row] = store[last]
+            self._lengths[row] = self._lengths[last]
+        self._lengths.pop()
+
+    def step(self, embeds: Tensor) -> None:
+        """Feed one embedded token per row, (B, H)."""
+        positions = torch.tensor(self._lengths, device=embeds.device)
+        span = -(-(max(self._lengths) + 1) // _SPAN) * _SPAN
+        self._cache.step(positions, span)
+        visible = torch.arange(span, device=embeds.device) <= positions[:, None, None]
+        context = self.model.context(positions[:, None], visible, self._cache)
+        matching_layer = self.model.config.matching_layer
+        hidden = self.model.run_layers(embeds[:, None], 0, matching_layer, context)
+        self._state["matching"], self._state["logits"] = self._finish(hidden, context)
+        self._lengths = [length + 1 for length in self._lengths]
+
+    def evidence(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Relevance (B, T) of the frames to an `<evi>` predicted now, and its interval.
+
+        Returns:
+            curve, and first and last frame, (B,) each, inclusive.
+        """
+        rows = slice(len(self))
+        frame_mask = self._state["frame_mask"][rows]
+        keys = self._state["frame_keys"][rows]
+        curve = relevance(self.model.evidence_head(self.matching), keys)
+        curve = curve.masked_fill(~frame_mask, 0.0)
+        threshold = self.model.config.evidence_threshold
+        return curve, *best_interval(curve, frame_mask, threshold=threshold)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(B,) tokens to (B, H) embeddings, without the meaning of evidence."""
+        return self.model.get_input_embeddings()(tokens)  # type: ignore[no-any-return]
+
+    def meaning(self, first: Tensor, last: Tensor) -> Tensor:
+        """What an `<evi>` with these intervals adds to its embedding (paper, eq. 4): (B, H)."""
+        return interval_mean(self.memory, first, last)
+
+    def _finish(
+        self, hidden: Tensor, context: DecoderContext, batch: PromptBatch | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The last layer: the state to match with, and logits, of each row's last position."""
+        matching_layer = self.model.config.matching_layer
+        last = self.model.run_layers(hidden, matching_layer, matching_layer + 1, context)
+        if batch is None:
+            return hidden[:, -1], self.model.logits(last[:, -1])
+        return batch.at_end(hidden), self.model.logits(batch.at_end(last))
+
+    def _put(self, first: int, name: str, values: Tensor) -> None:
+        """Write rows of a state, (rows, …) or (rows, T, …) with T as large as need be."""
+        store, rows = self._state.get(name), first + len(values)
+        frames = values.shape[1]
+        if store is None or store.shape[0] < rows or store.shape[1] < frames:
+            old = values.new_zeros(0, frames, *values.shape[2:]) if store is None else store
+            shape = max(old.shape[0], rows), max(old.shape[1], frames), *values.shape[2:]
+            store = values.new_zeros(shape)
+            store[: old.shape[0], : old.shape[1]] = old
+            self._state[name] = store
+        store[first:rows, :frames] = values
+        store[first:rows, frames:] = 0
