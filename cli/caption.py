@@ -4,7 +4,7 @@ import click
 
 from vidground.cli.batch import run_batch
 from vidground.cli.options import RunOptions, run_options
-from vidground.work import Work
+from vidground.work import AtOnce, Work
 
 PROMPT_OPTION = click.option(
     "--prompt",
@@ -60,6 +60,9 @@ def load(options: RunOptions, question: str | None) -> Work:
         provider=options.model.provider,
         **options.model.load_options,
     )
-    return lambda job, on_progress: captioner.caption(
-        job.path, question=question, on_progress=on_progress
+    return AtOnce(
+        captioner.engine.work_on,
+        lambda job, on_progress: captioner.caption(
+            job.path, question=question, on_progress=on_progress
+        ),
     )

@@ -36,7 +36,7 @@ from vidground.settings import (
 
 STDOUT = "-"
 
-_SAMPLING, _DECODING, _BATCH = SamplingSettings(), DecodingSettings(), BatchSettings()
+_SAMPLING, _DECODING = SamplingSettings(), DecodingSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,7 @@ def run_options(
             *_file_options(formats),
             *MODEL_OPTIONS,
             *RESULT_OPTIONS,
+            *AT_ONCE_OPTIONS,
             *CUE_OPTIONS,
             *([] if watched else [DRY_RUN]),
             *CONTROL_OPTIONS,
@@ -163,7 +164,11 @@ def _collect(values: dict[str, Any]) -> RunOptions:
             overlap=values.pop("window_overlap"),
         ),
         decoding=take(DecodingSettings, *DecodingSettings.__slots__),
-        batch=BatchSettings(prompts=values.pop("batch_size")),
+        batch=BatchSettings(
+            prompts=values.pop("batch_size"),
+            videos=values.pop("videos"),
+            readers=values.pop("readers"),
+        ),
         cues=take(CueSettings, *CueSettings.__slots__),
         control=take(ControlOptions, *ControlOptions.__slots__),
         isolation=take_isolation(values),
@@ -318,9 +323,8 @@ RESULT_OPTIONS = [
     click.option(
         "--batch-size",
         type=int,
-        default=_BATCH.prompts,
-        show_default=True,
-        help="Questions, each on one window, that are answered at once.",
+        help="Questions, each on one window, that are answered at once; by default as many as the "
+        "free memory allows.",
     ),
     click.option(
         "--max-new-tokens",
@@ -356,6 +360,20 @@ RESULT_OPTIONS = [
         default=_DECODING.loop_tokens,
         show_default=True,
         help="Stop an answer that has only repeated itself for so many tokens; 0 for never.",
+    ),
+]
+
+AT_ONCE_OPTIONS = [
+    click.option(
+        "--videos",
+        type=int,
+        help="Videos that are worked on at once; by default 4 on the CPU and more on a GPU. A run "
+        "that is killed does these again.",
+    ),
+    click.option(
+        "--readers",
+        type=int,
+        help="Of those, videos that are decoded at once; by default as the cores allow.",
     ),
 ]
 

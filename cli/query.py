@@ -10,7 +10,7 @@ from vidground.cli.batch import run_batch
 from vidground.cli.options import RunOptions, run_options, usage_errors
 from vidground.cli.plotting import PLOT_OPTION, run_with_plot
 from vidground.settings import GroundingSettings
-from vidground.work import Work
+from vidground.work import AtOnce, Work
 
 _GROUNDING = GroundingSettings()
 
@@ -92,6 +92,9 @@ def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSetti
         provider=options.model.provider,
         **options.model.load_options,
     )
-    return lambda job, on_progress: Groundings(
-        tuple(grounder.query(job.path, texts, on_progress=on_progress))
+    return AtOnce(
+        grounder.engine.work_on,
+        lambda job, on_progress: Groundings(
+            tuple(grounder.query(job.path, texts, on_progress=on_progress))
+        ),
     )

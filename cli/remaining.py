@@ -17,28 +17,29 @@ class RemainingTime:
         self._weights = dict(weights)
         self._left = sum(self._weights.values())
         self._done = 0.0
-        self._current = 0.0
+        self._current: dict[str, float] = {}  # of what is worked on, the share that is done
         self._began_s: float | None = None
 
     def started(self, path: str, now_s: float) -> None:
         """A video's turn has come. now_s: of any clock that only goes forward."""
-        self._current = self._weights.get(path, 0.0)
-        if self._current and self._began_s is None:
+        self._current[path] = 0.0
+        if self._weights.get(path) and self._began_s is None:
             self._began_s = now_s
+
+    def moved(self, path: str, share: float) -> None:
+        """So much of a video is done, in [0, 1]."""
+        self._current[path] = share
 
     def finished(self, path: str) -> None:
         """It is known what became of a video."""
         weight = self._weights.pop(path, 0.0)
         self._left -= weight
         self._done += weight
-        self._current = 0.0
+        self._current.pop(path, None)
 
-    def left_s(self, now_s: float, *, share: float = 0.0) -> float | None:
-        """Seconds that are left, at the speed so far; None while nothing is known of it.
-
-        share: of the current video that is done, in [0, 1].
-        """
-        begun = self._current * share
+    def left_s(self, now_s: float) -> float | None:
+        """Seconds that are left, at the speed so far; None while nothing is known of it."""
+        begun = sum(self._weights.get(path, 0.0) * share for path, share in self._current.items())
         done = self._done + begun
         if self._began_s is None or done <= 0:
             return None

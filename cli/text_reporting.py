@@ -25,7 +25,7 @@ _PLAIN_REASONS = ("", "no result yet")
 
 
 class TextReporter(Reporter):
-    """Lines for people; with bars over files and over the frames of the current file.
+    """Lines for people; with bars over files and over the frames of those that are worked on.
 
     noun: what a result is counted in ("event"). quiet: tell of failures only.
     """
@@ -38,6 +38,7 @@ class TextReporter(Reporter):
         self._files: Any = None
         self._frames: Any = None
         self._remaining = RemainingTime({})
+        self._current: dict[str, Progress | None] = {}
 
     def watching(self, folders: Sequence[str]) -> None:
         """Print a line, unless quiet."""
@@ -72,15 +73,16 @@ class TextReporter(Reporter):
             self._frames = tqdm(unit="frame", position=1, leave=False, file=sys.stderr)
         if isinstance(event, Started):
             self._remaining.started(event.path, time.monotonic())
-            if self._frames is not None:
-                self._frames.reset()
-                self._frames.set_description_str(_shortened(shown(event.path)))
+            self._current[event.path] = None
+            self._show_frames()
             return
         if isinstance(event, Waiting):
+            self._current.pop(event.path, None)
             if not self._quiet:
                 self._print(f"waiting: {shown(event.path)}: another run works on it")
             return
         self._remaining.finished(event.path)
+        self._current.pop(event.path, None)
         for line in self._lines(event):
             self._print(line)
         if self._files is not None:
@@ -88,16 +90,13 @@ class TextReporter(Reporter):
             self._files.update()
 
     def progress(self, progress: Progress) -> None:
-        """Move the bar of the current video."""
-        if self._frames is None:
+        """Move the bar of the videos that are worked on."""
+        if self._frames is None or progress.path not in self._current:
             return
-        self._frames.total = progress.samples
-        self._frames.set_postfix_str(
-            f"{progress.answers_done}/{progress.answers} answers", refresh=False
-        )
-        self._frames.update(progress.samples_done - self._frames.n)
-        self._frames.refresh()
-        self._show_remaining(progress.samples_done / max(1, progress.samples))
+        self._current[progress.path] = progress
+        self._remaining.moved(progress.path, progress.samples_done / max(1, progress.samples))
+        self._show_frames()
+        self._show_remaining()
 
     def warn(self, message: str) -> None:
         """Print what a library says, unless quiet."""
@@ -144,8 +143,23 @@ class TextReporter(Reporter):
             for warning in report.warnings:
                 yield f"warning: {path}: {shown(warning)}"
 
-    def _show_remaining(self, share: float = 0.0) -> None:
-        left_s = self._remaining.left_s(time.monotonic(), share=share)
+    def _show_frames(self) -> None:
+        if self._frames is None or not self._current:
+            return
+        names, known = list(self._current), [p for p in self._current.values() if p is not None]
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        self._frames.set_description_str(_shortened(shown(names[0])) + more, refresh=False)
+        answers = sum(p.answers for p in known)
+        self._frames.set_postfix_str(
+            f"{sum(p.answers_done for p in known)}/{answers} answers" if answers else "",
+            refresh=False,
+        )
+        self._frames.total = sum(p.samples for p in known)
+        self._frames.n = sum(p.samples_done for p in known)
+        self._frames.refresh()
+
+    def _show_remaining(self) -> None:
+        left_s = self._remaining.left_s(time.monotonic())
         if left_s is not None:
             self._files.set_postfix_str(f"about {spoken(left_s)} left")
 

@@ -1,6 +1,6 @@
 """A tiny model whose answers are written down: what is generated is what the test says."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -28,14 +28,19 @@ class ScriptedModel:
         self.spans: list[Any] = []
         self.settings: list[DecodingSettings] = []
         self.batches: list[int] = []
-        monkeypatch.setattr("vidground.engine.generate", self._generate)
+        monkeypatch.setattr("vidground.engine.generate_each", self._generate)
 
     def _generate(
-        self, model: D2VLM, prompts: Sequence[PromptInputs], settings: DecodingSettings
-    ) -> list[Generation]:
+        self,
+        model: D2VLM,
+        prompts: Iterable[PromptInputs],
+        settings: DecodingSettings,
+        _size: object,
+    ) -> Iterator[Generation]:
         assert model is self.model
-        self.batches.append(len(prompts))
-        return [self._answer(prompt, settings) for prompt in prompts]
+        asked = list(prompts)
+        self.batches.append(len(asked))
+        return iter([self._answer(prompt, settings) for prompt in asked])
 
     def _answer(self, prompt: PromptInputs, settings: DecodingSettings) -> Generation:
         tokenizers = self.model.tokenizers

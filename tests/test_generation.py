@@ -1,14 +1,18 @@
 """The decode loop's properties, on the small random checkpoint."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from vidground.batch_sizes import BatchSize
 from vidground.cache import KeyValueCache
-from vidground.errors import InputError
 from vidground.decoder import Decoder
-from vidground.generation import generate
+from vidground.errors import InputError
+from vidground.generation import Generation, GenerationQueue, generate, generate_each
 from vidground.modeling import D2VLM
 from vidground.sequences import PromptInputs, batch_prompts
 from vidground.settings import DecodingSettings
@@ -149,6 +153,93 @@ def test_draws_depend_on_the_seed_not_on_the_batch(model: D2VLM) -> None:
     assert together == alone
     other = DecodingSettings(max_new_tokens=12, temperature=1.0, seed=6)
     assert [answer.token_ids for answer in generate(model, prompts, other)] != together
+
+
+@given(
+    frames=st.lists(st.integers(1, 40), min_size=1, max_size=9),
+    caps=st.lists(st.integers(1, 14), min_size=9, max_size=9),
+    rows=st.integers(1, 5),
+    warm=st.booleans(),
+    penalty=st.sampled_from([1.0, 1.3]),
+    stop=st.integers(0, 8),
+)
+@settings(max_examples=25)
+def test_rows_that_are_refilled_give_what_each_gives_alone(
+    model: D2VLM,
+    frames: list[int],
+    caps: list[int],
+    rows: int,
+    warm: bool,
+    penalty: float,
+    stop: int,
+) -> None:
+    """Prompts of any lengths and caps, some of which end by themselves, through few rows."""
+    prompts = [make_prompt(model, count, seed=seed) for seed, count in enumerate(frames)]
+    per_row = [
+        DecodingSettings(
+            max_new_tokens=cap, temperature=0.7 * warm, seed=cap, repetition_penalty=penalty
+        )
+        for cap in caps[: len(prompts)]
+    ]
+    original = model.config.turn_end_token_id
+    first = generate(model, prompts[:1], DecodingSettings(max_new_tokens=9))[0].token_ids
+    model.config.turn_end_token_id = first[stop]  # so that some end there
+    try:
+        alone = [generate(model, [p], s)[0] for p, s in zip(prompts, per_row, strict=True)]
+        queue = GenerationQueue(model, BatchSize(rows))
+        tickets = [queue.add(p, s) for p, s in zip(prompts, per_row, strict=True)]
+        ended = {}
+        while len(queue):
+            ended |= dict(queue.advance())
+    finally:
+        model.config.turn_end_token_id = original
+    for one, ticket in zip(alone, tickets, strict=True):
+        assert_same(one, ended[ticket])
+
+
+def assert_same(one: Generation, other: object) -> None:
+    assert isinstance(other, Generation)
+    assert (one.token_ids, one.truncated) == (other.token_ids, other.truncated)
+    spans = [[(e.position, e.first, e.last) for e in g.evidence] for g in (one, other)]
+    assert spans[0] == spans[1]
+    for curve, same in zip(
+        [one.prompt_curve, *(e.curve for e in one.evidence)],
+        [other.prompt_curve, *(e.curve for e in other.evidence)],
+        strict=True,
+    ):
+        torch.testing.assert_close(curve, same, rtol=0, atol=1e-5)
+
+
+def test_answers_come_in_the_order_of_prompts_that_are_taken_when_there_is_room(
+    model: D2VLM,
+) -> None:
+    taken: list[int] = []
+
+    def prompts() -> Iterator[PromptInputs]:
+        for seed in range(7):
+            taken.append(seed)
+            yield make_prompt(model, 3 + seed, seed=seed)
+
+    settings = DecodingSettings(max_new_tokens=6)
+    expected = [generate(model, [make_prompt(model, 3 + s, seed=s)], settings)[0] for s in range(7)]
+    each = generate_each(model, prompts(), settings, BatchSize(2))
+    first = next(each)
+    assert len(taken) <= 3
+    for one, other in zip(expected, [first, *each], strict=True):
+        assert_same(one, other)
+
+
+def test_a_step_of_many_tokens_gives_what_single_ones_give(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU rows are looked at every few steps only: what comes after an end is dropped."""
+    prompts = [make_prompt(model, 3 + seed, seed=seed) for seed in range(4)]
+    per_row = [DecodingSettings(max_new_tokens=cap) for cap in (1, 9, 4, 17)]
+    expected = generate(model, prompts, per_row)
+    decode = GenerationQueue._decode
+    monkeypatch.setattr(GenerationQueue, "_decode", lambda queue, _: decode(queue, 5))
+    for one, other in zip(expected, generate(model, prompts, per_row), strict=True):
+        assert_same(one, other)
 
 
 def test_a_cache_grows_without_losing_what_it_holds() -> None:

@@ -12,11 +12,16 @@ def test_the_speed_so_far_says_what_is_left() -> None:
     remaining.finished("skipped")
     remaining.started("a", 5.0)
     assert remaining.left_s(7.0) is None
-    assert remaining.left_s(7.0, share=0.5) == pytest.approx(2 * 950 / 50)
+    remaining.moved("a", 0.5)
+    assert remaining.left_s(7.0) == pytest.approx(2 * 950 / 50)
     remaining.finished("a")
     assert remaining.left_s(10.0) == pytest.approx(5 * 900 / 100)
     remaining.started("b", 10.0)
-    assert remaining.left_s(20.0, share=1 / 3) == pytest.approx(15 * 800 / 200)
+    remaining.moved("b", 1 / 3)
+    assert remaining.left_s(20.0) == pytest.approx(15 * 800 / 200)
+    remaining.started("c", 20.0)  # while b goes on
+    remaining.moved("c", 0.5)
+    assert remaining.left_s(25.0) == pytest.approx(20 * 500 / 500)
     remaining.finished("b")
     remaining.finished("c")
     assert remaining.left_s(99.0) == 0

@@ -48,7 +48,8 @@ LAYERS = (
     {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
     {"sequences", "decoder", "token_choice", "generation", "random_model", "released_procedure"},
     {"onnx_folder", "onnx_vision"},
-    {"encoding", "packing", "sources", "stored_video", "feature_cache", "engine", "reading"},
+    {"encoding", "packing", "sources", "stored_video", "feature_cache"},
+    {"shared_model", "pipeline", "engine", "reading"},
     {"grounder", "captioner", "archive", "replay"},
     {"staged_run", "benchmark"},
 )

@@ -7,7 +7,9 @@ from vidground.settings import DecodingSettings
 from vidground.token_choice import TokenChooser, is_loop
 
 
-def chooser_of(prompts: list[list[int]], vocabulary: int, settings: DecodingSettings, *, evidence: int) -> TokenChooser:
+def chooser_of(
+    prompts: list[list[int]], vocabulary: int, settings: DecodingSettings, *, evidence: int
+) -> TokenChooser:
     chooser = TokenChooser(vocabulary, evidence)
     for prompt in prompts:
         chooser.add(prompt, settings)
@@ -61,5 +63,3 @@ def test_repetition_penalty_by_hand() -> None:
     torch.testing.assert_close(chooser.penalised(logits), torch.tensor([[1.0, -2.0, 3.0, 4.0]]))
     assert chooser.choose(torch.tensor([[2.0, -1.0, 3.0, 0.0]])).item() == 2
     torch.testing.assert_close(chooser.penalised(logits), torch.tensor([[1.0, -2.0, 1.5, 4.0]]))
-
-

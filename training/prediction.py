@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from vidground import __version__
+from vidground.batch_sizes import is_out_of_memory
 from vidground.captioner import window_events
 from vidground.engine import TORCH, Answers, EncodedVideo, Engine
 from vidground.errors import CheckpointError, InputError, VidgroundError
@@ -33,7 +34,6 @@ from vidground.training.etbench_predictions import CAPTION_TASKS, OPTION_TASKS
 from vidground.training.prediction_samples import OPTION_PENALTY, Question, by_video
 from vidground.training.prediction_store import Line, PredictionFolder
 from vidground.windows import WindowEvent, distinct_spans, merge_events
-from vidground.work import is_out_of_memory
 
 _LIST_TASKS = ("tal", "evs")
 _FINGERPRINT_SAMPLES = 4096  # numbers of a tensor that tell it from another training's

@@ -1,13 +1,26 @@
 """How much is done at once: from the memory that is free, and less when it runs out after all.
 
-Knows sizes in bytes; no model, and no torch unless it is loaded already.
+Knows a model's configuration, not the model; no torch unless it is loaded already.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from vidground.settings import BatchSettings
+
+_SHARE_OF_FRAMES, _SHARE_OF_ROWS = 0.2, 0.5
+"""Parts of the free memory that frames in vision and prompts in decoding may take."""
+_MOST_FRAMES = {"cuda": 128, "cpu": 16}
+_MOST_ROWS = {"cuda": 64, "cpu": 8}
+_MOST_VIDEOS_ON_CPU = 4
+"""More in flight make a CPU little faster, and a killed run loses what is in flight."""
+_MOST_READERS = 16
 
 
 class BatchSize:
@@ -21,9 +34,84 @@ class BatchSize:
         self.now = max(1, min(self.now, tried // 2))
 
 
-def batch_size(item_bytes: int, *, free_bytes: int, share: float, most: int) -> int:
-    """How many items of this size go into a share of the free memory: 1 to `most`."""
-    return max(1, min(most, int(free_bytes * share) // max(1, item_bytes)))
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """What `BatchSettings` leave open, decided.
+
+    prompts: decoded at once. frames: encoded at once. videos: in flight. readers: of those,
+    reading their files.
+    """
+
+    prompts: int
+    frames: int
+    videos: int
+    readers: int
+
+
+def choose_sizes(
+    settings: BatchSettings, config: Any, *, device: Any, item_bytes: int, new_tokens: int
+) -> BatchSizes:
+    """Take what is set, and for the rest as much as goes into the free memory.
+
+    Args:
+        config: a `D2VLMConfig`. device: a torch device. item_bytes: of a number of the model.
+        new_tokens: cap on the length of an answer.
+    """
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    free = free_bytes(device)
+    rows = int(free * _SHARE_OF_ROWS) // row_bytes(config, item_bytes, new_tokens)
+    frames = int(free * _SHARE_OF_FRAMES) // frame_bytes(config, item_bytes)
+    prompts: int = settings.prompts or max(1, min(rows, _MOST_ROWS[kind]))
+    cores = len(os.sched_getaffinity(0))
+    videos = settings.videos or (2 * prompts if kind == "cuda" else _MOST_VIDEOS_ON_CPU)
+    return BatchSizes(
+        prompts=prompts,
+        frames=settings.frames or max(1, min(frames, _MOST_FRAMES[kind])),
+        videos=videos,
+        readers=settings.readers or max(2, min(videos, cores, _MOST_READERS)),
+    )
+
+
+def row_bytes(config: Any, item_bytes: int, new_tokens: int) -> int:
+    """Memory for a prompt of full length in decoding: keys and values, and while it is read."""
+    text, room = config.text_config, config.text_config.max_position_embeddings
+    prompt = min(room, config.max_frames + 128)
+    width = text.hidden_size // text.num_attention_heads * text.num_key_value_heads
+    cached = 2 * text.num_hidden_layers * width * min(room, prompt + new_tokens)
+    read = prompt * (8 * text.hidden_size + 3 * text.intermediate_size)
+    return int((cached + read) * item_bytes)
+
+
+def frame_bytes(config: Any, item_bytes: int) -> int:
+    """Memory for a frame while it is encoded."""
+    vision = config.vision_config
+    patches = (vision.image_size // vision.patch_size) ** 2 + 1
+    numbers = patches * (10 * vision.hidden_size + 2 * vision.intermediate_size)
+    attention = vision.num_attention_heads * patches**2
+    return int((numbers + attention) * item_bytes) + 3 * vision.image_size**2 * 4
+
+
+def in_parts(function: Callable[[Any], Any], items: Any, size: BatchSize) -> Any:
+    """A function of the rows of a tensor, called for `size` rows at once, or fewer.
+
+    Raises:
+        MemoryError, RuntimeError: a single row is too much.
+    """
+    torch = sys.modules["torch"]
+    done, start = [], 0
+    while start < len(items):
+        part = items[start : start + size.now]
+        try:
+            done.append(function(part))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or len(part) == 1:
+                raise
+            size.halve(len(part))
+        else:
+            start += len(part)
+            continue
+        release_memory()  # here, where the error no longer holds what was computed
+    return done[0] if len(done) == 1 else torch.cat(done)
 
 
 def free_bytes(device: Any) -> int:
@@ -31,7 +119,7 @@ def free_bytes(device: Any) -> int:
     torch = sys.modules["torch"]
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    with open("/proc/meminfo", encoding="ascii") as lines:
+    with Path("/proc/meminfo").open(encoding="ascii") as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -129,21 +129,20 @@ class DenseCaptioner:
         on_error: Callable[[str, VidgroundError], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Iterator[Captions]:
-        """Caption videos one after the other, as the results are asked for.
+        """Caption videos, several at once; give the results in the order of the paths.
+
+        Work goes on only while results are asked for, and on at most `engine.sizes.videos` files
+        at a time.
 
         Args:
             on_error: told of a file that fails, which is then left out; without it the error
                 is raised and the iteration ends.
         """
-        for path in paths:
-            try:
-                captions = self.caption(path, question=question, on_progress=on_progress)
-            except VidgroundError as error:
-                if on_error is None:
-                    raise
-                on_error(fspath(path), error)
-            else:
-                yield captions
+
+        def caption(path: str | PathLike[str]) -> Captions:
+            return self.caption(path, question=question, on_progress=on_progress)
+
+        yield from self.engine.each(paths, caption, on_error)
 
 
 def window_events(reading: Reading) -> list[WindowEvent]:

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vidground.batch_sizes import BatchSize, in_parts
 from vidground.preprocessing import normalize
 from vidground.video import FrameRun
 from vidground.windows import Window
@@ -38,6 +39,43 @@ class FrameEncoder(Protocol):
         self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
     ) -> Tensor:
         """Patch features and a question, (1, Q), to one token per frame, (N, H)."""
+
+
+class FittingEncoder:
+    """A `FrameEncoder` that takes fewer frames at once when memory runs out.
+
+    size: frames given to `vision` at once, at most.
+    """
+
+    def __init__(self, vision: FrameEncoder, size: BatchSize) -> None:
+        self._vision = vision
+        self._size = size
+
+    @property
+    def device(self) -> torch.device:
+        """See `FrameEncoder.device`."""
+        return self._vision.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See `FrameEncoder.dtype`."""
+        return self._vision.dtype
+
+    def encode_frames(self, pixel_values: Tensor) -> Tensor:
+        """See `FrameEncoder.encode_frames`."""
+        seen: Tensor = in_parts(self._vision.encode_frames, pixel_values, self._size)
+        return seen
+
+    def compress(
+        self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
+    ) -> Tensor:
+        """See `FrameEncoder.compress`."""
+
+        def compressed(part: Tensor) -> Tensor:
+            return self._vision.compress(part, question_ids, question_mask)
+
+        tokens: Tensor = in_parts(compressed, patches, self._size)
+        return tokens
 
 
 @dataclass(frozen=True)

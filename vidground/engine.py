@@ -6,26 +6,36 @@ Holds the model and the settings; knows nothing of moments, captions or files of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 
 from vidground import __version__
+from vidground.batch_sizes import BatchSize, choose_sizes
 from vidground.checkpoint import load_model
-from vidground.encoding import FrameEncoder, PatchChunk, TokenChunk, window_tokens
-from vidground.errors import CheckpointError, InputError
+from vidground.encoding import (
+    FittingEncoder,
+    FrameEncoder,
+    PatchChunk,
+    TokenChunk,
+    window_tokens,
+)
+from vidground.errors import CheckpointError, InputError, VidgroundError
 from vidground.feature_cache import FeatureCache
-from vidground.generation import Generation, generate
+from vidground.generation import Generation, generate_each
 from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.modeling import D2VLM
 from vidground.onnx_vision import OnnxVision
-from vidground.progress import OnProgress, Tracker
+from vidground.pipeline import Flight, Landed, Pipeline
+from vidground.progress import OnProgress, Progress, Tracker
 from vidground.prompts import Prompt, PromptIds, encode_prompt
 from vidground.sequences import PromptInputs
 from vidground.settings import (
@@ -35,6 +45,7 @@ from vidground.settings import (
     IsolationSettings,
     SamplingSettings,
 )
+from vidground.shared_model import SharedModel
 from vidground.sources import (
     CompressedVideo,
     DecodedVideo,
@@ -50,6 +61,12 @@ from vidground.windows import Window, plan_windows, span_seconds
 
 TORCH, ONNX = "torch", "onnx:"
 """What encodes frames: the model itself, or an export, whose folder follows."""
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+_CHUNKS = 4
+"""Videos that share a batch of frames, if so many are in flight."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +167,7 @@ class Engine:
         load_options: Mapping[str, Any] | None = None,
     ) -> None:
         self._decoder = None if isolation is None else IsolatedDecoder(isolation)
+        self._here = threading.local()
         if not isinstance(model, D2VLM):
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
             on_gpu = str(device).startswith("cuda")
@@ -168,6 +186,17 @@ class Engine:
         self.decoding = decoding
         self.batch = batch
         self.vision = _open_vision(vision, self.model, provider)
+        self.sizes = choose_sizes(
+            batch,
+            model.config,
+            device=model.device,
+            item_bytes=model.dtype.itemsize,
+            new_tokens=decoding.max_new_tokens,
+        )
+        if self._decoder is not None:
+            self._decoder.keep = self.sizes.readers
+        self._frames, self._rows = BatchSize(self.sizes.frames), BatchSize(self.sizes.prompts)
+        self._encoder = FittingEncoder(self.vision, self._frames)
         self._cache: FeatureCache | None = None
         if cache is not None:
             self._cache = self._open_cache(cache)
@@ -178,6 +207,7 @@ class Engine:
     ) -> EncodedVideo:
         """Decode and encode a video once; the question comes later."""
         video = self._patches(path)
+        on_progress = self._heard(on_progress)
         tracker = Tracker(os.fspath(path), len(video.times_s), 0, on_progress)
         chunks = tuple(
             PatchChunk(chunk.patches.cpu(), chunk.spans) for chunk in video.patches(tracker.samples)
@@ -214,12 +244,13 @@ class Engine:
             VideoError: if the video cannot be read.
             InputError: if a prompt does not fit, or no window holds all spans.
         """
+        on_progress = self._heard(on_progress)
         encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
         questions = [prompt.question for prompt in encoded]
         source: VideoTokens
         if isinstance(video, EncodedVideo):
             self._check_encoded(video)
-            source = CompressedVideo(video, self.vision)
+            source = CompressedVideo(video, self._eyes)
             path, done = video.info.path, len(video.times_s)
         else:
             source = self._tokens(video, questions, keep=keep_tokens and not spans_s)
@@ -233,6 +264,83 @@ class Engine:
         # Only now is all known of the file's damage.
         info, warnings = source.info, source.warnings
         return Answers(info, source.times_s, self.period_s, windows, answers, warnings)
+
+    def work_on(
+        self, items: Iterable[Item], work: Callable[[Item], Made]
+    ) -> Generator[Landed[Item, Made], None, None]:
+        """Do work on several items at once, `sizes.videos` of them; what it asks of this engine
+        shares the model's batches. What is found is the same as one by one.
+
+        Args:
+            work: a function that calls this engine (or a `Grounder` or `DenseCaptioner` with it)
+                in whatever thread it is called in. The functions it hands over for progress are
+                called in the thread that iterates.
+
+        Returns:
+            What came of each item as soon as it is known, in any order; see `Pipeline.run`.
+        """
+        shared = SharedModel(self.model, self._encoder, rows=self._rows, frames=self._frames)
+        pipeline = Pipeline(shared, most=self.sizes.videos, readers=self.sizes.readers)
+
+        def in_flight(item: Item, flight: Flight) -> Made:
+            with self._flying(flight):
+                return work(item)
+
+        with closing(pipeline.run(items, in_flight)) as landed:
+            yield from landed
+
+    def each(
+        self,
+        paths: Iterable[str | PathLike[str]],
+        work: Callable[[str | PathLike[str]], Made],
+        on_error: Callable[[str, VidgroundError], None] | None,
+    ) -> Generator[Made, None, None]:
+        """What work makes of files, several at once, in the order of the paths.
+
+        Args:
+            on_error: told of a file that fails, which is then left out; without it the error is
+                raised and the iteration ends.
+        """
+        done: dict[int, tuple[str, Made | Exception]] = {}
+        turn = 0
+        with closing(self.work_on(enumerate(paths), lambda file: work(file[1]))) as landed:
+            for result in landed:
+                number, path = result.item
+                done[number] = os.fspath(path), result.outcome
+                while turn in done:
+                    name, outcome = done.pop(turn)
+                    turn += 1
+                    if not isinstance(outcome, Exception):
+                        yield outcome
+                    elif on_error is not None and isinstance(outcome, VidgroundError):
+                        on_error(name, outcome)
+                    else:
+                        raise outcome
+
+    @contextmanager
+    def _flying(self, flight: Flight) -> Iterator[None]:
+        """In this thread, ask the shared model instead of the own one."""
+        self._here.flight = flight
+        try:
+            yield
+        finally:
+            self._here.flight = None
+
+    @property
+    def _flight(self) -> Flight | None:
+        return getattr(self._here, "flight", None)
+
+    def _heard(self, on_progress: OnProgress | None) -> OnProgress | None:
+        """The function, called in the thread that asks for results."""
+        flight = self._flight
+        if flight is None or on_progress is None:
+            return on_progress
+        hear = on_progress
+
+        def tell(progress: Progress) -> None:
+            flight.tell(lambda: hear(progress))
+
+        return tell
 
     @property
     def period_s(self) -> float:
@@ -340,13 +448,19 @@ class Engine:
         self, path: str | PathLike[str], questions: Sequence[Sequence[int]], *, keep: bool
     ) -> VideoTokens:
         if self._cache is None or not keep:
-            return CompressedVideo(self._patches(path), self.vision)
+            return CompressedVideo(self._patches(path), self._eyes)
         return self._cache.tokens(path, partial(self._decoded, path), questions, **self._seeing)
 
     @property
     def _seeing(self) -> _Seeing:
         """What frames are encoded and compressed by, and how many at once."""
-        return {"vision": self.vision, "batch_size": self.batch.frames}
+        size = self._frames.now if self._flight is None else -(-self._frames.now // _CHUNKS)
+        return {"vision": self._eyes, "batch_size": size}
+
+    @property
+    def _eyes(self) -> FrameEncoder:
+        """What encodes frames for this thread."""
+        return self._encoder if self._flight is None else self._flight.model
 
     def _generate(
         self,
@@ -356,29 +470,24 @@ class Engine:
         spans_s: Sequence[tuple[float, float]],
         tracker: Tracker,
     ) -> Iterator[Answer]:
-        waiting: list[tuple[Window, int, PromptInputs]] = []
-        for seen in window_tokens(chunks, windows):
-            start = seen.window.start
-            spans = [
-                (a * self.sampling.fps - start, b * self.sampling.fps - start) for a, b in spans_s
-            ]
-            for index, (ids, frames) in enumerate(zip(prompts, seen.tokens, strict=True)):
-                waiting.append(
-                    (seen.window, index, PromptInputs(ids.before, ids.after, frames, spans))
-                )
-                if len(waiting) == self.batch.prompts:
-                    yield from self._decode(waiting, tracker)
-                    waiting = []
-        if waiting:
-            yield from self._decode(waiting, tracker)
+        asked: list[tuple[Window, int]] = []
 
-    def _decode(
-        self, waiting: Sequence[tuple[Window, int, PromptInputs]], tracker: Tracker
-    ) -> Iterator[Answer]:
-        generations = generate(self.model, [inputs for _, _, inputs in waiting], self.decoding)
-        for (window, prompt, _), generation in zip(waiting, generations, strict=True):
-            yield Answer(window, prompt, generation)
-        tracker.answered(len(waiting))
+        def inputs() -> Iterator[PromptInputs]:
+            for seen in window_tokens(chunks, windows):
+                start, fps = seen.window.start, self.sampling.fps
+                spans = [(a * fps - start, b * fps - start) for a, b in spans_s]
+                for index, (ids, frames) in enumerate(zip(prompts, seen.tokens, strict=True)):
+                    asked.append((seen.window, index))
+                    yield PromptInputs(ids.before, ids.after, frames, spans)
+
+        for number, generation in enumerate(self._answers(inputs())):
+            yield Answer(*asked[number], generation)
+            tracker.answered(1)
+
+    def _answers(self, prompts: Iterable[PromptInputs]) -> Iterator[Generation]:
+        if self._flight is not None:
+            return self._flight.generate_each(prompts, self.decoding)
+        return generate_each(self.model, prompts, self.decoding, self._rows)
 
     def _check_encoded(self, video: EncodedVideo) -> None:
         if video.fps != self.sampling.fps:

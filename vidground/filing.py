@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vidground.atomic import make_folder, write_atomically
+from vidground.batch_sizes import is_out_of_memory
 from vidground.documents import Result
 from vidground.errors import CheckpointError, FormatError, InputError, VideoError, VidgroundError
 from vidground.files import FileState, file_state, printable
@@ -17,7 +18,7 @@ from vidground.ledger import Ledger
 from vidground.outcomes import FileReport, report_on
 from vidground.outputs import Job
 from vidground.planning import Plan
-from vidground.work import Finished, is_out_of_memory
+from vidground.work import Finished
 
 Render = Callable[[Result, str], str]
 Write = Callable[[str, Path | None], None]

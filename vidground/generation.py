@@ -7,7 +7,8 @@ to the host within a step on a GPU; rows that ended are looked for every few ste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -85,6 +86,34 @@ def generate(
     return [answers[ticket] for ticket in tickets]
 
 
+def generate_each(
+    model: D2VLM, prompts: Iterable[PromptInputs], settings: DecodingSettings, size: BatchSize
+) -> Iterator[Generation]:
+    """Decode prompts as they come, and give their answers in the order of the prompts.
+
+    Args:
+        prompts: taken only when there is room for one. size: how many are decoded at once.
+
+    Raises:
+        InputError: if a prompt leaves no room for an answer in the model's context.
+    """
+    queue = GenerationQueue(model, size)
+    waited_for: deque[int] = deque()
+    answers: dict[int, Generation | Exception] = {}
+    rest = iter(prompts)
+    while True:
+        while not queue.is_full and (prompt := next(rest, None)) is not None:
+            waited_for.append(queue.add(prompt, settings))
+        if not waited_for:
+            return
+        while waited_for[0] not in answers:
+            answers |= dict(queue.advance())
+        answer = answers.pop(waited_for.popleft())
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+
+
 @dataclass
 class _Row:
     """A prompt, and its answer as far as it is known."""
@@ -131,6 +160,7 @@ class GenerationQueue:
         self._size = size
         self._waiting: list[_Row] = []
         self._tickets = 0
+        self._attempted = 0  # rows that were to be decoded with those being read now
         self._clear()
 
     def _clear(self) -> None:
@@ -162,14 +192,6 @@ class GenerationQueue:
         self._waiting.append(_Row(self._tickets, prompt, settings, cap))
         return self._tickets
 
-    def discard(self, tickets: Sequence[int]) -> None:
-        """Forget prompts whose answers are not wanted any more."""
-        gone = set(tickets)
-        self._waiting = [row for row in self._waiting if row.ticket not in gone]
-        for index in reversed(range(len(self._rows))):
-            if self._rows[index].ticket in gone:
-                self._remove(index)
-
     @torch.inference_mode()
     def advance(self) -> list[tuple[int, Generation | Exception]]:
         """Read prompts that there is room for and decode some tokens; return what has ended.
@@ -184,7 +206,7 @@ class GenerationQueue:
                 raise
             return self._begin_again(error)
         self._record(tokens, found)
-        ended = []
+        ended: list[tuple[int, Generation | Exception]] = []
         for index in reversed(range(len(self._rows))):
             generation = self._ended(self._rows[index])
             if generation is not None:
@@ -220,6 +242,7 @@ class GenerationQueue:
                 row.prompt_curve = curve[: row.frames]
                 self._waiting.remove(row)
             self._rows += group
+            self._attempted = 0
 
     def _choose(self) -> tuple[Tensor, _StepEvidence | None]:
         """Choose the next token of every row, and what is fed for it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from vidground.encoding import FrameEncoder
 from vidground.engine import TORCH, Answers, EncodedVideo, Engine
-from vidground.errors import InputError
+from vidground.errors import InputError, VidgroundError
 from vidground.evidence import run_means
 from vidground.modeling import D2VLM
 from vidground.progress import OnProgress
@@ -127,6 +127,34 @@ class Grounder:
             for index, (query, prompt) in enumerate(zip(texts, prompts, strict=True))
         ]
         return results[0] if isinstance(text, str) else results
+
+    def query_many(
+        self,
+        paths: Iterable[str | PathLike[str]],
+        text: str | Sequence[str],
+        *,
+        on_error: Callable[[str, VidgroundError], None] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[list[GroundingResult]]:
+        """Query videos, several at once; give the results in the order of the paths.
+
+        Work goes on only while results are asked for, and on at most `engine.sizes.videos` files
+        at a time.
+
+        Args:
+            text: what to look for in each of them, or several such texts.
+            on_error: told of a file that fails, which is then left out; without it the error
+                is raised and the iteration ends.
+
+        Returns:
+            For every video one result per text.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+
+        def query(path: str | PathLike[str]) -> list[GroundingResult]:
+            return self.query(path, texts, on_progress=on_progress)
+
+        yield from self.engine.each(paths, query, on_error)
 
     def ask(
         self,

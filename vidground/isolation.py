@@ -27,21 +27,22 @@ from vidground.types import VideoInfo
 from vidground.video import FrameRun
 
 _FOOTAGE = "vidground.footage:Footage"
-_AHEAD = 256
-"""Pictures that may wait for the model: 38 MB of them at 224 x 224 pixels."""
+_AHEAD = 64
+"""Pictures of a video that may wait for the model: 10 MB of them at 224 x 224 pixels."""
 
 
 class IsolatedDecoder:
     """Keeps the process that decodes, and starts another one when it is lost.
 
     One process serves one video after the other; videos that are read at the same time get a
-    process each, of which one is kept. opener: what opens a video in the process, as
-    "module:function".
+    process each. opener: what opens a video in the process, as "module:function". keep: so many
+    processes wait for the next videos, at most.
     """
 
     def __init__(self, settings: IsolationSettings, *, opener: str = _FOOTAGE) -> None:
         self.settings = settings
         self._opener = opener
+        self.keep = 1
         self._idle = deque([self._start()])  # now, so that it is ready when the model is
 
     def borrow(self) -> DecoderProcess:
@@ -57,7 +58,7 @@ class IsolatedDecoder:
 
     def give_back(self, process: DecoderProcess) -> None:
         """Keep a process for the next reader, unless it is in the middle of something."""
-        if process.is_busy or not process.is_fit or self._idle:
+        if process.is_busy or not process.is_fit or len(self._idle) >= self.keep:
             process.end()
         else:
             self._idle.append(process)

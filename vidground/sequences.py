@@ -103,9 +103,7 @@ def embed_prompt(model: D2VLM, prompt: PromptInputs) -> Tensor:
     return torch.cat((text[:split], frames.to(text.dtype), text[split:]))
 
 
-def batch_prompts(
-    model: D2VLM, prompts: Sequence[PromptInputs], *, length: int = 0
-) -> PromptBatch:
+def batch_prompts(model: D2VLM, prompts: Sequence[PromptInputs], *, length: int = 0) -> PromptBatch:
     """Embed prompts and pad them to one batch; see `PromptBatch` and `embed_prompt`.
 
     Args:

@@ -74,18 +74,31 @@ class DecodingSettings:
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """How much is done at once: it changes speed and memory, never a result.
+    """How much is done at once: it changes speed and memory, never what is found.
+
+    What is None is chosen from the free memory, the device and the cores (`batch_sizes`), and
+    what turns out to be too much is halved.
 
     prompts: prompts decoded at once (a prompt is one question on one window).
     frames: frames given to the vision encoder at once.
+    videos: videos in flight at once, where many are worked on. A run that is killed loses what
+        it has done on these.
+    readers: of those, how many read and decode their files at once.
     """
 
-    prompts: int = 8
-    frames: int = 16
+    prompts: int | None = None
+    frames: int | None = None
+    videos: int | None = None
+    readers: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.prompts >= 1, "batch size", self.prompts, "at least 1 prompt")
-        _require(self.frames >= 1, "frame batch", self.frames, "at least 1 frame")
+        for name, value in (
+            ("batch size", self.prompts),
+            ("frame batch", self.frames),
+            ("videos at once", self.videos),
+            ("readers", self.readers),
+        ):
+            _require(value is None or value >= 1, name, value, "at least 1, or None for a choice")
 
 
 @dataclass(frozen=True, slots=True)

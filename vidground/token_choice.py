@@ -6,6 +6,7 @@ Knows logits and settings; no model, no text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,10 +45,9 @@ class TokenChooser:
 
     def remove(self, row: int) -> None:
         """Remove a row; the last one takes its place."""
-        for rows in (self._seen, self._settings, self._generators):
-            last = rows.pop()  # type: ignore[attr-defined]
-            if row < len(rows):  # type: ignore[arg-type]
-                rows[row] = last  # type: ignore[index]
+        _remove(self._seen, row)
+        _remove(self._settings, row)
+        _remove(self._generators, row)
 
     def choose(self, logits: Tensor) -> Tensor:
         """(B, V) logits to (B,) tokens."""
@@ -88,6 +88,12 @@ def is_loop(token_ids: Sequence[int], length: int) -> bool:
     last = list(token_ids[-length:])
     blocks = range(1, length // LOOP_REPEATS + 1)
     return any(last[block:] == last[:-block] for block in blocks)
+
+
+def _remove(rows: list[Any], row: int) -> None:
+    last = rows.pop()
+    if row < len(rows):
+        rows[row] = last
 
 
 def _gumbel(size: int, generator: torch.Generator) -> Tensor:

@@ -5,12 +5,13 @@ time, here or on other machines, derives from `Workers`. Knows neither what is d
 where results go (`vidground.archive`).
 """
 
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from vidground.documents import Result
 from vidground.outputs import Job
@@ -64,6 +65,28 @@ class OneByOne(Workers):
             yield finish(self._work, job, on_progress)
 
 
+class AtOnce(Workers):
+    """Does several jobs at once, around one model; called as `Work`, a single one.
+
+    Args:
+        work_on: `Engine.work_on` of the engine that `work` calls.
+    """
+
+    def __init__(self, work_on: Callable[..., Generator[Any, None, None]], work: Work) -> None:
+        self._work_on = work_on
+        self._work = work
+
+    def __call__(self, job: Job, on_progress: OnProgress) -> Result:
+        """Do one job in this thread."""
+        return self._work(job, on_progress)
+
+    def results(self, jobs: Iterator[Job], on_progress: OnProgress) -> Results:
+        """Start jobs as there is room, and give what came of them as they end."""
+        with closing(self._work_on(jobs, lambda job: self._work(job, on_progress))) as landed:
+            for one in landed:
+                yield Finished(one.item, one.outcome, one.elapsed_s)
+
+
 class Late(Workers):
     """Workers who are called only when there is a job for them."""
 
@@ -76,6 +99,11 @@ class Late(Workers):
             yield from self._load().results(chain([first], jobs), on_progress)
 
 
+def as_workers(work: Work | Workers) -> Workers:
+    """A function is called for one job after the other."""
+    return work if isinstance(work, Workers) else OneByOne(work)
+
+
 def finish(work: Work, job: Job, on_progress: OnProgress) -> Finished:
     """Do one job and say what came of it."""
     begin = time.monotonic()
@@ -85,13 +113,3 @@ def finish(work: Work, job: Job, on_progress: OnProgress) -> Finished:
     except Exception as error:  # noqa: BLE001 - raised again by the run, if it is none of a video
         outcome = error
     return Finished(job, outcome, time.monotonic() - begin)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, the GPU or torch on the CPU had no memory left."""
-    torch = sys.modules.get("torch")  # a run without torch has no such error
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return True
-    # On the CPU torch raises a plain RuntimeError.
-    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return on_cpu or isinstance(error, MemoryError)
