@@ -17,6 +17,7 @@ import click
 
 from vidground.archive import OnEvent, run_archive
 from vidground.atomic import write_atomically
+from vidground.batch_sizes import is_out_of_memory
 from vidground.cli.options import RunOptions, usage_errors
 from vidground.cli.reporting import Reporter, bars_wanted
 from vidground.conditions import first_objection
@@ -29,7 +30,7 @@ from vidground.outcomes import RunSummary
 from vidground.outputs import Job
 from vidground.planning import Plan, Recipe
 from vidground.settings import CacheSettings
-from vidground.work import Late, OneByOne, Work, Workers, is_out_of_memory
+from vidground.work import Late, Work, Workers, as_workers
 
 FAILED = 1
 
@@ -134,7 +135,7 @@ class Runner:
 def _start(load: Load, options: RunOptions) -> Workers:
     engine = options.engine
     if engine.engine == "local":
-        return OneByOne(_loaded(load, options))
+        return as_workers(_loaded(load, options))
     from vidground.ray_engine import RayWorkers
 
     sent = replace(options, files=replace(options.files, from_file=None))  # no file can be sent

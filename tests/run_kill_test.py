@@ -26,6 +26,8 @@ from statistics import median
 from video_files import make_video
 
 FORMATS = "srt,vtt,json"
+VIDEOS = 4
+"""In flight at once, so that a kill costs so many at most."""
 PROGRAM = "from vidground.cli.main import main; main()"
 
 
@@ -41,6 +43,7 @@ def start(folder: Path, out: Path, log: Path) -> "subprocess.Popen[bytes]":
     arguments = ["caption", str(folder / "in"), "--model", "toy", "--device", "cpu", "--offline"]
     arguments += ["--out", FORMATS, "-o", str(out), "--log-format", "json"]
     arguments += ["--cache-dir", str(folder / f"cache-{log.name.partition('.')[0]}")]
+    arguments += ["--videos", str(VIDEOS)]
     with log.open("wb") as stream:
         return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=stream)
 
@@ -52,21 +55,41 @@ def results(out: Path) -> dict[str, bytes]:
 
 
 def worked_on(log: Path) -> list[str]:
-    """The videos that a run gave to the model, as far as it is told; one that it was at when it
-    was killed counts too."""
-    worked, current = [], None
+    """The videos that a run gave to the model, as far as it is told; those that it was at when it
+    was killed count too."""
+    worked, current = list[str](), set[str]()
     for line in log.read_bytes().split(b"\n"):
         try:
             event = json.loads(line)
         except ValueError:
             continue  # the last line of a killed run
         if event["event"] == "start":
-            current = event["path"]
-        elif event["event"] in ("done", "skipped", "failed"):
+            current.add(event["path"])
+        elif event["event"] in ("done", "skipped", "failed", "waiting"):
             if event["event"] == "done" and "stored result" not in event["reason"]:
                 worked.append(event["path"])
-            current = None
-    return worked + ([] if current is None else [current])
+            current.discard(event["path"])
+    return worked + sorted(current)
+
+
+def equal(found: dict[str, bytes], expected: dict[str, bytes]) -> bool:
+    """Whether all files are there and the same; scores in JSON may differ by rounding, for they
+    depend on what shared a batch in their last digits."""
+    return found.keys() == expected.keys() and all(
+        found[name] == content
+        or (name.endswith(".json") and _alike(json.loads(found[name]), json.loads(content)))
+        for name, content in expected.items()
+    )
+
+
+def _alike(one: object, other: object) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= 1e-5
+    return one == other
 
 
 def check(name: str, condition: bool) -> None:
@@ -115,10 +138,10 @@ def kill_again_and_again(folder: Path, expected: dict[str, bytes], kills: int, s
             print(f"{killed} kills, {at_work} at work, {len(worked)} videos begun", flush=True)
     check("a last run ends well", start(folder, out, log).wait() == 0)
     worked.update(worked_on(log))
-    check("every result is there, once, and equal; nothing else is", results(out) == expected)
+    check("every result is there, once, and equal; nothing else is", equal(results(out), expected))
     twice = worked.total() - len(worked)
     print(f"{killed} kills, {at_work} of them at work; {twice} videos given to the model again")
-    check("at most one video is done again per kill", twice <= killed)
+    check(f"at most {VIDEOS} videos are done again per kill", twice <= VIDEOS * killed)
     check_record(out)
 
 
@@ -126,7 +149,7 @@ def run_twice_at_once(folder: Path, expected: dict[str, bytes]) -> None:
     out, logs = folder / "twice", [folder / "twice.1.log", folder / "twice.2.log"]
     processes = [start(folder, out, log) for log in logs]
     check("both runs end well", [process.wait() for process in processes] == [0, 0])
-    check("every result is there and equal", results(out) == expected)
+    check("every result is there and equal", equal(results(out), expected))
     done = [worked_on(log) for log in logs]
     print(f"{len(done[0])} and {len(done[1])} videos")
     check("no video is done twice", len(set(done[0] + done[1])) == len(done[0]) + len(done[1]))
@@ -153,12 +176,13 @@ def run_on_a_full_disk(folder: Path, expected: dict[str, bytes]) -> None:
         check("and says so", "the disk is full" in text)
         made = results(disk / "out")
         print(f"{len(made)} of {len(expected)} results fitted")
-        check("what is there is whole", made.items() <= expected.items() and len(made) > 0)
+        fitted = {name: expected[name] for name in made if name in expected}
+        check("what is there is whole", equal(made, fitted) and len(made) > 0)
         check_record(disk / "out")
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         code = start(folder, disk / "out", log).wait()
         check("with space again, the next run ends well", code == 0)
-        check("every result is there and equal", results(disk / "out") == expected)
+        check("every result is there and equal", equal(results(disk / "out"), expected))
         check_record(disk / "out")
 
 

@@ -24,7 +24,7 @@ from vidground.ledger import Ledger
 from vidground.outcomes import FileReport, RunSummary, Started, Waiting
 from vidground.outputs import Job
 from vidground.progress import OnProgress
-from vidground.work import OneByOne, Work, Workers
+from vidground.work import Work, Workers, as_workers
 
 _LOOK_AGAIN_S = 0.5  # how often a run looks whether another one has done what it waits for
 
@@ -74,7 +74,7 @@ def run_archive(
         CheckpointError: the model is at fault, so no further video would fare better.
         BrokenPipeError: nobody reads the results any more.
     """
-    workers = work if isinstance(work, Workers) else OneByOne(work)
+    workers = as_workers(work)
     filing = Filing(ledger or Ledger(), judge, render, write)
     run = _Run(workers, filing, on_event, on_progress, max_failures, wait)
     begin = time.monotonic()

@@ -85,10 +85,11 @@ def row_bytes(config: Any, item_bytes: int, new_tokens: int) -> int:
 def frame_bytes(config: Any, item_bytes: int) -> int:
     """Memory for a frame while it is encoded."""
     vision = config.vision_config
-    patches = (vision.image_size // vision.patch_size) ** 2 + 1
-    numbers = patches * (10 * vision.hidden_size + 2 * vision.intermediate_size)
-    attention = vision.num_attention_heads * patches**2
-    return int((numbers + attention) * item_bytes) + 3 * vision.image_size**2 * 4
+    patches: int = (vision.image_size // vision.patch_size) ** 2 + 1
+    numbers: int = patches * (10 * vision.hidden_size + 2 * vision.intermediate_size)
+    attention: int = vision.num_attention_heads * patches**2
+    pixels: int = 3 * vision.image_size**2
+    return (numbers + attention) * item_bytes + 4 * pixels
 
 
 def in_parts(function: Callable[[Any], Any], items: Any, size: BatchSize) -> Any:
