@@ -18,7 +18,6 @@ from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings
 if TYPE_CHECKING:
     from vidground.captioner import DenseCaptioner
 
-_BATCH = BatchSettings()
 STDOUT = "-"
 
 
@@ -51,16 +50,18 @@ STDOUT = "-"
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    default=_BATCH.prompts,
-    show_default=True,
-    help="Questions, each on one window, that are answered at once.",
+    help="Questions, each on one window, that are answered at once; by default as many as the free "
+    "memory allows.",
 )
 @click.option(
     "--frame-batch",
     type=click.IntRange(min=1),
-    default=_BATCH.frames,
-    show_default=True,
-    help="Frames that are encoded at once.",
+    help="Frames that are encoded at once; by default as many as the free memory allows.",
+)
+@click.option(
+    "--videos",
+    type=click.IntRange(min=1),
+    help="Videos in flight at once, in the run as a whole; by default 4 on the CPU.",
 )
 @click.option(
     "--baseline",
@@ -91,8 +92,9 @@ def bench(
     dtype: str | None,
     offline: bool,
     tokens: int,
-    batch_size: int,
-    frame_batch: int,
+    batch_size: int | None,
+    frame_batch: int | None,
+    videos: int | None,
     baseline: bool,
     rounds: int,
     json_path: str | None,
@@ -120,7 +122,7 @@ def bench(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     with usage_errors():
         decoding = DecodingSettings(max_new_tokens=tokens, loop_tokens=0)
-        batch = BatchSettings(prompts=batch_size, frames=frame_batch)
+        batch = BatchSettings(prompts=batch_size, frames=frame_batch, videos=videos)
     # Here, so that --help needs no torch.
     from vidground.benchmark import run_benchmark
     from vidground.benchmark_report import to_dict, to_table

@@ -96,7 +96,7 @@ def run_benchmark(
                 released.answer()
     run.write(results)
     sizes = [video.chunks for video in run.videos]
-    prompts = captioner.engine.batch.prompts
+    prompts = captioner.engine.sizes.prompts
     return Benchmark(
         circumstances=_circumstances(captioner),
         ceilings=ceilings,
@@ -128,8 +128,9 @@ def _circumstances(captioner: DenseCaptioner) -> dict[str, str | int]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "attention": str(config._attn_implementation),
         "vision": "torch" if vision is model else str(vision),
-        "prompts_at_once": engine.batch.prompts,
-        "frames_at_once": engine.batch.frames,
+        "prompts_at_once": engine.sizes.prompts,
+        "frames_at_once": engine.sizes.frames,
+        "videos_at_once": engine.sizes.videos,
         "most_tokens": engine.decoding.max_new_tokens,
     }
 

@@ -98,7 +98,7 @@ class StagedRun:
                 )
             pixels.append(picture)
             spans.append((frame.first, frame.last))
-        chunks = [self._encoded(*batch) for batch in _batches(pixels, spans, engine.batch.frames)]
+        chunks = [self._encoded(*batch) for batch in _batches(pixels, spans, engine.sizes.frames)]
         windows = engine.windows(len(footage.times_s))
         with self.meter.stage(COMPRESS):
             tokens = compress_chunks(engine.vision, chunks, [self.prompt.question], windows)
@@ -131,7 +131,7 @@ class StagedRun:
         """
         engine = self._engine
         first = DecodingSettings(max_new_tokens=1)
-        size = engine.batch.prompts
+        size = engine.sizes.prompts
         for start in range(0, len(self._waiting), size):
             batch = self._waiting[start : start + size]
             with self.meter.stage(PREFILL):
