@@ -108,6 +108,22 @@ def probed_s(path: Path) -> float:
 
 
 @each_program
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_turned_picture_stays_turned(program: Program, suffix: str, tmp_path: Path) -> None:
+    film = make_video(tmp_path / "film.mp4", frames=60, size=(96, 64), rotation=90)
+    maker = ClipMaker(film, program)
+    clips = [
+        maker.make(*span, tmp_path / f"{span[0]}{suffix}") for span in ((0.48, 0.88), (1.1, 1.5))
+    ]
+    if suffix == ".mp4":  # not every program can copy it to the other
+        assert [clip.cut.packets is None for clip in clips] == [False, True]
+    maker.join(clips, tmp_path / f"reel{suffix}")
+    for path in (*(clip.path for clip in clips), tmp_path / f"reel{suffix}"):
+        info = TimedVideo(path).info
+        assert (info.width, info.height) == (64, 96)
+
+
+@each_program
 def test_fast_copies_more_than_was_asked(
     films: dict[str, Path], program: Program, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Subtitles burned in and as soft tracks, read back from what ffmpeg has made."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ from vidground.cues import CueSettings
 from vidground.errors import InputError
 from vidground.ffmpeg import FfmpegError, Program
 from vidground.subtitle_tracks import BurnSettings, TrackSettings, burn, mux
+from vidground.timed_video import TimedVideo
 from vidground.types import Event
 
 HOSTILE = "<b>5 > 4</b> {\\an8}a\\Nb & 'c': %d, [x];"
@@ -108,6 +110,22 @@ def test_where_one_text_is_shown_at_a_time_overlaps_are_merged(
     mux(film, result, tmp_path / "a.mkv", program)
     [(_, _, cues)] = tracks(tmp_path / "a.mkv")
     assert [(round(cue[1], 2), cue[2]) for cue in cues] == [(1.8, "long"), (1.0, "short")]
+
+
+@each_program
+def test_a_turned_picture_stays_turned_or_is_refused(program: Program, tmp_path: Path) -> None:
+    film = make_video(tmp_path / "film.mp4", frames=20, size=(96, 64), rotation=90)
+    result = captions_of(film, Event(0.2, 0.5, "x"))
+    mux(film, result, tmp_path / "a.mp4", program)
+    assert TimedVideo(tmp_path / "a.mp4").info.width == 64
+    old = program.version.startswith(("5.", "6.0"))
+    refused = pytest.raises(FfmpegError, match=r"choose \.mp4 or \.mov, or get a newer one")
+    with refused if old else nullcontext():
+        mux(film, result, tmp_path / "a.mkv", program)
+    assert old != (tmp_path / "a.mkv").exists()
+    assert old or TimedVideo(tmp_path / "a.mkv").info.width == 64
+    burn(film, result, tmp_path / "b.mkv", program)
+    assert TimedVideo(tmp_path / "b.mkv").info.width == 64
 
 
 @each_program

@@ -102,7 +102,14 @@ class ClipMaker:
                 try:
                     self._copy(cut, temporary, container)
                     measured = TimedVideo(temporary)
-                    if measured.info.frames == cut.frames or self._mode == "fast":
+                    turned = measured.orientation != self._video.orientation
+                    if turned and self._mode == "fast":
+                        raise FfmpegError(
+                            f"{self._program} does not copy how the picture is turned to "
+                            f"{output.suffix}; choose auto or precise"
+                        )
+                    same = measured.info.frames == cut.frames and not turned
+                    if same or self._mode == "fast":
                         return Clip(output, cut, measured.info.duration_s)
                 except (FfmpegError, VideoError):  # packets that this container does not take
                     if self._mode == "fast":

@@ -26,6 +26,7 @@ from vidground.ffmpeg import (
     run,
 )
 from vidground.formats import render
+from vidground.orientation import UPRIGHT
 from vidground.plaintext import plain_text
 from vidground.timed_video import TimedVideo
 
@@ -184,7 +185,8 @@ def mux(
         "c": "copy",
         "c:s": "copy" if same else container.subtitles[0],
     }
-    source = Input("video", from_origin(TimedVideo(video).origin_s))
+    timed = TimedVideo(video)
+    source = Input("video", from_origin(timed.origin_s))
     files: dict[str, Path | str] = {"video": Path(video)}
     # A cover is no stream that WebM takes.
     streams = [(source, "V" if container.format == "webm" else "v"), (source, "a?")]
@@ -200,6 +202,12 @@ def mux(
         streams.append((source, "t?"))
     with atomic_path(output) as temporary:
         run(program, files, streams, temporary, options)
+        turned = timed.orientation
+        if turned != UPRIGHT and TimedVideo(temporary).orientation != turned:
+            raise FfmpegError(
+                f"{program} does not copy how the picture is turned to {output.suffix}; choose "
+                ".mp4 or .mov, or get a newer one"
+            )
 
 
 def _missing_glyphs(line: str) -> list[int]:

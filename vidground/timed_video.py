@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vidground.footage import Footage
+from vidground.orientation import Orientation
 from vidground.packets import Packets
 from vidground.timeline import Timeline
 from vidground.types import VideoInfo
@@ -42,6 +43,11 @@ class TimedVideo:
     def packets(self) -> Packets:
         """The packets of the video stream."""
         return self._footage.packets
+
+    @property
+    def orientation(self) -> Orientation:
+        """How the first frame is turned and mirrored before it is shown."""
+        return next(self._footage.frames()).frame.orientation
 
     @property
     def is_timed(self) -> bool:
