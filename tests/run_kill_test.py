@@ -3,10 +3,13 @@
 Not a test: it starts the program a hundred times and takes many minutes.
 
     python tests/run_kill_test.py FOLDER
+    python tests/run_kill_test.py FOLDER --videos 4
 
 FOLDER must be new. It gets 60 small videos, what an undisturbed run makes of them, and what is
 left after 100 kills (`kill -9`) at random instants, after two runs at once, and after a run on a
-full disk. The last part mounts a small tmpfs, so it is left out unless it is run by root.
+full disk. With one video in flight a kill may cost the work on one, and all results are equal to
+the byte; with more it may cost as many, and scores are equal but for rounding. The last part mounts
+a small tmpfs, so it is left out unless it is run by root.
 """
 
 import argparse
@@ -26,8 +29,6 @@ from statistics import median
 from video_files import make_video
 
 FORMATS = "srt,vtt,json"
-VIDEOS = 4
-"""In flight at once, so that a kill costs so many at most."""
 PROGRAM = "from vidground.cli.main import main; main()"
 
 
@@ -37,13 +38,13 @@ def make_videos(folder: Path, count: int) -> None:
         make_video(folder / f"{index:02d}.mp4", frames=20 + index, fps=10)
 
 
-def start(folder: Path, out: Path, log: Path) -> "subprocess.Popen[bytes]":
+def start(folder: Path, out: Path, log: Path, videos: int) -> "subprocess.Popen[bytes]":
     """The real program; its log tells what was done. Each part of the test has a cache of its own,
     so that no part finds the work of another."""
     arguments = ["caption", str(folder / "in"), "--model", "toy", "--device", "cpu", "--offline"]
     arguments += ["--out", FORMATS, "-o", str(out), "--log-format", "json"]
     arguments += ["--cache-dir", str(folder / f"cache-{log.name.partition('.')[0]}")]
-    arguments += ["--videos", str(VIDEOS)]
+    arguments += ["--videos", str(videos)]
     with log.open("wb") as stream:
         return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=stream)
 
@@ -72,12 +73,16 @@ def worked_on(log: Path) -> list[str]:
     return worked + sorted(current)
 
 
-def equal(found: dict[str, bytes], expected: dict[str, bytes]) -> bool:
-    """Whether all files are there and the same; scores in JSON may differ by rounding, for they
-    depend on what shared a batch in their last digits."""
+def equal(found: dict[str, bytes], expected: dict[str, bytes], videos: int) -> bool:
+    """Whether all files are there and the same, to the byte for one video at a time. Scores in JSON
+    depend in their last digits on what shared a batch."""
     return found.keys() == expected.keys() and all(
         found[name] == content
-        or (name.endswith(".json") and _alike(json.loads(found[name]), json.loads(content)))
+        or (
+            videos > 1
+            and name.endswith(".json")
+            and _alike(json.loads(found[name]), json.loads(content))
+        )
         for name, content in expected.items()
     )
 
@@ -115,14 +120,16 @@ def time_per_video(log: Path) -> float:
     return median(line["elapsed_s"] for line in lines if line["event"] == "done")
 
 
-def kill_again_and_again(folder: Path, expected: dict[str, bytes], kills: int, seed: int) -> None:
+def kill_again_and_again(
+    folder: Path, expected: dict[str, bytes], videos: int, *, kills: int, seed: int
+) -> None:
     out, instants = folder / "killed", random.Random(seed)
     video_s = time_per_video(folder / "undisturbed.log")
     worked: Counter[str] = Counter()
     killed = at_work = 0
     log = folder / "kill.log"
     while killed < kills:
-        process = start(folder, out, log)
+        process = start(folder, out, log, videos)
         if instants.random() < 0.8:  # once it is at work; else at any time, loading included
             awaited = instants.choice(("start", "done"))
             while process.poll() is None and not events(log, awaited):
@@ -136,20 +143,23 @@ def kill_again_and_again(folder: Path, expected: dict[str, bytes], kills: int, s
         worked.update(worked_on(log))
         if killed % 10 == 0:
             print(f"{killed} kills, {at_work} at work, {len(worked)} videos begun", flush=True)
-    check("a last run ends well", start(folder, out, log).wait() == 0)
+    check("a last run ends well", start(folder, out, log, videos).wait() == 0)
     worked.update(worked_on(log))
-    check("every result is there, once, and equal; nothing else is", equal(results(out), expected))
+    check(
+        "every result is there, once, and equal; nothing else is",
+        equal(results(out), expected, videos),
+    )
     twice = worked.total() - len(worked)
     print(f"{killed} kills, {at_work} of them at work; {twice} videos given to the model again")
-    check(f"at most {VIDEOS} videos are done again per kill", twice <= VIDEOS * killed)
+    check(f"at most {videos} of them per kill", twice <= videos * killed)
     check_record(out)
 
 
-def run_twice_at_once(folder: Path, expected: dict[str, bytes]) -> None:
+def run_twice_at_once(folder: Path, expected: dict[str, bytes], videos: int) -> None:
     out, logs = folder / "twice", [folder / "twice.1.log", folder / "twice.2.log"]
-    processes = [start(folder, out, log) for log in logs]
+    processes = [start(folder, out, log, videos) for log in logs]
     check("both runs end well", [process.wait() for process in processes] == [0, 0])
-    check("every result is there and equal", equal(results(out), expected))
+    check("every result is there and equal", equal(results(out), expected, videos))
     done = [worked_on(log) for log in logs]
     print(f"{len(done[0])} and {len(done[1])} videos")
     check("no video is done twice", len(set(done[0] + done[1])) == len(done[0]) + len(done[1]))
@@ -167,22 +177,22 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def run_on_a_full_disk(folder: Path, expected: dict[str, bytes]) -> None:
+def run_on_a_full_disk(folder: Path, expected: dict[str, bytes], videos: int) -> None:
     log = folder / "full.log"
     pages = sum(-(-len(content) // 4096) for content in expected.values())
     with small_disk(folder / "full", f"{4 * (pages // 2)}k") as disk:
-        check("a run on a full disk fails", start(folder, disk / "out", log).wait() == 1)
+        check("a run on a full disk fails", start(folder, disk / "out", log, videos).wait() == 1)
         text = log.read_text()
         check("and says so", "the disk is full" in text)
         made = results(disk / "out")
         print(f"{len(made)} of {len(expected)} results fitted")
         fitted = {name: expected[name] for name in made if name in expected}
-        check("what is there is whole", equal(made, fitted) and len(made) > 0)
+        check("what is there is whole", equal(made, fitted, videos) and len(made) > 0)
         check_record(disk / "out")
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        code = start(folder, disk / "out", log).wait()
+        code = start(folder, disk / "out", log, videos).wait()
         check("with space again, the next run ends well", code == 0)
-        check("every result is there and equal", equal(results(disk / "out"), expected))
+        check("every result is there and equal", equal(results(disk / "out"), expected, videos))
         check_record(disk / "out")
 
 
@@ -191,18 +201,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--videos", type=int, default=1, help="In flight at once.")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    folder = options.folder
+    folder, videos = options.folder, options.videos
     make_videos(folder / "in", options.files)
     log = folder / "undisturbed.log"
-    check("an undisturbed run ends well", start(folder, folder / "expected", log).wait() == 0)
+    check(
+        "an undisturbed run ends well", start(folder, folder / "expected", log, videos).wait() == 0
+    )
     expected = results(folder / "expected")
     check("it makes all results", len(expected) == options.files * len(FORMATS.split(",")))
-    kill_again_and_again(folder, expected, options.kills, options.seed)
-    run_twice_at_once(folder, expected)
+    kill_again_and_again(folder, expected, videos, kills=options.kills, seed=options.seed)
+    run_twice_at_once(folder, expected, videos)
     if os.geteuid() == 0:
-        run_on_a_full_disk(folder, expected)
+        run_on_a_full_disk(folder, expected, videos)
     else:
         print("left out: a full disk, which needs root")
 
