@@ -71,9 +71,9 @@ def test_a_video_that_takes_its_decoder_along_costs_its_own_pictures_only(
     video = make_video(tmp_path / "a.mp4", frames=50, fps=10)
     bad = video.rename(tmp_path / f"{fault}.mp4")
     good = make_video(tmp_path / "good.mp4", frames=50, fps=10)
-    with Thumbnailer(IsolationSettings(timeout_s=2.0, memory_gib=0.5)) as thumbnailer:
-        for _ in range(2):
-            with pytest.raises(VideoError, match=f"{fault}.mp4"):
-                thumbnailer.make(bad, [1.0])
-            (picture,) = thumbnailer.make(good, [4.0])
-            assert read_index(decoded(picture)) == 40
+    with Thumbnailer(IsolationSettings(timeout_s=5.0, memory_gib=0.5)) as thumbnailer:
+        thumbnailer.make(good, [1.0])
+        with pytest.raises(VideoError, match=f"{fault}.mp4"):
+            thumbnailer.make(bad, [1.0])
+        (picture,) = thumbnailer.make(good, [4.0])
+        assert read_index(decoded(picture)) == 40

@@ -16,7 +16,8 @@ def fcpxml(edit: Edit) -> str:
     """Return a project with the whole video as one clip, and its events as markers on it.
 
     All times are whole frames, written in seconds over the rate's numerator: 24 frames at 23.976
-    are 24024/24000s. Characters that XML cannot hold become U+FFFD.
+    are 24024/24000s. A result knows nothing of sound, so the clip is told of as a picture without.
+    Characters that XML cannot hold become U+FFFD.
     """
     root = ET.Element("fcpxml", version="1.10")
     name, whole = xml_text(edit.name), _time(edit.frames, edit.rate)
