@@ -5,7 +5,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,11 +127,16 @@ def test_a_model_looks_at_every_video(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, model: str, *, grounding: GroundingSettings, **rest: object) -> None:
             loaded.append((model, grounding.found_threshold, rest["isolation"]))
 
-        def query(self, path: Path, text: str) -> GroundingResult:
-            if path.name == "broken.mp4":
-                raise VideoError("'broken.mp4': no video")
-            score = {"a b.mp4": 0.6, "z.mp4": 0.8}[path.name]
-            return answer(text, Moment(1, 2, score), Moment(5, 6, 0.55))
+        def query_many(
+            self, paths: list[Path], text: str, *, on_error: Callable[[str, VideoError], None]
+        ) -> Iterator[list[GroundingResult]]:
+            for path in paths:
+                if path.name == "broken.mp4":
+                    on_error("broken.mp4", VideoError("'broken.mp4': no video"))
+                    continue
+                score = {"a b.mp4": 0.6, "z.mp4": 0.8}[path.name]
+                moments = Moment(1, 2, score), Moment(5, 6, 0.55)
+                yield [answer(text, *moments, video=replace(VIDEO, path=str(path)))]
 
     monkeypatch.setattr("vidground.grounder.Grounder", Grounder)
     for name in ("broken.mp4", "z.mp4"):

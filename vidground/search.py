@@ -96,23 +96,30 @@ def search_videos(
     *,
     on_done: OnDone | None = None,
 ) -> SearchOutcome:
-    """Ask the model for `query` in every video and rank the moments by their scores.
+    """Ask the model for `query` in every video, several at once, and rank the moments by scores.
 
     A score is a moment's mean relevance; `grounder.grounding` says what counts as found.
     """
     paths = list(videos)
     hits: list[Hit] = []
     failed: list[tuple[str, VidgroundError]] = []
-    for done, path in enumerate(paths, 1):
-        try:
-            result = grounder.query(path, query)
-            hits += [
-                Hit(str(path), True, moment.start_s, moment.end_s, moment.score, plain_text(query))
-                for moment in result.moments
-            ]
-        except VidgroundError as error:
-            failed.append((str(path), error))
+    answered = 0
+
+    def tell() -> None:
         if on_done is not None:
-            on_done(done, len(paths))
+            on_done(answered + len(failed), len(paths))
+
+    def note(path: str, error: VidgroundError) -> None:
+        failed.append((path, error))
+        tell()
+
+    text = plain_text(query)
+    for (result,) in grounder.query_many(paths, query, on_error=note):
+        hits += [
+            Hit(result.video.path, True, moment.start_s, moment.end_s, moment.score, text)
+            for moment in result.moments
+        ]
+        answered += 1
+        tell()
     hits.sort(key=lambda hit: -hit.score)
     return SearchOutcome(tuple(hits), len(paths), tuple(failed))
