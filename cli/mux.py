@@ -52,7 +52,8 @@ def mux(
 
     RESULT is a JSON file that `caption` or `query` wrote. VIDEO can be left out where it lies
     where RESULT says. The program ffmpeg copies pictures and sound as they are, and keeps the
-    subtitles that are there.
+    subtitles that are there. Tracks in mp4 and mov show one text at a time: events that overlap
+    are merged there, unless --overlap trim.
 
     \b
     vidground mux match.json -o match.mkv --language en --title "what happens"

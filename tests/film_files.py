@@ -31,6 +31,11 @@ def programs() -> list[Any]:
     return [pytest.param(program, id=program.origin) for program in each]
 
 
+def loses_turns(program: Program) -> bool:
+    """Whether it cannot copy to Matroska how a picture is turned."""
+    return program.version.startswith(("5.", "6.0"))
+
+
 def make_film(
     path: Path,
     *,

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from film_files import indices, make_film, programs, sound, tone_start_s
+from film_files import indices, loses_turns, make_film, programs, sound, tone_start_s
 from video_files import make_video, remux
 
 from vidground.clips import ClipMaker
@@ -117,6 +117,10 @@ def test_a_turned_picture_stays_turned(program: Program, suffix: str, tmp_path: 
     ]
     if suffix == ".mp4":  # not every program can copy it to the other
         assert [clip.cut.packets is None for clip in clips] == [False, True]
+    if suffix == ".mkv" and loses_turns(program):
+        with pytest.raises(FfmpegError, match=r"turned to \.mkv; choose auto or precise"):
+            ClipMaker(film, program, CutSettings("fast")).make(0.5, 0.8, tmp_path / "fast.mkv")
+        assert not (tmp_path / "fast.mkv").exists()
     maker.join(clips, tmp_path / f"reel{suffix}")
     for path in (*(clip.path for clip in clips), tmp_path / f"reel{suffix}"):
         info = TimedVideo(path).info
