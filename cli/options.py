@@ -168,6 +168,7 @@ def _collect(values: dict[str, Any]) -> RunOptions:
             prompts=values.pop("batch_size"),
             videos=values.pop("videos"),
             readers=values.pop("readers"),
+            graphs=values.pop("graphs"),
         ),
         cues=take(CueSettings, *CueSettings.__slots__),
         control=take(ControlOptions, *ControlOptions.__slots__),
@@ -374,6 +375,11 @@ AT_ONCE_OPTIONS = [
         "--readers",
         type=int,
         help="Of those, videos that are decoded at once; by default as the cores allow.",
+    ),
+    click.option(
+        "--graphs/--no-graphs",
+        default=None,
+        help="Record decoding steps as CUDA graphs and replay them; by default on a GPU.",
     ),
 ]
 

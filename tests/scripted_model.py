@@ -36,6 +36,7 @@ class ScriptedModel:
         prompts: Iterable[PromptInputs],
         settings: DecodingSettings,
         _size: object,
+        **_: object,
     ) -> Iterator[Generation]:
         assert model is self.model
         asked = list(prompts)

@@ -57,25 +57,28 @@ def _joined(old: Tensor | None, new: Tensor) -> Tensor:
 class RowCache:
     """Keys and values of rows that come and go, each row at positions 0 … its length - 1.
 
-    Rows stand at 0 … rows - 1. A pass is either a prefill, between `add` and the last layer, or a
-    step by one position, after `step`; the layers call `update` in both. Not for gradients.
-    Memory: rows x longest row, taken in blocks; what is kept of rows that left is overwritten.
+    Rows stand at 0 … rows - 1. A pass is either a prefill, after `add`, or a step by one position,
+    after `step`; the layers call `update` in both. Not for gradients. Memory: rows x longest row,
+    taken in blocks; what is kept of rows that left is overwritten.
+
+    moves: how often the memory was replaced by a larger one.
     """
 
     def __init__(self, layers: int) -> None:
+        self.moves = 0
         self._keys: list[Tensor | None] = [None] * layers
         self._values: list[Tensor | None] = [None] * layers
         self._rows = slice(0)
         self._adding = False
         self._index = self._at = torch.empty(0)
-        self._size = (0, 0)  # rows and positions that a layer must have room for
+        self._size = (0, 0)  # rows and positions that there is room for
         self._span = 0
 
     def add(self, first: int, rows: int, length: int) -> None:
         """The next pass fills new rows, from the `first` on, with their first positions."""
+        self.reserve(first + rows, length)
         self._adding = True
         self._rows = slice(first, first + rows)
-        self._require(first + rows, length)
 
     def step(self, positions: Tensor, span: int) -> None:
         """The next pass adds a position to each of the first rows.
@@ -83,17 +86,31 @@ class RowCache:
         Args:
             positions: (B,) where it stands. span: positions that are looked at, beyond the last.
         """
+        self.reserve(len(positions), span)
         self._adding = False
         self._rows = slice(len(positions))
         self._index, self._at = torch.arange(len(positions), device=positions.device), positions
         self._span = span
-        self._require(len(positions), span)
 
     def move(self, source: int, target: int) -> None:
         """Put a row in the place of another one."""
         for store in (*self._keys, *self._values):
             if store is not None:
                 store[target] = store[source]
+
+    def reserve(self, rows: int, positions: int) -> None:
+        """Make room for so many rows and positions."""
+        blocks = -(-positions // _BLOCK) * _BLOCK
+        size = max(self._size[0], rows), max(self._size[1], blocks)
+        if size == self._size:
+            return
+        self._size = size
+        self.moves += 1
+        for stores in (self._keys, self._values):
+            for layer, store in enumerate(stores):
+                if store is not None:
+                    stores[layer] = larger = self._room(store)
+                    larger[: store.shape[0], :, : store.shape[2]] = store
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
@@ -106,19 +123,14 @@ class RowCache:
         seen = self._rows, slice(None), slice(self._span)
         return all_keys[seen], all_values[seen]
 
-    def _require(self, rows: int, positions: int) -> None:
-        blocks = -(-positions // _BLOCK) * _BLOCK
-        self._size = max(self._size[0], rows), max(self._size[1], blocks)
-
     def _written(self, store: Tensor | None, new: Tensor) -> Tensor:
-        rows, positions = self._size
-        if store is None or store.shape[0] < rows or store.shape[2] < positions:
-            larger = new.new_zeros(rows, new.shape[1], positions, new.shape[3])
-            if store is not None:
-                larger[: store.shape[0], :, : store.shape[2]] = store
-            store = larger
+        store = self._room(new) if store is None else store
         if self._adding:
             store[self._rows, :, : new.shape[2]] = new
         else:
             store[self._index, :, self._at] = new[:, :, 0]
         return store
+
+    def _room(self, like: Tensor) -> Tensor:
+        rows, positions = self._size
+        return like.new_zeros(rows, like.shape[1], positions, like.shape[3])

@@ -5,17 +5,22 @@ Every row is computed as if it were alone: padding changes nothing. Knows no tex
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import Tensor
 
 from vidground.cache import RowCache
 from vidground.evidence import best_interval, interval_mean, relevance
-from vidground.modeling import D2VLM, DecoderContext
+from vidground.modeling import D2VLM, IDLE_DECODERS, DecoderContext
 from vidground.sequences import PromptBatch
+from vidground.step_graph import Record, StepGraphs, StepInputs, StepOutputs
 
 _SPAN = 64
 """Cached positions are looked at in so many at once: sums over them are grouped alike then,
 whatever the other rows are."""
+_RECORDED_SPAN = 256
+"""The same for steps that are recorded, of which there should be few."""
 
 
 class Decoder:
@@ -24,13 +29,18 @@ class Decoder:
     Rows stand at 0 … B - 1. `logits` (B, V) predict each row's next token, and `matching` (B, H)
     is the state to match evidence with. `add` and `remove` change the rows, `step` moves all of
     them on by one token.
+
+    Args:
+        graphs: whether steps are recorded and replayed (`StepGraphs`). record: by what; for tests.
     """
 
-    def __init__(self, model: D2VLM) -> None:
+    def __init__(self, model: D2VLM, *, graphs: bool = False, record: Record | None = None) -> None:
         self.model = model
         self._cache = RowCache(model.config.text_config.num_hidden_layers)
         self._lengths: list[int] = []
         self._state: dict[str, Tensor] = {}
+        self._graphs = StepGraphs(self._computed, record) if graphs else None
+        self._moves = 0
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -66,6 +76,8 @@ class Decoder:
         self._put(first, "frame_mask", batch.frame_mask)
         self._put(first, "matching", matching)
         self._put(first, "logits", logits)
+        lengths = torch.tensor(batch.lengths, device=logits.device)
+        self._put(first, "positions", lengths[:, None])
         self._lengths += batch.lengths
 
     def remove(self, row: int) -> None:
@@ -80,15 +92,46 @@ class Decoder:
 
     def step(self, embeds: Tensor) -> None:
         """Feed one embedded token per row, (B, H)."""
-        positions = torch.tensor(self._lengths, device=embeds.device)
-        span = -(-(max(self._lengths) + 1) // _SPAN) * _SPAN
-        self._cache.step(positions, span)
-        visible = torch.arange(span, device=embeds.device) <= positions[:, None, None]
-        context = self.model.context(positions[:, None], visible, self._cache)
-        matching_layer = self.model.config.matching_layer
-        hidden = self.model.run_layers(embeds[:, None], 0, matching_layer, context)
-        self._state["matching"], self._state["logits"] = self._finish(hidden, context)
+        inputs = self._inputs(embeds)
+        if self._graphs is None:
+            outputs = self._computed(inputs)
+        else:
+            self._cache.reserve(*inputs.shape)
+            if self._cache.moves != self._moves:
+                self._graphs.forget()
+                self._moves = self._cache.moves
+            outputs = self._graphs(inputs)
+        self._state["matching"], self._state["logits"] = outputs
+        self._state["positions"][: len(self)] += 1
         self._lengths = [length + 1 for length in self._lengths]
+
+    def clear(self) -> None:
+        """Remove all rows; memory and recordings are kept for others."""
+        self._lengths = []
+
+    def _inputs(self, embeds: Tensor) -> StepInputs:
+        """What a step is fed; recorded ones have rows that stand for none, at position 0."""
+        rows, block = len(self), _SPAN
+        if self._graphs is not None:
+            rows, block = 1 << (rows - 1).bit_length(), _RECORDED_SPAN
+            embeds = torch.nn.functional.pad(embeds, (0, 0, 0, rows - len(self)))
+        # What the host knows of lengths is not copied to the GPU, which would wait for that.
+        positions = self._state["positions"][: len(self), 0]
+        positions = torch.nn.functional.pad(positions, (0, rows - len(self)))
+        span = -(-(max(self._lengths) + 1) // block) * block
+        visible = torch.arange(span, device=embeds.device) <= positions[:, None, None]
+        context = self.model.context(positions[:, None], visible)
+        assert context.mask is not None
+        return StepInputs(embeds[:, None], positions, *context.rotary, context.mask)
+
+    def _computed(self, inputs: StepInputs) -> StepOutputs:
+        """The state to match with, and logits, after a step."""
+        rotary = inputs.cosines, inputs.sines
+        self._cache.step(inputs.positions, inputs.shape[1])
+        context = DecoderContext(rotary, inputs.positions[:, None], inputs.mask, self._cache)
+        matching_layer = self.model.config.matching_layer
+        hidden = self.model.run_layers(inputs.embeds, 0, matching_layer, context)
+        return self._finish(hidden, context)
 
     def evidence(self) -> tuple[Tensor, Tensor, Tensor]:
         """Relevance (B, T) of the frames to an `<evi>` predicted now, and its interval.
@@ -134,3 +177,25 @@ class Decoder:
             self._state[name] = store
         store[first:rows, :frames] = values
         store[first:rows, frames:] = 0
+
+
+def borrow_decoder(model: D2VLM) -> Decoder:
+    """A decoder that records its steps, if possible one that has recorded some for this model."""
+    idle: list[tuple[object, Decoder]] = model.__dict__.setdefault(IDLE_DECODERS, [])
+    while idle:
+        places, decoder = idle.pop()
+        if places == _places(model):
+            return decoder
+    return Decoder(model, graphs=True)
+
+
+def give_back_decoder(decoder: Decoder) -> None:
+    """Keep a decoder for the next who borrows one; its rows are removed."""
+    decoder.clear()
+    idle = decoder.model.__dict__.setdefault(IDLE_DECODERS, [])
+    idle[:] = [(_places(decoder.model), decoder)]
+
+
+def _places(model: D2VLM) -> tuple[int, ...]:
+    """Where the weights lie: recordings are of no use once they have moved."""
+    return tuple(tensor.data_ptr() for tensor in chain(model.parameters(), model.buffers()))

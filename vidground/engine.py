@@ -180,6 +180,11 @@ class Engine:
                 f"{model.name_or_path or 'this model'} has no language tokenizer; put the files "
                 "of its tokenizer (tokenizer.json, tokenizer_config.json) beside its weights"
             )
+        if batch.graphs and model.device.type != "cuda":
+            raise InputError(
+                f"graphs are CUDA graphs and the model is on {model.device}; use --device cuda, or "
+                "leave --graphs (graphs=True) out"
+            )
         self.model = model.eval()
         self.tokenizers: Tokenizers = model.tokenizers
         self.sampling = sampling
@@ -279,7 +284,13 @@ class Engine:
         Returns:
             What came of each item as soon as it is known, in any order; see `Pipeline.run`.
         """
-        shared = SharedModel(self.model, self._encoder, rows=self._rows, frames=self._frames)
+        shared = SharedModel(
+            self.model,
+            self._encoder,
+            rows=self._rows,
+            frames=self._frames,
+            graphs=self.batch.graphs,
+        )
         pipeline = Pipeline(shared, most=self.sizes.videos, readers=self.sizes.readers)
 
         def in_flight(item: Item, flight: Flight) -> Made:
@@ -487,7 +498,9 @@ class Engine:
     def _answers(self, prompts: Iterable[PromptInputs]) -> Iterator[Generation]:
         if self._flight is not None:
             return self._flight.generate_each(prompts, self.decoding)
-        return generate_each(self.model, prompts, self.decoding, self._rows)
+        return generate_each(
+            self.model, prompts, self.decoding, self._rows, graphs=self.batch.graphs
+        )
 
     def _check_encoded(self, video: EncodedVideo) -> None:
         if video.fps != self.sampling.fps:

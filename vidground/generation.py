@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vidground.batch_sizes import BatchSize, is_out_of_memory, release_memory
-from vidground.decoder import Decoder
+from vidground.decoder import Decoder, borrow_decoder, give_back_decoder
 from vidground.errors import InputError
 from vidground.modeling import D2VLM
 from vidground.sequences import PromptInputs, batch_prompts, check_prompt
@@ -87,17 +87,23 @@ def generate(
 
 
 def generate_each(
-    model: D2VLM, prompts: Iterable[PromptInputs], settings: DecodingSettings, size: BatchSize
+    model: D2VLM,
+    prompts: Iterable[PromptInputs],
+    settings: DecodingSettings,
+    size: BatchSize,
+    *,
+    graphs: bool | None = None,
 ) -> Iterator[Generation]:
     """Decode prompts as they come, and give their answers in the order of the prompts.
 
     Args:
         prompts: taken only when there is room for one. size: how many are decoded at once.
+        graphs: see `GenerationQueue`.
 
     Raises:
         InputError: if a prompt leaves no room for an answer in the model's context.
     """
-    queue = GenerationQueue(model, size)
+    queue = GenerationQueue(model, size, graphs=graphs)
     waited_for: deque[int] = deque()
     answers: dict[int, Generation | Exception] = {}
     rest = iter(prompts)
@@ -153,13 +159,16 @@ class GenerationQueue:
 
     Args:
         size: rows at once, at most; halved when memory runs out.
+        graphs: whether steps are recorded once and replayed; None for on a GPU.
     """
 
-    def __init__(self, model: D2VLM, size: BatchSize) -> None:
+    def __init__(self, model: D2VLM, size: BatchSize, *, graphs: bool | None = None) -> None:
         self._model = model
         self._size = size
+        self._graphs = model.device.type == "cuda" if graphs is None else graphs
         self._waiting: list[_Row] = []
         self._tickets = 0
+        self._lent: Decoder | None = None
         self._attempted = 0  # rows that were to be decoded with those being read now
         self._clear()
 
@@ -167,9 +176,16 @@ class GenerationQueue:
         config, device = self._model.config, self._model.device
         vocabulary = self._model.lm_head.out_features
         self._rows: list[_Row] = []
-        self._decoder = Decoder(self._model)
+        self._lent = None
         self._chooser = TokenChooser(vocabulary, config.evidence_token_id, device)
         self._next = torch.empty(0)  # (B, H): what the next step is fed
+
+    @property
+    def _decoder(self) -> Decoder:
+        """Made or borrowed when there is work."""
+        if self._lent is None:
+            self._lent = borrow_decoder(self._model) if self._graphs else Decoder(self._model)
+        return self._lent
 
     def __len__(self) -> int:
         """Prompts without an answer."""
@@ -212,6 +228,8 @@ class GenerationQueue:
             if generation is not None:
                 ended.append((self._rows[index].ticket, generation))
                 self._remove(index)
+        if not len(self):
+            self._rest()
         return ended[::-1]
 
     def _decode(self, steps: int) -> tuple[Tensor, list[_StepEvidence | None]]:
@@ -297,6 +315,12 @@ class GenerationQueue:
         last = self._rows.pop()
         if index < len(self._rows):
             self._rows[index] = last
+
+    def _rest(self) -> None:
+        """Leave the decoder to others until there is a prompt again."""
+        if self._graphs:
+            give_back_decoder(self._decoder)
+        self._clear()
 
     def _begin_again(self, error: Exception) -> list[tuple[int, Generation | Exception]]:
         """Let all rows wait again, and take fewer at once."""

@@ -30,6 +30,10 @@ _CACHE = "cache" if "cache" in signature(Phi3DecoderLayer.forward).parameters el
 """What decoder layers call the cache; transformers 5.24 warns of the older name."""
 
 
+IDLE_DECODERS = "_idle_decoders"
+"""Where a model keeps what was recorded for it (`decoder.borrow_decoder`)."""
+
+
 def _head(size: int) -> nn.Sequential:
     return nn.Sequential(
         nn.LayerNorm(size), nn.Linear(size, size // 2), nn.GELU(), nn.Linear(size // 2, size)
@@ -79,6 +83,10 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         self.tokenizers: Tokenizers | None = None
         self.files_digest: str | None = None  # of a folder it was loaded from
         self.post_init()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies begin without what was recorded on the weights of the original."""
+        return {name: value for name, value in self.__dict__.items() if name != IDLE_DECODERS}
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embeddings."""

@@ -84,12 +84,14 @@ class BatchSettings:
     videos: videos in flight at once, where many are worked on. A run that is killed loses what
         it has done on these.
     readers: of those, how many read and decode their files at once.
+    graphs: record decoding steps and replay them (CUDA graphs); None for on a GPU.
     """
 
     prompts: int | None = None
     frames: int | None = None
     videos: int | None = None
     readers: int | None = None
+    graphs: bool | None = None
 
     def __post_init__(self) -> None:
         for name, value in (

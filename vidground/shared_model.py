@@ -62,16 +62,22 @@ class SharedModel:
 
     Args:
         vision: what encodes frames, in batches as large as they come. rows: prompts decoded at
-            once, at most. frames: frames encoded at once, at most.
+            once, at most. frames: frames encoded at once, at most. graphs: see `GenerationQueue`.
     """
 
     def __init__(
-        self, model: D2VLM, vision: FrameEncoder, *, rows: BatchSize, frames: BatchSize
+        self,
+        model: D2VLM,
+        vision: FrameEncoder,
+        *,
+        rows: BatchSize,
+        frames: BatchSize,
+        graphs: bool | None = None,
     ) -> None:
         self._vision = vision
         self._frames = frames
         self._rows = rows
-        self._generation = GenerationQueue(model, rows)
+        self._generation = GenerationQueue(model, rows, graphs=graphs)
         self._requests: SimpleQueue[_Frames | _Prompt | None] = SimpleQueue()
         self._ended: BaseException | None = None  # why nothing is served any more
         self._closing = threading.Lock()
