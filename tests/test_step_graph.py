@@ -11,7 +11,7 @@ from training_runs import tiny_model
 
 from vidground.batch_sizes import BatchSize
 from vidground.captioner import DenseCaptioner
-from vidground.decoder import borrow_decoder, give_back_decoder
+from vidground.decoder import Decoder, borrow_decoder, give_back_decoder
 from vidground.errors import InputError
 from vidground.generation import GenerationQueue, generate
 from vidground.modeling import D2VLM
