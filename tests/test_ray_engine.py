@@ -262,9 +262,13 @@ def test_a_cluster_that_is_not_there_is_told_in_a_line(monkeypatch: pytest.Monke
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with pytest.raises(VidgroundError) as found:
         RayWorkers(lambda: does(None), address="auto")
-    assert str(found.value) == (
-        "Ray cannot be reached at auto: Could not find any running Ray instance."
+    assert str(found.value).startswith(
+        "Ray cannot be reached at auto: Could not find any running Ray instance.; check that"
     )
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        with pytest.raises(VidgroundError, match="Connection refused; check that"):
+            RayWorkers(lambda: does(None), address=f"127.0.0.1:{taken.getsockname()[1]}")
 
 
 def descendants(process: int) -> set[int]:

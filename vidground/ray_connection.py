@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ from vidground.errors import InputError, VidgroundError
 from vidground.ray_worker import Handed
 
 _OBJECT_STORE_BYTES = 256 << 20  # for results on their way, which are small
+_PATIENCE_S = 10.0  # for the answer of a cluster's head
+_REMEDY = (
+    "check that the cluster runs and has this address; if it asks for a token, set "
+    "RAY_AUTH_MODE=token"
+)
 _LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Set to 0, Ray listens on 127.0.0.1 alone, as it always does on the systems in the name."""
 
@@ -44,7 +50,9 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         )
     told = os.environ.get("RAY_LOG_TO_DRIVER", "0").lower() in ("1", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address is None:
+    if address is not None:
+        _require_open(address)
+    else:
         os.environ.setdefault(_LOOPBACK_ONLY, "0")
     if not told:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -65,8 +73,11 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
             with _handlers_kept(), _standard_error(open_=told):
                 ray.init(**start, log_to_driver=told, logging_level=level)
         except Exception as error:  # Ray raises nearly anything
-            what = "started" if address is None else f"reached at {address}"
-            raise VidgroundError(f"Ray cannot be {what}: {first_line(error)}") from error
+            if address is None:
+                raise VidgroundError(f"Ray cannot be started: {first_line(error)}") from error
+            raise VidgroundError(
+                f"Ray cannot be reached at {address}: {first_line(error)}; {_REMEDY}"
+            ) from error
         logging.getLogger("ray.data").setLevel(level)
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield ray
@@ -90,6 +101,17 @@ def machines(ray: Any) -> list[tuple[int, int]]:
     """(CPUs, GPUs) of each machine that is there now."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [(int(found.get("CPU", 0)), int(found.get("GPU", 0))) for found in resources]
+
+
+def _require_open(address: str) -> None:
+    """Raise VidgroundError unless something listens there; Ray itself would wait for it."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # "auto", which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise VidgroundError(f"Ray cannot be reached at {address}: {error}; {_REMEDY}") from error
 
 
 def _import_ray() -> Any:
