@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from vidground.settings import BatchSettings
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -20,13 +22,19 @@ LOCAL = {"engine": "local", "ray_address": None, "ray_workers": None}
 """Values of the options for commands that do not have them."""
 
 
-def check_engine(engine: EngineOptions, *, device: str | None) -> None:
+def check_engine(engine: EngineOptions, *, device: str | None, batch: BatchSettings) -> None:
     """Refuse options that would have no effect, or another one than they say."""
     if engine.engine != "ray":
         given = {"--ray-address": engine.ray_address, "--ray-workers": engine.ray_workers}
         for name in (name for name, value in given.items() if value is not None):
             raise click.UsageError(f"{name} is about Ray; give --engine ray with it.")
-    elif device not in (None, "cpu", "cuda"):
+        return
+    if batch.videos is not None or batch.readers is not None:
+        raise click.UsageError(
+            "--videos and --readers are about the videos of one process; a worker of Ray does one "
+            "at a time (--ray-workers)."
+        )
+    if device not in (None, "cpu", "cuda"):
         raise click.UsageError(
             f"--device {device} names one device, but Ray gives each worker a GPU of its own; "
             "use --device cuda or cpu, or leave it out."

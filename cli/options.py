@@ -193,7 +193,7 @@ def _check(options: RunOptions) -> None:
         raise click.UsageError("--keep-suffix names files; -o - writes none.")
     if files.output_dir == STDOUT and files.overwrite:
         raise click.UsageError("--overwrite replaces files; -o - writes none.")
-    check_engine(options.engine, device=options.model.device)
+    check_engine(options.engine, device=options.model.device, batch=options.batch)
     check_formats(files.formats, options.cues, option="--out")
     summary, to_stdout = options.log.summary is not None, files.output_dir == STDOUT
     check_control(options.control, to_stdout=to_stdout, summary=summary)

@@ -138,7 +138,12 @@ def _start(load: Load, options: RunOptions) -> Workers:
         return as_workers(_loaded(load, options))
     from vidground.ray_engine import RayWorkers
 
-    sent = replace(options, files=replace(options.files, from_file=None))  # no file can be sent
+    # A worker does one video at a time; an open file could not be sent.
+    sent = replace(
+        options,
+        files=replace(options.files, from_file=None),
+        batch=replace(options.batch, videos=1),
+    )
     return RayWorkers(
         functools.partial(_loaded, load, sent),
         address=engine.ray_address,

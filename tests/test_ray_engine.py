@@ -76,6 +76,7 @@ def test_more_than_there_is_room_for_is_refused(
     [
         (["--ray-address", "auto"], "--ray-address is about Ray"),
         (["--ray-workers", "2"], "--ray-workers is about Ray"),
+        (["--engine", "ray", "--videos", "2"], "a worker of Ray does one at a time"),
         (["--engine", "ray", "--device", "cuda:1"], "--device cuda or cpu"),
         (["--engine", "ray", "--ray-address", "ray://head:10001"], "host:port"),
     ],
@@ -138,7 +139,7 @@ def recorded(folder: Path) -> list[tuple[Any, ...]]:
 def test_outputs_record_and_exit_code_are_those_of_the_local_run(
     archive: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local = run(command, "local")
+    local = run(command, "local", "--videos", "1")  # several would share batches
     own = ["--engine", "ray", "--ray-workers", "2", "--cache-dir", "workers' cache"]
     by_ray = run(command, "ray", *own)
     assert (by_ray.exit_code, local.exit_code) == (1, 1), by_ray.stderr

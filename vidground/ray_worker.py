@@ -21,7 +21,7 @@ from vidground.documents import Result
 from vidground.errors import VideoError, VidgroundError
 from vidground.files import printable
 from vidground.outputs import Job
-from vidground.work import OneByOne, Work, Workers
+from vidground.work import Work, Workers, as_workers
 
 TRIES = 3
 """A video whose worker has died so often is given up."""
@@ -129,8 +129,7 @@ class VideoWorker:
             return Answer(number, error, 0.0, times)
         try:
             if self._workers is None:
-                work = self._load()
-                self._workers = work if isinstance(work, Workers) else OneByOne(work)
+                self._workers = as_workers(self._load())
         except Exception as error:  # noqa: BLE001 - raised in the process whose run it is
             return Answer(number, error, time.monotonic() - begin, times, ends_run=True)
         (finished,) = self._workers.results(iter((job,)), lambda _: None)
