@@ -61,7 +61,7 @@ STDOUT = "-"
 @click.option(
     "--videos",
     type=click.IntRange(min=1),
-    help="Videos in flight at once, in the run as a whole; by default 4 on the CPU.",
+    help="Videos in flight at once, in the run as a whole; by default 6 on the CPU.",
 )
 @click.option(
     "--baseline",

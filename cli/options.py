@@ -368,7 +368,7 @@ AT_ONCE_OPTIONS = [
     click.option(
         "--videos",
         type=int,
-        help="Videos that are worked on at once; by default 4 on the CPU and more on a GPU. A run "
+        help="Videos that are worked on at once; by default 6 on the CPU and more on a GPU. A run "
         "that is killed does these again.",
     ),
     click.option(

@@ -46,7 +46,7 @@ def chosen(model: D2VLM, settings: BatchSettings, monkeypatch: pytest.MonkeyPatc
 def test_sizes_follow_the_free_memory(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     row, frame = row_bytes(model.config, 4, 64), frame_bytes(model.config, 4)
     large = chosen(model, BatchSettings(), monkeypatch, 64 * GIB)
-    assert (large.prompts, large.frames, large.videos) == (8, 16, 4)
+    assert (large.prompts, large.frames, large.videos) == (8, 16, 6)
     tight = chosen(model, BatchSettings(), monkeypatch, max(4 * row, 10 * frame))
     assert tight.prompts == max(4 * row, 10 * frame) // 2 // row
     none = chosen(model, BatchSettings(), monkeypatch, 0)

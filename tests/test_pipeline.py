@@ -20,6 +20,7 @@ from vidground.modeling import D2VLM
 from vidground.progress import Progress
 from vidground.settings import (
     BatchSettings,
+    CacheSettings,
     DecodingSettings,
     IsolationSettings,
     SamplingSettings,
@@ -265,3 +266,30 @@ def test_the_time_of_a_video_is_its_share(model: D2VLM, videos: list[Path]) -> N
     shares = [landed.elapsed_s for landed in captioner.engine.work_on(videos[:3], work)]
     assert 0 < sum(shares) <= time.monotonic() - begin
     assert sum(shares) >= 0.2
+
+
+def test_videos_in_flight_fill_the_cache_and_come_out_of_it(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model()
+    good = [path for path in videos if path.name != "broken.mp4"]
+
+    def results() -> list[GroundingResult]:
+        grounder = Grounder(
+            model,
+            decoding=SHORT,
+            sampling=IN_WINDOWS,
+            batch=BatchSettings(videos=3, readers=3),
+            cache=CacheSettings(folder=str(tmp_path / "cache")),
+        )
+        return [result for (result,) in grounder.query_many(good, "a red square")]
+
+    first = results()
+
+    def encode_frames(_: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(model, "encode_frames", encode_frames)
+    for one, other in zip(first, results(), strict=True):
+        assert plain(one) == plain(other)
+        assert numbers(one) == pytest.approx(numbers(other), abs=1e-5)

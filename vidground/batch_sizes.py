@@ -18,7 +18,7 @@ _SHARE_OF_FRAMES, _SHARE_OF_ROWS = 0.2, 0.5
 """Parts of the free memory that frames in vision and prompts in decoding may take."""
 _MOST_FRAMES = {"cuda": 128, "cpu": 16}
 _MOST_ROWS = {"cuda": 64, "cpu": 8}
-_MOST_VIDEOS_ON_CPU = 4
+_MOST_VIDEOS_ON_CPU = 6
 """More in flight make a CPU little faster, and a killed run loses what is in flight."""
 _MOST_READERS = 16
 

@@ -34,6 +34,7 @@ from vidground.generation import Generation, generate_each
 from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.modeling import D2VLM
 from vidground.onnx_vision import OnnxVision
+from vidground.packed_linear import pack_linears
 from vidground.pipeline import Flight, Landed, Pipeline
 from vidground.progress import OnProgress, Progress, Tracker
 from vidground.prompts import Prompt, PromptIds, encode_prompt
@@ -186,6 +187,7 @@ class Engine:
                 "leave --graphs (graphs=True) out"
             )
         self.model = model.eval()
+        pack_linears(model.language_model, model.lm_head)
         self.tokenizers: Tokenizers = model.tokenizers
         self.sampling = sampling
         self.decoding = decoding
