@@ -166,8 +166,8 @@ def _lines(benchmark: Benchmark) -> Iterator[str]:
     )
     yield (
         f"{benchmark.videos} videos, {benchmark.video_s:.0f} s, {benchmark.frames} frames, "
-        f"{benchmark.tokens} tokens; {facts['frames_at_once']} frames and "
-        f"{facts['prompts_at_once']} prompts at once"
+        f"{benchmark.tokens} tokens; {facts['frames_at_once']} frames, "
+        f"{facts['prompts_at_once']} prompts, {facts['videos_at_once']} videos at once"
     )
     yield ""
     yield from _stage_lines(benchmark, "stage", benchmark.stages)
