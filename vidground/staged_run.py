@@ -132,6 +132,8 @@ class StagedRun:
         engine = self._engine
         first = DecodingSettings(max_new_tokens=1)
         size = engine.sizes.prompts
+        # What is made once for all answers (rearranged weights, recorded steps) does not count.
+        generate(engine.model, self._waiting[:size], DecodingSettings(max_new_tokens=3))
         for start in range(0, len(self._waiting), size):
             batch = self._waiting[start : start + size]
             with self.meter.stage(PREFILL):
