@@ -152,10 +152,11 @@ def test_falling_back_to_the_cpu_is_an_error(folder: Path) -> None:
     assert OnnxVision(folder, golden_model()).provider == "cpu"
 
 
-@pytest.mark.usefixtures("with_gpu")
-def test_eight_bit_is_for_the_cpu() -> None:
+def test_eight_bit_is_for_the_cpu(request: pytest.FixtureRequest) -> None:
+    folder = exported("int8", "vision").path  # first: torch would look for the GPU, too
+    request.getfixturevalue("with_gpu")
     with pytest.raises(InputError, match="int8, which runs on the CPU only; export fp16"):
-        OnnxVision(exported("int8", "vision").path, golden_model(), provider="cuda")
+        OnnxVision(folder, golden_model(), provider="cuda")
 
 
 @pytest.mark.parametrize(("vnni", "file"), [(True, "vision_vnni.onnx"), (False, "vision.onnx")])
