@@ -4,11 +4,12 @@ What each part of the method is worth (paper, section 4.3): small models, traine
 part at a time, from several seeds, and scored on films they have not seen. The runs are far
 smaller than those of the model that comes with vidground (`train_toy.py`): films of 15 to 32
 seconds with one to three events, and half an hour of one processor core for a seed. All runs share
-one vision part, taught on single frames beforehand and frozen; what differs between seeds is the
-language model's start, the order of the samples and the rejected answers. Every model is run as it
-was trained: one without an evidence stage answers at once.
+what `train_toy.py` teaches before SFT: a vision part that stays as it is, and the first layers of
+the language model; what differs between seeds is the rest of the language model, the order of the
+samples and the rejected answers. Every model is run as it was trained: one without an evidence
+stage answers at once.
 
-TOY holds the films and the vision part, as `train_toy.py TOY` makes them; what is missing is made.
+TOY holds the films and what is taught, as `train_toy.py TOY` makes them; what is missing is made.
 A run that is finished in FOLDER is not done again, one that was interrupted goes on. To share the
 work, start seeds apart (`--first 0 --seeds 1`, `--first 1 --seeds 1`) and all together at the end.
 FOLDER/ablation.json and ablation.md hold the table.
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from train_toy import FILMS, SIZE, VISION_STEPS, stills, tell
+from train_toy import CACHE_BYTES, make_films, teach
 
 from vidground import D2VLM
 from vidground.errors import InputError
@@ -34,9 +35,7 @@ from vidground.training.prediction_samples import load_questions
 from vidground.training.prediction_store import open_folder, read_folder
 from vidground.training.run import run_training
 from vidground.training.run_config import read_config
-from vidground.training.toy_dataset import write_dataset
 from vidground.training.toy_model import make_toy_model
-from vidground.training.toy_vision import train_vision
 
 GROUNDING, CAPTIONING = ("tvg", "tal", "evs"), ("dvc", "slc")
 """Tasks of the toy world that F1(gnd) and F1(cap) are means of."""
@@ -113,11 +112,12 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     toy = options.toy or options.folder / "toy"
     keep_scale(options.folder, options.scale)
-    make_toy_world(toy)
+    make_films(toy)
+    taught = teach(toy)
     seeds = range(options.first, options.first + options.seeds)
     for seed in seeds:
         folder = options.folder / f"seed-{seed}"
-        make_start(folder, toy, seed)
+        make_start(folder, taught, seed)
         for name in RUNS:
             train(folder, name, toy, seed, options.scale)
             if name in ROWS.values():
@@ -152,24 +152,16 @@ def keep_scale(folder: Path, scale: float) -> None:
     note.write_text(json.dumps(scale))
 
 
-def make_toy_world(toy: Path) -> None:
-    """Films and the vision part that all runs share, as far as they are missing."""
-    if not (toy / "seeing" / "model.safetensors").exists():
-        for name, (videos, seed, settings) in FILMS.items():
-            write_dataset(toy / name, videos=videos, seed=seed, size=SIZE, settings=settings)
-        seeing = make_toy_model(seed=0)
-        train_vision(seeing, *stills(toy), steps=VISION_STEPS, on_step=tell)
-        seeing.save_pretrained(toy / "seeing")
-
-
-def make_start(folder: Path, toy: Path, seed: int) -> None:
-    """A model that sees and has never spoken: the vision part, beside random weights."""
+def make_start(folder: Path, taught: Path, seed: int) -> None:
+    """A model that sees and has never spoken: what was taught, beside random weights."""
     if (folder / "start" / "model.safetensors").exists():
         return
-    seeing = D2VLM.from_pretrained(toy / "seeing", dtype=torch.float32)
-    model = make_toy_model(seeing.config, seed=seed)
-    model.vision.load_state_dict(seeing.vision.state_dict())
-    model.compressor.load_state_dict(seeing.compressor.state_dict())
+    known = D2VLM.from_pretrained(taught, dtype=torch.float32)
+    model = make_toy_model(known.config, seed=seed)
+    first = tuple(f"language_model.layers.{n}." for n in range(known.config.evidence_layer))
+    shared = ("vision.", "compressor.", "language_model.embed_tokens.", *first)
+    taught_weights = {n: w for n, w in known.state_dict().items() if n.startswith(shared)}
+    model.load_state_dict(taught_weights, strict=False)
     model.save_pretrained(folder / "start")
 
 
@@ -194,11 +186,11 @@ def train(folder: Path, name: str, toy: Path, seed: int, scale: float) -> None:
         "data.annotations": [str(annotations)],
         "data.videos": str(toy / run.films),
         "data.rejected_seed": seed,
-        "data.frames": "patches",
-        "data.cache": str(toy / "patches"),
-        "parameters.trained": "full-but-vision",
+        "data.frames": "tokens",
+        "data.cache": str(toy / "cache"),
+        "data.cache_gib": CACHE_BYTES / (1 << 30),
+        "parameters.trained": "language",
         "parameters.learning_rate": run.rate,
-        "parameters.compressor_learning_rate": run.rate / 10,
         "schedule.max_steps": max(2, round(run.steps * scale)),
         "schedule.batch_size": run.batch,
         "schedule.seed": seed,

@@ -1,14 +1,15 @@
 """Train the small model that comes with vidground: `python examples/train_toy.py FOLDER`.
 
-About an hour and a half on two cores. From random weights, in steps that build on each other:
-films, from short ones of one event to those of the benchmark; the vision part, on single frames
-(the full model's comes trained too); SFT on longer and longer films.
-What FOLDER holds already is not made again. FOLDER/toy is the result in float16.
+From random weights, in steps that build on each other. First what the full model's parts were
+trained for before they became a D2VLM: the vision part learns to see, on single frames, and the
+language model to follow what shapes do. Then SFT on longer and longer films. What FOLDER holds
+already is not made again; an SFT that was interrupted goes on. FOLDER/toy is the result in float16.
+About an hour on two cores.
 """
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,18 @@ import numpy as np
 import torch
 
 from vidground import D2VLM
-from vidground.training.frame_cache import PixelFrames
+from vidground.preprocessing import normalize
+from vidground.prompts import captioning_question
+from vidground.training.frame_cache import PixelFrames, TokenFrames
 from vidground.training.run import run_training
 from vidground.training.run_config import read_config
 from vidground.training.tensor_cache import TensorCache
 from vidground.training.toy_dataset import toy_film, write_dataset
+from vidground.training.toy_events import WatchedFilm, train_events, watched
 from vidground.training.toy_model import make_toy_model
-from vidground.training.toy_vision import SeenShapes, shapes_in, train_vision
-from vidground.training.toy_world import ToySettings
+from vidground.training.toy_stills import SeenShapes, crowded_stills, shapes_in
+from vidground.training.toy_vision import OnStep, train_compressor, train_encoder
+from vidground.training.toy_world import ToySettings, ToyVideo
 
 FILMS = {
     "short": (2500, 11, ToySettings(min_duration_s=6, max_duration_s=10, max_events=1, fps=2)),
@@ -33,9 +38,13 @@ FILMS = {
 }
 """Films of each set, its seed, and what they are like."""
 SIZE = 64
-VISION_STEPS = 1600
-EVERYTHING = dict.fromkeys(("tvg", "tal", "dvc", "slc", "evs", "gvq", "rvc", "rvq"), 1)
-CACHE_BYTES = 8 << 30
+CROWDED_STILLS, CROWD_SEED = 16000, 5
+ONE_IN = 6
+"""Of the films' frames, so many are shown to the encoder: they are like one another."""
+ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 1200, 800
+TASKS = ("tvg", "tal", "dvc", "slc", "evs", "gvq", "rvc", "rvq")
+EVERYTHING = dict.fromkeys(TASKS, 1)
+CACHE_BYTES = 16 << 30
 
 
 @dataclass(frozen=True)
@@ -50,59 +59,93 @@ class Stage:
     values: Mapping[str, Any]
 
 
-def _sft(steps: int, batch: int, rate: float, grounding: float, consistency: float) -> Any:
+def _schedule(steps: int, batch: int, rate: float) -> dict[str, Any]:
     return {
         "schedule.max_steps": steps,
         "schedule.batch_size": batch,
         "parameters.learning_rate": rate,
-        "parameters.compressor_learning_rate": rate / 10,
-        "loss.grounding_weight": grounding,
-        "loss.consistency_weight": consistency,
     }
 
 
-SFT = (
-    Stage("short", {"dvc": 1, "tvg": 1}, _sft(600, 32, 2e-3, 0.3, 0.0)),
-    Stage("middle", {"dvc": 1, "tvg": 1, "tal": 1}, _sft(1200, 16, 1.5e-3, 1.0, 0.1)),
-    Stage("long", EVERYTHING, _sft(1200, 16, 1e-3, 3.0, 0.3)),
-    Stage("middle", {"dvc": 4, "slc": 2, "tvg": 1}, _sft(1800, 16, 1.5e-3, 0.3, 0.0)),
-    Stage("long", EVERYTHING | {"dvc": 4, "slc": 2}, _sft(350, 16, 6e-4, 1.0, 0.1)),
-)
-"""Captions first: what an event looks like is learnt while its time is easy to tell."""
+def _imitated(grounding: float, consistency: float) -> dict[str, float]:
+    return {"grounding_weight": grounding, "consistency_weight": consistency}
+
+
+STAGES = {
+    "sft-1": Stage(
+        "short", {"dvc": 1, "tvg": 1}, _schedule(200, 32, 1.5e-3) | {"loss": _imitated(0.3, 0.0)}
+    ),
+    "sft-2": Stage(
+        "middle",
+        {"dvc": 2, "slc": 1, "tvg": 1, "tal": 1},
+        _schedule(700, 16, 1.5e-3) | {"loss": _imitated(1.0, 0.1)},
+    ),
+    "sft-3": Stage(
+        "long",
+        EVERYTHING | {"dvc": 3, "slc": 2},
+        _schedule(1600, 16, 1.2e-3) | {"loss": _imitated(2.0, 0.2)},
+    ),
+}
+"""In order, each going on from the one before."""
 
 
 def main() -> None:
     """Make what is missing, from the films to the model in 16 bit."""
     folder = Path(sys.argv[1])
-    for name, (videos, seed, settings) in FILMS.items():
-        write_dataset(folder / name, videos=videos, seed=seed, size=SIZE, settings=settings)
-    model = folder / "seeing"
-    if not model.exists():
-        seeing = make_toy_model(seed=0)
-        train_vision(seeing, *stills(folder), steps=VISION_STEPS, on_step=tell)
-        seeing.save_pretrained(model)
-    for number, stage in enumerate(SFT, start=1):
-        model = run_sft(folder, f"sft-{number}", stage, model)
+    make_films(folder)
+    model = teach(folder)
+    for name, stage in STAGES.items():
+        model = run_stage(folder, name, stage, model)
     D2VLM.from_pretrained(model, dtype=torch.float16).save_pretrained(folder / "toy")
 
 
-def run_sft(folder: Path, name: str, stage: Stage, model: Path) -> Path:
+def make_films(folder: Path) -> None:
+    """The training films, as far as they are missing."""
+    for name, (videos, seed, settings) in FILMS.items():
+        write_dataset(folder / name, videos=videos, seed=seed, size=SIZE, settings=settings)
+
+
+def teach(folder: Path) -> Path:
+    """A model that sees and follows events, and has never spoken; the folder it is kept in."""
+    encoding, seeing, watching = (folder / name for name in ("encoding", "seeing", "watching"))
+    if not (encoding / "model.safetensors").exists():
+        model = make_toy_model(seed=0)
+        told = tell("encoder", ENCODER_STEPS)
+        train_encoder(model, *stills(folder), steps=ENCODER_STEPS, on_step=told)
+        model.save_pretrained(encoding)
+    if not (seeing / "model.safetensors").exists():
+        model = D2VLM.from_pretrained(encoding, dtype=torch.float32)
+        patches, seen = seen_stills(folder, model)
+        told = tell("compressor", COMPRESSOR_STEPS)
+        train_compressor(model, patches, seen, steps=COMPRESSOR_STEPS, on_step=told)
+        model.save_pretrained(seeing)
+    if not (watching / "model.safetensors").exists():
+        model = D2VLM.from_pretrained(seeing, dtype=torch.float32)
+        told = tell("events", EVENT_STEPS)
+        train_events(model, watched_films(folder, model), steps=EVENT_STEPS, on_step=told)
+        model.save_pretrained(watching)
+    return watching
+
+
+def run_stage(folder: Path, name: str, stage: Stage, model: Path) -> Path:
     """Train a stage, or go on with it; the folder of the trained model."""
     films, out = folder / stage.films, folder / name
     if (out / "model.safetensors").exists():
         return out
     annotations = films / f"{name}.json"
-    samples = json.loads((films / "sft.json").read_text())
-    repeated = [s for s in samples for _ in range(stage.tasks.get(s["task"], 0))]
-    annotations.write_text(json.dumps(repeated))
+    if not annotations.exists():
+        samples = json.loads((films / "sft.json").read_text())
+        samples = [s for s in samples for _ in range(stage.tasks.get(s["task"], 0))]
+        annotations.write_text(json.dumps(samples))
     values = {
         "model.init": None,
         "model.name": str(model),
         "data.annotations": [str(annotations)],
         "data.videos": str(films),
-        "data.frames": "patches",
-        "data.cache": str(folder / "patches"),
-        "parameters.trained": "full-but-vision",
+        "data.frames": "tokens",
+        "data.cache": str(folder / "cache"),
+        "data.cache_gib": CACHE_BYTES / (1 << 30),
+        "parameters.trained": "language",
         "output.dir": str(out),
         **stage.values,
     }
@@ -110,30 +153,67 @@ def run_sft(folder: Path, name: str, stage: Stage, model: Path) -> Path:
 
 
 def stills(folder: Path) -> tuple[torch.Tensor, SeenShapes]:
-    """Frames of all training films, one a second, and what is in them; few of the empty ones."""
-    cache = TensorCache(folder / "frames", max_bytes=CACHE_BYTES)
-    frames = PixelFrames(fps=1.0, image_size=SIZE, cache=cache)
+    """Crowded stills, and some frames of all films; few of the empty ones."""
+    frames = PixelFrames(fps=1.0, image_size=SIZE)
     pixels, seen = [], []
+    for video, path in training_films(folder):
+        film = frames(path)
+        shapes = shapes_in(video, np.arange(len(film), dtype=np.float64))
+        kept = (shapes.present.sum(1) > 0) | (torch.arange(len(film)) % 8 == 0)
+        pixels.append(film[kept])
+        seen.append(shapes[kept])
+    some = torch.arange(0, sum(map(len, pixels)), ONE_IN)
+    crowd, crowded = crowded_stills(CROWDED_STILLS, seed=CROWD_SEED, size=SIZE)
+    shown = SeenShapes.joined((crowded, SeenShapes.joined(seen)[some]))
+    return torch.cat((crowd, torch.cat(pixels)[some])), shown
+
+
+@torch.inference_mode()
+def seen_stills(folder: Path, model: D2VLM) -> tuple[torch.Tensor, SeenShapes]:
+    """What the encoder makes of the same frames, in 16 bit."""
+    pixels, seen = stills(folder)
+    patches = [
+        model.encode_frames(normalize(chunk, dtype=torch.float32, device=chunk.device)).half()
+        for chunk in pixels.split(256)
+    ]
+    return torch.cat(patches).clone(), seen
+
+
+def watched_films(folder: Path, model: D2VLM) -> list[list[WatchedFilm]]:
+    """The films of each set as the finished vision part sees them."""
+    assert model.tokenizers is not None
+    model.requires_grad_(False)
+    cache = TensorCache(folder / "cache", max_bytes=CACHE_BYTES)
+    frames = TokenFrames(model, fps=1.0, cache=cache)
+    question = model.tokenizers.question_ids(captioning_question())
+    sets: dict[Path, list[WatchedFilm]] = {}
+    for film, path in training_films(folder):
+        sets.setdefault(path.parent, []).append(watched(film, frames(path, question)))
+    model.requires_grad_(True)
+    return list(sets.values())
+
+
+def training_films(folder: Path) -> Iterator[tuple[ToyVideo, Path]]:
+    """What happens in each film that is trained on, and its file."""
     for name, (_, seed, settings) in FILMS.items():
         manifest = json.loads((folder / name / "manifest.json").read_text())
         for index, path in enumerate(manifest["splits"]["train"]):
-            film = frames(folder / name / path)
-            shapes = shapes_in(
-                toy_film(seed, "train", index, settings=settings).video,
-                np.arange(len(film), dtype=np.float64),
-            )
-            kept = (shapes.present.sum(1) > 0) | (torch.arange(len(film)) % 8 == 0)
-            pixels.append(film[kept])
-            seen.append(shapes[kept])
-    joined = (torch.cat([getattr(s, name) for s in seen]) for name in ("present", "shape", "pose"))
-    return torch.cat(pixels), SeenShapes(*joined)
+            yield toy_film(seed, "train", index, settings=settings).video, folder / name / path
 
 
-def tell(step: int, losses: dict[str, float]) -> None:
-    """Print every hundredth step of the vision part."""
-    if step % 100 == 0:
-        told = ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
-        print(f"vision {step}/{VISION_STEPS}: {told}", flush=True)
+def tell(what: str, steps: int) -> OnStep:
+    """Prints the mean losses of every hundred steps."""
+    sums: dict[str, float] = {}
+
+    def told(step: int, losses: dict[str, float]) -> None:
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, 0.0) + loss / 100
+        if step % 100 == 0:
+            means = ", ".join(f"{name} {loss:.3f}" for name, loss in sums.items())
+            print(f"{what} {step}/{steps}: {means}", flush=True)
+            sums.clear()
+
+    return told
 
 
 if __name__ == "__main__":

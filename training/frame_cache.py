@@ -220,7 +220,7 @@ class TokenFrames:
     def _compress(self, patches: Tensor, question: Sequence[int]) -> Tensor:
         device = self._model.device
         ids = torch.tensor([list(question)], device=device)
-        chunks = patches.split(self._batch_size)
+        chunks = torch.split(patches, self._batch_size)
         tokens = torch.cat([self._model.compress(chunk.to(device), ids) for chunk in chunks])
         return tokens.to("cpu", _stored_dtype(self._model))
 

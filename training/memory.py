@@ -187,5 +187,5 @@ def _encoding(model: D2VLM, lengths: SampleLengths, batch_size: int, precision: 
         return 0
     vision = model.config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2 + 1
-    widest = vision.hidden_size + 2 * vision.intermediate_size
-    return batch_size * lengths.frames * patches * widest * precision.itemsize
+    widest = int(vision.hidden_size + 2 * vision.intermediate_size)
+    return batch_size * lengths.frames * int(patches) * widest * precision.itemsize

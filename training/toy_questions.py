@@ -130,6 +130,29 @@ def phrases() -> tuple[str, ...]:
     return tuple(dict.fromkeys(piece for piece in pieces if len(piece.split()) >= 3))
 
 
+def other_questions(facts: Facts) -> tuple[str, ...]:
+    """A question of every other kind than grounding and captioning; most of them ask for `facts`.
+
+    What they are about is for the film to tell: they need not have an answer.
+    """
+    kinds = (f"{facts.color} shapes", plural(str(facts.shape)))
+    asked = (
+        _ASK_ACTION.format(look=facts.look),
+        _ASK_COLOUR.format(action=facts.action_phrase),
+        _ASK_SHAPE.format(action=facts.action_phrase),
+    )
+    options = _lettered([facts.action_phrase])
+    return (
+        _STEPS,
+        _REFERRED,
+        _REFERRED_CHOICE.format(options=_lettered([facts.caption])),
+        localization_question(facts.action_phrase),
+        localization_question(facts.caption),
+        *(_PARTS.format(kind=kind) for kind in kinds),
+        *(_CHOICE.format(question=question, options=options) for question in asked),
+    )
+
+
 def _span(event: ToyEvent) -> Span:
     return round(event.start_s, 1), round(event.end_s, 1)
 
@@ -274,4 +297,6 @@ def _shuffled(
 
 
 def _lettered(options: Sequence[str]) -> str:
-    return " ".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=True))
+    return " ".join(
+        f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)
+    )

@@ -2,20 +2,20 @@
 
 The full model's vision encoder and compressor come trained on images and their captions. A toy
 model has neither, and finds them hardly at all through a language model that is random itself. So
-they learn here from single frames of toy films, in which every shape is known: the frame token of
-the question must tell each colour's shape and pose, and whether what the question names is there.
-The heads that read this off are thrown away. Knows nothing of times and of answers.
+they learn here from single frames in which every shape is known: first the encoder, whose every
+patch must tell the shape that covers it; then, on the finished encoder, the compressor, whose one
+token of a frame must tell each colour's shape and pose, and whether what the question names is
+there. The heads that read this off are thrown away. Knows nothing of times and of answers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,76 +23,179 @@ from vidground.modeling import D2VLM
 from vidground.preprocessing import normalize
 from vidground.prompts import captioning_question, grounding_question
 from vidground.training.toy_captions import COLORS, SHAPES, Facts, sample_facts
-from vidground.training.toy_world import ToyVideo
+from vidground.training.toy_questions import other_questions
+from vidground.training.toy_stills import POSE, RADIUS_SCALE, USUAL_RADIUS, SeenShapes
 
-_POSE = 6
-"""Numbers of a pose: x, y, radius, cosine and sine of the angle, opacity."""
-_SLOT = 1 + len(SHAPES) + _POSE
-_OPEN_SHARE, _SHOWN_SHARE, _ALIKE_SHARE = 0.3, 0.65, 0.6
+OnStep = Callable[[int, dict[str, float]], None]
+"""Told the number of each step and its losses."""
+
+_SLOT = 1 + len(SHAPES) + POSE
+_OPEN_SHARE, _SHOWN_SHARE, _ALIKE_SHARE = 0.5, 0.65, 0.6
+_CAPTIONING_SHARE = 0.6  # of the open questions
 _HUBER = 0.2
 _CLIP_NORM = 2.0
+_BACKGROUND_WEIGHT = 0.3
+"""Most patches show nothing but background, which is easily told."""
+_EDGE = 0.03  # beyond a shape's radius, from -1 to 1: patches that it reaches into
+
+
+def train_encoder(
+    model: D2VLM,
+    pixels: Tensor,
+    seen: SeenShapes,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train `model.vision` in place, in float32: every patch tells what covers it.
+
+    Args:
+        pixels: (N, 3, S, S) uint8 frames. seen: what is in them. Frames with two shapes of one
+            colour are left out.
+    """
+    rng = np.random.default_rng(seed)
+    usable = seen.clear.nonzero().flatten()
+    width = model.config.vision_config.hidden_size
+    side = model.config.image_size // model.config.vision_config.patch_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(COLORS) + _SLOT))
+
+    def losses() -> dict[str, Tensor]:
+        drawn = usable[torch.from_numpy(rng.integers(0, len(usable), batch_size))]
+        frames = normalize(pixels[drawn], dtype=torch.float32, device=pixels.device)
+        return patch_losses(head(model.vision(frames)), patches_of(seen[drawn], side))
+
+    parts = nn.ModuleList((model.vision, head)).train()
+    fit(parts.parameters(), losses, steps=steps, learning_rate=learning_rate, on_step=on_step)
 
 
 @dataclass(frozen=True)
-class SeenShapes:
-    """What is to be seen in N frames, by colour: a frame has six places, one for each colour.
+class SeenPatches:
+    """What covers N frames' patches, P each, row by row.
 
-    present: (N, 6) float32, 1 where a shape of that colour is there. shape: (N, 6) its index in
-    `SHAPES`; -1 where there is none or there are two. pose: (N, 6, 6) float32: x and y from -1 to
-    1, the radius around 0, cosine and sine of the angle, opacity.
+    colour: (N, P) its index in `COLORS`, their number where there is background. shape: (N, P).
+    pose: (N, P, 6) as of `SeenShapes`, but x and y from the patch, in half sides.
     """
 
-    present: Tensor
+    colour: Tensor
     shape: Tensor
     pose: Tensor
 
-    def __getitem__(self, frames: Tensor) -> SeenShapes:
-        """Those of some frames, (B,) indices."""
-        return SeenShapes(self.present[frames], self.shape[frames], self.pose[frames])
+
+def patches_of(seen: SeenShapes, side: int) -> SeenPatches:
+    """What covers each of the side x side patches of frames without two shapes of one colour."""
+    place = (torch.arange(side) + 0.5) / side * 2 - 1
+    rows, columns = torch.meshgrid(place, place, indexing="ij")
+    pose = seen.pose
+    across = pose[:, :, 0:1] - columns.flatten()  # (N, 6, P)
+    down = pose[:, :, 1:2] - rows.flatten()
+    radius = 2 * (pose[:, :, 2:3] / RADIUS_SCALE + USUAL_RADIUS)
+    covered = (torch.hypot(across, down) < radius + _EDGE) & (seen.present[:, :, None] > 0)
+    colour = torch.where(covered.any(1), covered.float().argmax(1), len(COLORS))
+    of = colour.clamp(max=len(COLORS) - 1)
+    frame = torch.arange(len(seen))[:, None]
+    relative = torch.stack([2 * at.gather(1, of[:, None])[:, 0] for at in (across, down)], dim=-1)
+    return SeenPatches(
+        colour, seen.shape[frame, of], torch.cat((relative, pose[frame, of][..., 2:]), dim=-1)
+    )
 
 
-def shapes_in(video: ToyVideo, times_s: NDArray[np.float64]) -> SeenShapes:
-    """The coloured shapes at N instants of a film."""
-    count, colours = len(times_s), len(COLORS)
-    present = np.zeros((count, colours), np.float32)
-    shape = np.full((count, colours), -1)
-    pose = np.zeros((count, colours, _POSE), np.float32)
-    for event in video.events:
-        colour = COLORS.index(str(event.facts.color))
-        x, y, radius, angle, opacity = event.sprite.poses(times_s).T
-        there = opacity > 0
-        turn = np.radians(angle)
-        posed = (2 * x - 1, 2 * y - 1, (radius - 0.16) * 8, np.cos(turn), np.sin(turn), opacity)
-        first = there & (present[:, colour] == 0)
-        shape[there, colour] = -1  # two of one colour: neither is told
-        shape[first, colour] = SHAPES.index(str(event.facts.shape))
-        pose[first, colour] = np.stack(posed, axis=1)[first]
-        present[there, colour] = 1
-    return SeenShapes(*(torch.from_numpy(values) for values in (present, shape, pose)))
+def patch_losses(read: Tensor, patches: SeenPatches) -> dict[str, Tensor]:
+    """Weighted losses of (N, P, 7 + 4 + 6) readings, by name."""
+    colours, shapes = len(COLORS) + 1, len(SHAPES)
+    covered = patches.colour < len(COLORS)
+    weight = torch.ones(colours)
+    weight[-1] = _BACKGROUND_WEIGHT
+    colour, shape, pose = torch.split(read, [colours, shapes, POSE], dim=-1)
+    return {
+        "colour": functional.cross_entropy(colour.flatten(0, 1), patches.colour.flatten(), weight),
+        "shape": functional.cross_entropy(shape[covered], patches.shape[covered]),
+        "pose": 2 * functional.smooth_l1_loss(pose[covered], patches.pose[covered], beta=_HUBER),
+    }
 
 
-class VisionTeacher(nn.Module):
-    """A model's vision encoder and compressor, with heads that read frame tokens off.
+def train_compressor(
+    model: D2VLM,
+    patches: Tensor,
+    seen: SeenShapes,
+    *,
+    steps: int,
+    batch_size: int = 128,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train `model.compressor` in place, in float32, on what `model.vision` makes of frames.
+
+    Args:
+        patches: (N, P, width) of any floating type. seen: what is in the frames.
+    """
+    rng = np.random.default_rng(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        teacher = CompressorTeacher(model).train()
+
+    def losses() -> dict[str, Tensor]:
+        drawn = torch.from_numpy(rng.integers(0, len(patches), batch_size))
+        shapes = seen[drawn]
+        asked = ask(model, shapes, rng)
+        return vision_losses(teacher(patches[drawn].float(), asked.ids, asked.mask), shapes, asked)
+
+    fit(teacher.parameters(), losses, steps=steps, learning_rate=learning_rate, on_step=on_step)
+
+
+class CompressorTeacher(nn.Module):
+    """A model's compressor, with heads that read frame tokens off.
 
     heads: what is seen of each colour, and of what the question names.
     """
 
     def __init__(self, model: D2VLM) -> None:
         super().__init__()
-        self.vision, self.compressor = model.vision, model.compressor
+        self.compressor = model.compressor
         width = model.config.text_config.hidden_size
         self.heads = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, len(COLORS) * _SLOT + 1 + _POSE)
+            nn.LayerNorm(width), nn.Linear(width, len(COLORS) * _SLOT + 1 + POSE)
         )
 
     def forward(
-        self, pixels: Tensor, question_ids: Tensor, question_mask: Tensor
+        self, patches: Tensor, question_ids: Tensor, question_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(N, 3, S, S) uint8 frames and (N, Q) questions to (N, 6, 11) and (N, 7) readings."""
-        frames = normalize(pixels, dtype=torch.float32, device=pixels.device)
-        read = self.heads(self.compressor(self.vision(frames), question_ids, question_mask))
+        """(N, P, width) patches and (N, Q) questions to (N, 6, 11) and (N, 7) readings."""
+        read = self.heads(self.compressor(patches, question_ids, question_mask))
         split = len(COLORS) * _SLOT
         return read[:, :split].reshape(-1, len(COLORS), _SLOT), read[:, split:]
+
+
+def fit(
+    parameters: Iterable[nn.Parameter],
+    losses: Callable[[], dict[str, Tensor]],
+    *,
+    steps: int,
+    learning_rate: float,
+    on_step: OnStep | None,
+) -> None:
+    """Minimize the sum of losses, which draw their own batches; AdamW, warm-up and cosine."""
+    learning = list(parameters)
+    optimizer = torch.optim.AdamW(learning, lr=learning_rate, betas=(0.9, 0.99))
+    warmup = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1, (step + 1) / warmup) * (1.02 + math.cos(math.pi * step / steps)) / 2.02,
+    )
+    for step in range(1, steps + 1):
+        found = losses()
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(list(found.values()))
+        nn.utils.clip_grad_norm_(learning, _CLIP_NORM)
+        optimizer.step()
+        schedule.step()
+        if on_step is not None:
+            on_step(step, {name: float(loss.detach()) for name, loss in found.items()})
 
 
 @dataclass(frozen=True)
@@ -109,46 +212,6 @@ class Asked:
     there: Tensor
 
 
-def train_vision(
-    model: D2VLM,
-    pixels: Tensor,
-    seen: SeenShapes,
-    *,
-    steps: int,
-    batch_size: int = 128,
-    learning_rate: float = 1.5e-3,
-    seed: int = 0,
-    on_step: Callable[[int, dict[str, float]], None] | None = None,
-) -> None:
-    """Train `model.vision` and `model.compressor` in place; float32, with AdamW.
-
-    Args:
-        pixels: (N, 3, S, S) uint8 frames. seen: what is in them.
-        on_step: told the number of each step and its losses.
-    """
-    rng = np.random.default_rng(seed)
-    teacher = VisionTeacher(model).train()
-    parameters = list(teacher.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99))
-    warmup = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(1, (step + 1) / warmup) * (1.02 + math.cos(math.pi * step / steps)) / 2.02,
-    )
-    for step in range(1, steps + 1):
-        drawn = torch.from_numpy(rng.integers(0, len(pixels), batch_size))
-        shapes = seen[drawn]
-        asked = ask(model, shapes, rng)
-        losses = vision_losses(teacher(pixels[drawn], asked.ids, asked.mask), shapes, asked)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(list(losses.values()))
-        nn.utils.clip_grad_norm_(parameters, _CLIP_NORM)
-        optimizer.step()
-        schedule.step()
-        if on_step is not None:
-            on_step(step, {name: float(loss.detach()) for name, loss in losses.items()})
-
-
 def ask(model: D2VLM, shapes: SeenShapes, rng: np.random.Generator) -> Asked:
     """A question for each frame: about nothing in particular, what is there, or what is not."""
     assert model.tokenizers is not None
@@ -157,7 +220,7 @@ def ask(model: D2VLM, shapes: SeenShapes, rng: np.random.Generator) -> Asked:
         clear = [c for c, kind in enumerate(shape) if kind >= 0]
         named = _named(clear, shape, rng)
         if named is None:
-            texts.append(captioning_question())
+            texts.append(_open_question(rng))
             colours.append(-1)
             there.append(0.0)
             continue
@@ -173,6 +236,13 @@ def ask(model: D2VLM, shapes: SeenShapes, rng: np.random.Generator) -> Asked:
         colour=torch.tensor(colours),
         there=torch.tensor(there),
     )
+
+
+def _open_question(rng: np.random.Generator) -> str:
+    """To describe the film, or one of all the other kinds."""
+    if rng.random() < _CAPTIONING_SHARE:
+        return captioning_question()
+    return str(rng.choice(other_questions(sample_facts(rng))))
 
 
 def _named(clear: Sequence[int], shape: Sequence[int], rng: np.random.Generator) -> Facts | None:

@@ -248,13 +248,17 @@ def _sample_clear_event(
 def _sample_event(rng: np.random.Generator, what: Facts, span: Span, fps: int) -> ToyEvent:
     start_s, end_s = span[0] / fps, span[1] / fps
     first, last = sample_motion(rng, what.action, what.direction, end_s - start_s)
-    jitter = rng.integers(-COLOR_JITTER, COLOR_JITTER + 1, 3)
-    red, green, blue = (np.array(PALETTE[str(what.color)]) + jitter).tolist()
+    rgb = sample_rgb(rng, str(what.color))
     blink_phase_s = rng.uniform(0, 2) if what.action == "blinks" else None
-    sprite = ToySprite(
-        str(what.shape), (red, green, blue), start_s, end_s, first, last, blink_phase_s
-    )
+    sprite = ToySprite(str(what.shape), rgb, start_s, end_s, first, last, blink_phase_s)
     return ToyEvent(what, sprite)
+
+
+def sample_rgb(rng: np.random.Generator, color: str) -> tuple[int, int, int]:
+    """A colour of the palette, varied by `COLOR_JITTER` in each channel."""
+    jitter = rng.integers(-COLOR_JITTER, COLOR_JITTER + 1, 3)
+    red, green, blue = (np.array(PALETTE[color]) + jitter).tolist()
+    return red, green, blue
 
 
 def _sample_distractor(rng: np.random.Generator, frames: int, settings: ToySettings) -> ToySprite:
