@@ -51,6 +51,7 @@ def load(options: RunOptions, question: str | None) -> Work:
         options.model.model,
         device=options.model.device,
         dtype=options.model.dtype,
+        weights=options.model.weights,
         sampling=options.sampling,
         decoding=options.decoding,
         batch=options.batch,

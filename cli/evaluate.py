@@ -148,6 +148,7 @@ def _predictor(options: dict[str, Any]) -> Predictor:
         model.model,
         device=model.device,
         dtype=model.dtype,
+        weights=model.weights,
         sampling=sampling,
         decoding=decoding,
         batch=batch,

@@ -27,6 +27,8 @@ from vidground.errors import InputError
 from vidground.formats import FORMATS
 from vidground.settings import (
     DEFAULT_MODEL,
+    FULL_WEIGHTS,
+    WEIGHTS,
     BatchSettings,
     CacheSettings,
     DecodingSettings,
@@ -62,6 +64,7 @@ class ModelOptions:
     subfolder: str | None
     device: str | None
     dtype: str | None
+    weights: str
     vision: str
     provider: str | None
     offline: bool
@@ -282,6 +285,14 @@ MODEL_OPTIONS = [
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
         help="Type of the weights; by default bfloat16 on a GPU and float32 on the CPU.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Choice(WEIGHTS),
+        default=FULL_WEIGHTS,
+        show_default=True,
+        help="int8: hold the language model's weights in 8 bits, which saves memory and moves some "
+        "results.",
     ),
     click.option(
         "--vision",

@@ -82,6 +82,7 @@ def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSetti
         options.model.model,
         device=options.model.device,
         dtype=options.model.dtype,
+        weights=options.model.weights,
         sampling=options.sampling,
         decoding=options.decoding,
         grounding=grounding,

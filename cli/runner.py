@@ -29,7 +29,7 @@ from vidground.ledger import Ledger
 from vidground.outcomes import RunSummary
 from vidground.outputs import Job
 from vidground.planning import Plan, Recipe
-from vidground.settings import CacheSettings
+from vidground.settings import FULL_WEIGHTS, CacheSettings
 from vidground.work import Late, Work, Workers, as_workers
 
 FAILED = 1
@@ -212,6 +212,7 @@ def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
             "subfolder": model.subfolder,
             "dtype": model.dtype,
             "vision": model.vision,
+            **({} if model.weights == FULL_WEIGHTS else {"weight_bits": 8}),
             **_vision(model.vision),
             **_features(options.cache),
             **asdict(options.sampling),

@@ -25,6 +25,7 @@ from vidground.parsing import format_interval, released_text
 from vidground.prompts import chat_prompt
 from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
+    FULL_WEIGHTS,
     BatchSettings,
     DecodingSettings,
     GroundingSettings,
@@ -48,6 +49,7 @@ class Predictor:
     Args:
         model: a bundled name, a folder, a hub id, or a loaded `D2VLM`.
         device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
+        weights: "full" or "int8"; see `Engine`.
         decoding: of all tasks; those with options get `option_penalty` as repetition penalty.
         grounding: what counts as found, and how many moments are kept.
         vision, provider: what encodes frames; see `Engine`.
@@ -63,6 +65,7 @@ class Predictor:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        weights: str = FULL_WEIGHTS,
         sampling: SamplingSettings = SamplingSettings(),
         decoding: DecodingSettings = DecodingSettings(),
         grounding: GroundingSettings = GroundingSettings(),
@@ -77,6 +80,7 @@ class Predictor:
             model,
             device=device,
             dtype=dtype,
+            weights=weights,
             sampling=sampling,
             decoding=decoding,
             batch=batch,
@@ -107,6 +111,7 @@ class Predictor:
             "decoding": asdict(self._engine.decoding),
             "option_penalty": self._option_engine.decoding.repetition_penalty,
             "grounding": asdict(self._grounding),
+            **self._engine.weight_bits,
             **self._vision,
         }
 

@@ -31,6 +31,7 @@ from vidground.encoding import (
 from vidground.errors import CheckpointError, InputError, VidgroundError
 from vidground.feature_cache import FeatureCache
 from vidground.generation import Generation, generate_each
+from vidground.int8_linear import hold_in_int8, is_in_int8
 from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.modeling import D2VLM
 from vidground.onnx_vision import OnnxVision
@@ -40,6 +41,9 @@ from vidground.progress import OnProgress, Progress, Tracker
 from vidground.prompts import Prompt, PromptIds, encode_prompt
 from vidground.sequences import PromptInputs
 from vidground.settings import (
+    FULL_WEIGHTS,
+    INT8_WEIGHTS,
+    WEIGHTS,
     BatchSettings,
     CacheSettings,
     DecodingSettings,
@@ -138,6 +142,8 @@ class Engine:
         model: a bundled name, a folder, a hub id, or a `D2VLM` that is loaded already.
         device: default CUDA if there is one, else the CPU.
         dtype: default bfloat16 on CUDA and float32 on the CPU.
+        weights: "full", or "int8" to hold the weights of the language model's linear layers in 8
+            bits and compute in dtype all the same: less memory, and slightly other numbers.
         vision: what encodes frames: "torch" (the model itself), "onnx:DIR" (what `vidground export
             onnx` wrote to DIR), or a `FrameEncoder` of your own.
         provider: "tensorrt", "cuda" or "cpu", for "onnx:DIR"; default the best on the model's
@@ -158,6 +164,7 @@ class Engine:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        weights: str = FULL_WEIGHTS,
         vision: str | FrameEncoder = TORCH,
         provider: str | None = None,
         sampling: SamplingSettings,
@@ -169,13 +176,19 @@ class Engine:
     ) -> None:
         self._decoder = None if isolation is None else IsolatedDecoder(isolation)
         self._here = threading.local()
+        if weights not in WEIGHTS:
+            raise InputError(f"weights is {weights!r}; it must be {' or '.join(WEIGHTS)}")
         if not isinstance(model, D2VLM):
             device = device or ("cuda" if torch.cuda.is_available() else "cpu")
             on_gpu = str(device).startswith("cuda")
             dtype = dtype or (torch.bfloat16 if on_gpu else torch.float32)
             model = load_model(model, device=device, dtype=dtype, **dict(load_options or {}))
-        elif device is not None or dtype is not None or load_options:
-            raise InputError("a model that is loaded already keeps its device, dtype and revision")
+            if weights == INT8_WEIGHTS:
+                hold_in_int8(model.language_model)
+        elif device is not None or dtype is not None or weights != FULL_WEIGHTS or load_options:
+            raise InputError(
+                "a model that is loaded already keeps its device, dtype, weights and revision"
+            )
         if model.tokenizers is None or model.tokenizers.language is None:
             raise CheckpointError(
                 f"{model.name_or_path or 'this model'} has no language tokenizer; put the files "
@@ -408,7 +421,7 @@ class Engine:
     def _settings(self) -> dict[str, float | int]:
         window_s = self.sampling.window_s
         own: dict[str, float | int] = {} if window_s is None else {"window_s": window_s}
-        return own | {"overlap": self.sampling.overlap}
+        return own | {"overlap": self.sampling.overlap} | self.weight_bits
 
     def _runtime(self) -> dict[str, str]:
         """What an answer depends on in its last digits."""
@@ -419,6 +432,11 @@ class Engine:
         known = {} if weights is None else {"weights": weights}
         features = {} if self._bits is None else {"features": f"{self._bits} bit"}
         return {**used, "vision": self._vision_name, **features, **known, **libraries}
+
+    @property
+    def weight_bits(self) -> dict[str, int]:
+        """In how many bits the language model's weights are held; empty for those of its type."""
+        return {"weight_bits": 8} if is_in_int8(self.model.language_model) else {}
 
     @property
     def _bits(self) -> int | None:

@@ -20,6 +20,7 @@ from vidground.prompts import Prompt, chat_prompt, grounding_question
 from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
     DEFAULT_MODEL,
+    FULL_WEIGHTS,
     BatchSettings,
     CacheSettings,
     DecodingSettings,
@@ -44,6 +45,8 @@ class Grounder:
     Args:
         model: a bundled name ("toy"), a folder, a hub id, or a loaded `D2VLM`.
         device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
+        weights: "int8" holds the language model's weights in 8 bits, which saves memory; see
+            `Engine`.
         sampling, decoding, grounding, batch: see `vidground.settings`.
         vision, provider: what encodes frames: "torch", or "onnx:DIR" and on which of
             onnxruntime's providers; see `Engine`.
@@ -63,6 +66,7 @@ class Grounder:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        weights: str = FULL_WEIGHTS,
         sampling: SamplingSettings = SamplingSettings(),
         decoding: DecodingSettings = DecodingSettings(),
         grounding: GroundingSettings = GroundingSettings(),
@@ -78,6 +82,7 @@ class Grounder:
             model,
             device=device,
             dtype=dtype,
+            weights=weights,
             sampling=sampling,
             decoding=decoding,
             batch=batch,

@@ -23,6 +23,8 @@ from vidground.grounder import Grounder
 from vidground.progress import OnProgress
 from vidground.prompts import grounding_question
 from vidground.settings import (
+    FULL_WEIGHTS,
+    INT8_WEIGHTS,
     CacheSettings,
     DecodingSettings,
     GroundingSettings,
@@ -90,6 +92,7 @@ def replay(
     options = {
         "device": device or _device(before),
         "dtype": before.dtype,
+        "weights": INT8_WEIGHTS if before.settings.get("weight_bits") == 8 else FULL_WEIGHTS,
         "sampling": _sampling(before),
         "decoding": _decoding(before),
         "cache": _rounding(before),

@@ -12,6 +12,9 @@ from vidground.errors import InputError
 DEFAULT_MODEL = "wenzhengzeng/D2VLM-Models"
 """Hub repository of the released weights."""
 
+FULL_WEIGHTS, INT8_WEIGHTS = WEIGHTS = ("full", "int8")
+"""How the language model's linear layers hold their weights: in the model's type, or in 8 bits."""
+
 LOOP_REPEATS = 8
 """So often must a block of tokens stand in a row to be a loop."""
 

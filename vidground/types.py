@@ -109,10 +109,11 @@ class Provenance:
     model, revision: id or folder, and commit if known. prompt: the text given to the model.
     windows_s: the [start, end) stretches seen at once. fps, decoding: see `settings`.
     time_resolution_s: no time in the result is finer than this. settings: further numbers that
-    the result depends on: overlap, and window_s and max_moments where they were set. about_s:
-    the intervals that the prompt refers to. runtime: device, attention, a digest of the
-    model's files if it is no commit of the hub, and the versions of torch, transformers and PyAV.
-    The last three are empty in results of older versions.
+    the result depends on: overlap; window_s and max_moments where they were set; weight_bits, 8,
+    where the language model's weights were held in so many. about_s: the intervals that the prompt
+    refers to. runtime: device, attention, a digest of the model's files if it is no commit of the
+    hub, and the versions of torch, transformers and PyAV. The last three are empty in results of
+    older versions.
     """
 
     model: str

@@ -1,13 +1,13 @@
-"""Count how many intervals stay the same when features are rounded to 16 and to 8 bits.
+"""Count how many intervals stay the same when features or weights are rounded.
 
 Not a test: it takes minutes.
 
     vidground data toy --out held-out --videos 60 --seed 99 --test-share 1
-    python tests/run_feature_bits.py held-out --limit 40
+    python tests/run_rounding.py held-out --limit 40
 
-Of every film the captions and all events that it holds are asked of the toy model, with exact
-features and with rounded ones. Intervals are compared in their order: equal, and alike (an
-intersection over union of 0.9 or more).
+Of every film the captions and all events that it holds are asked of the toy model as it is, with
+features rounded to 16 and to 8 bits, and with the language model's weights in 8 bits. Intervals are
+compared in their order: equal, and alike (an intersection over union of 0.9 or more).
 """
 
 import argparse
@@ -36,10 +36,13 @@ def main() -> None:
     }
     exact = Engine(options.model, **settings)
     rounded = {
-        bits: Engine(exact.model, **settings, cache=CacheSettings(max_gib=0, bits=bits))
+        f"features of {bits} bits": Engine(
+            exact.model, **settings, cache=CacheSettings(max_gib=0, bits=bits)
+        )
         for bits in (16, 8)
     }
-    overlaps: dict[int, list[float]] = {bits: [] for bits in rounded}
+    rounded["weights of 8 bits"] = Engine(options.model, **settings, weights="int8")
+    overlaps: dict[str, list[float]] = {name: [] for name in rounded}
     answers, same = 0, dict.fromkeys(rounded, 0)
     for film in films:
         texts = [captioning_question(), *map(grounding_question, dict.fromkeys(film["g"]))]
@@ -47,17 +50,17 @@ def main() -> None:
         path = options.folder / film["video"]
         wanted = [answer.generation for answer in exact.answer(path, prompts).answers]
         answers += len(wanted)
-        for bits, engine in rounded.items():
+        for name, engine in rounded.items():
             found = [answer.generation for answer in engine.answer(path, prompts).answers]
             for mine, other in zip(wanted, found, strict=True):
-                overlaps[bits] += interval_overlaps(mine, other)
-                same[bits] += mine.token_ids == other.token_ids
+                overlaps[name] += interval_overlaps(mine, other)
+                same[name] += mine.token_ids == other.token_ids
     print(f"{len(films)} films, {answers} answers")
-    for bits, values in overlaps.items():
+    for name, values in overlaps.items():
         alike = sum(value >= LIKE for value in values)
         equal = sum(value == 1 for value in values)
         print(
-            f"{bits:2} bits: {same[bits]} answers of the same tokens; of {len(values)} intervals "
+            f"{name}: {same[name]} answers of the same tokens; of {len(values)} intervals "
             f"{equal} are equal, {alike} alike ({alike / len(values):.1%})"
         )
 
