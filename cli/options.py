@@ -291,7 +291,7 @@ MODEL_OPTIONS = [
         type=click.Choice(WEIGHTS),
         default=FULL_WEIGHTS,
         show_default=True,
-        help="int8: hold the language model's weights in 8 bits, which saves memory and moves some "
+        help="int8: hold the language model's weights in 8 bits, which saves memory and can move "
         "results.",
     ),
     click.option(
