@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,7 @@ from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings
 
 if TYPE_CHECKING:
     from vidground.captioner import DenseCaptioner
+    from vidground.random_model import Size
 
 STDOUT = "-"
 
@@ -87,7 +88,7 @@ def bench(
     inputs: tuple[str, ...],
     recursive: bool,
     model: str | None,
-    random_weights: str | None,
+    random_weights: Size | None,
     device: str | None,
     dtype: str | None,
     offline: bool,
@@ -143,7 +144,7 @@ def bench(
 
 def _load(
     model: str | None,
-    random_weights: str | None,
+    random_weights: Size | None,
     device: str | None,
     dtype: str | None,
     decoding: DecodingSettings,
@@ -157,7 +158,7 @@ def _load(
     from vidground.random_model import random_model
 
     if random_weights is None:
-        options = {"local_files_only": True} if offline else {}
+        options: dict[str, Any] = {"local_files_only": True} if offline else {}
         return DenseCaptioner(
             model or DEFAULT_MODEL,
             device=device,
