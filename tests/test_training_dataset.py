@@ -1,5 +1,6 @@
 """Annotations become the ids that generation produces, and the frames that seconds mean."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def dataset(
 ) -> AnnotationDataset:
     annotations = load_annotations([write(tmp_path / "a.json", *samples)], kind=kind)
     return AnnotationDataset(
-        annotations, TOKENIZERS, lambda _: FRAMES, video_root=tmp_path, fps=fps
+        annotations, TOKENIZERS, lambda *_: FRAMES, video_root=tmp_path, fps=fps
     )
 
 
@@ -126,7 +127,7 @@ def test_a_tokenizer_that_joins_prompt_and_answer_is_refused() -> None:
 
 
 def test_an_unreadable_video_is_an_error_that_names_the_sample(tmp_path: Path) -> None:
-    def missing(path: Path) -> Tensor:
+    def missing(path: Path, _question: Sequence[int]) -> Tensor:
         raise VideoError(f"{path}: no such file")
 
     annotations = load_annotations([write(tmp_path / "a.json", sft_sample(), sft_sample())])
