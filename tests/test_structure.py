@@ -56,8 +56,8 @@ LAYERS = (
         "released_procedure",
     },
     {"onnx_folder", "onnx_vision"},
-    {"encoding", "packing", "sources", "stored_video", "feature_cache"},
-    {"shared_model", "pipeline", "engine", "reading"},
+    {"encoding", "packing", "sources", "encoded_video", "stored_video", "feature_cache"},
+    {"shared_model", "pipeline", "answers", "engine", "reading"},
     {"grounder", "captioner", "archive", "replay"},
     {"staged_run", "benchmark"},
 )

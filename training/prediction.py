@@ -15,9 +15,11 @@ from typing import Any
 import torch
 
 from vidground import __version__
+from vidground.answers import Answers
 from vidground.batch_sizes import is_out_of_memory
 from vidground.captioner import window_events
-from vidground.engine import TORCH, Answers, EncodedVideo, Engine
+from vidground.encoded_video import EncodedVideo
+from vidground.engine import Engine
 from vidground.errors import CheckpointError, InputError, VidgroundError
 from vidground.grounder import moment_spans
 from vidground.modeling import D2VLM
@@ -26,6 +28,7 @@ from vidground.prompts import chat_prompt
 from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
     FULL_WEIGHTS,
+    TORCH,
     BatchSettings,
     DecodingSettings,
     GroundingSettings,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vidground.captioner import DenseCaptioner
+    from vidground.encoded_video import EncodedVideo
     from vidground.errors import (
         CheckpointError,
         FormatError,
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
         VideoError,
         VidgroundError,
     )
-    from vidground.grounder import EncodedVideo, Grounder
+    from vidground.grounder import Grounder
     from vidground.modeling import D2VLM
     from vidground.settings import (
         BatchSettings,
@@ -42,7 +43,7 @@ _HOMES = {
     "InputError": "vidground.errors",
     "VideoError": "vidground.errors",
     "VidgroundError": "vidground.errors",
-    "EncodedVideo": "vidground.grounder",
+    "EncodedVideo": "vidground.encoded_video",
     "Grounder": "vidground.grounder",
     "D2VLM": "vidground.modeling",
     "BatchSettings": "vidground.settings",

@@ -16,10 +16,10 @@ from os import PathLike
 import torch
 
 from vidground import __version__
+from vidground.answers import Answer, Answers
 from vidground.benchmark_report import Agreement, Baseline, Benchmark, StageReport, Total
 from vidground.captioner import DenseCaptioner
 from vidground.ceilings import device_name, measure_ceilings, synchronize
-from vidground.engine import Answer, Answers
 from vidground.errors import InputError
 from vidground.generation import Generation
 from vidground.reading import read_answers

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from vidground.answers import Answers
+from vidground.encoded_video import EncodedVideo
 from vidground.encoding import FrameEncoder
-from vidground.engine import TORCH, Answers, EncodedVideo, Engine
+from vidground.engine import Engine
 from vidground.errors import VidgroundError
 from vidground.modeling import D2VLM
 from vidground.parsing import caption_segments
@@ -21,6 +23,7 @@ from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
     DEFAULT_MODEL,
     FULL_WEIGHTS,
+    TORCH,
     BatchSettings,
     CacheSettings,
     DecodingSettings,

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from os import PathLike
@@ -19,8 +19,10 @@ from typing import Any, TypedDict, TypeVar
 import torch
 
 from vidground import __version__
+from vidground.answers import Answer, Answers
 from vidground.batch_sizes import BatchSize, choose_sizes
 from vidground.checkpoint import load_model
+from vidground.encoded_video import EncodedVideo
 from vidground.encoding import (
     FittingEncoder,
     FrameEncoder,
@@ -43,6 +45,8 @@ from vidground.sequences import PromptInputs
 from vidground.settings import (
     FULL_WEIGHTS,
     INT8_WEIGHTS,
+    ONNX,
+    TORCH,
     WEIGHTS,
     BatchSettings,
     CacheSettings,
@@ -54,85 +58,20 @@ from vidground.shared_model import SharedModel
 from vidground.sources import (
     CompressedVideo,
     DecodedVideo,
-    OnSamples,
     Reader,
     VideoPatches,
     VideoTokens,
 )
 from vidground.tokens import Tokenizers
-from vidground.types import Provenance, VideoInfo
+from vidground.types import Provenance
 from vidground.video import VideoReader
-from vidground.windows import Window, plan_windows, span_seconds
-
-TORCH, ONNX = "torch", "onnx:"
-"""What encodes frames: the model itself, or an export, whose folder follows."""
+from vidground.windows import Window, plan_windows, windows_about
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _CHUNKS = 4
 """Videos that share a batch of frames, if so many are in flight."""
-
-
-@dataclass(frozen=True)
-class EncodedVideo:
-    """A video whose vision part is done: ask it as often as you like.
-
-    chunks: patch features of its frames, on the CPU: 0.72 MB a frame in 16 bit for the released
-    model. times_s: the T sampled instants. fps: the rate it was sampled at. model: whose vision
-    encoder it was; another model cannot read these features. vision: what that encoder ran on.
-    bits: what features were rounded to (see `CacheSettings`); None for not at all.
-    """
-
-    info: VideoInfo
-    times_s: tuple[float, ...]
-    fps: float
-    model: str
-    chunks: tuple[PatchChunk, ...]
-    warnings: tuple[str, ...] = ()
-    vision: str = TORCH
-    bits: int | None = None
-
-    def patches(self, _on_samples: OnSamples) -> Iterator[PatchChunk]:
-        """All chunks; nothing is left to be encoded."""
-        return iter(self.chunks)
-
-    def __repr__(self) -> str:
-        return f"EncodedVideo({self.info.path!r}, {len(self.times_s)} samples at {self.fps} fps)"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model generated for one prompt on one window."""
-
-    window: Window
-    prompt: int
-    generation: Generation
-
-
-@dataclass(frozen=True)
-class Answers:
-    """All answers on one video, by window and then by prompt, and what is known of the video.
-
-    times_s: the sampled instants. period_s: their distance. windows: those that were asked.
-    """
-
-    info: VideoInfo
-    times_s: tuple[float, ...]
-    period_s: float
-    windows: tuple[Window, ...]
-    answers: tuple[Answer, ...]
-    warnings: tuple[str, ...]
-
-    def of(self, prompt: int) -> list[Generation]:
-        """The answers to one prompt, a window each."""
-        return [answer.generation for answer in self.answers if answer.prompt == prompt]
-
-    def seconds(self, first: int, last: int) -> tuple[float, float]:
-        """Inclusive samples of the video as half-open seconds; see `windows.span_seconds`."""
-        return span_seconds(
-            self.times_s, first, last, period_s=self.period_s, duration_s=self.info.duration_s
-        )
 
 
 class Engine:
@@ -269,14 +208,19 @@ class Engine:
         questions = [prompt.question for prompt in encoded]
         source: VideoTokens
         if isinstance(video, EncodedVideo):
-            self._check_encoded(video)
+            video.require_made_with(
+                fps=self.sampling.fps,
+                model=str(self.model.name_or_path),
+                vision=self._vision_name,
+                bits=self._bits,
+            )
             source = CompressedVideo(video, self._eyes)
             path, done = video.info.path, len(video.times_s)
         else:
             source = self._tokens(video, questions, keep=keep_tokens and not spans_s)
             path, done = os.fspath(video), 0
         samples = len(source.times_s)
-        windows = self._asked(self.windows(samples), spans_s)
+        windows = windows_about(self.windows(samples), spans_s, fps=self.sampling.fps)
         total = len(windows) * len(prompts)
         tracker = Tracker(path, samples, total, on_progress, done=done)
         chunks = source.tokens(questions, windows, tracker.samples)
@@ -522,56 +466,6 @@ class Engine:
             self.model, prompts, self.decoding, self._rows, graphs=self.batch.graphs
         )
 
-    def _check_encoded(self, video: EncodedVideo) -> None:
-        if video.fps != self.sampling.fps:
-            raise InputError(
-                f"the video was encoded at {video.fps} fps and is asked at {self.sampling.fps}; "
-                "encode it with the same settings"
-            )
-        if video.model != str(self.model.name_or_path):
-            raise InputError(
-                f"the video was encoded by {video.model} and is asked of "
-                f"{self.model.name_or_path}; encode it with the model that is asked"
-            )
-        if video.vision != self._vision_name:
-            raise InputError(
-                f"the video was encoded with vision {video.vision!r} and is asked with "
-                f"{self._vision_name!r}; encode it with the same"
-            )
-        if video.bits != self._bits:
-            raise InputError(
-                f"the video was encoded with {_features(video.bits)} and is asked with "
-                f"{_features(self._bits)}; encode it with the same cache settings"
-            )
-
-    def _asked(
-        self, windows: tuple[Window, ...], spans_s: Sequence[tuple[float, float]]
-    ) -> tuple[Window, ...]:
-        """The windows that hold every span that the question refers to."""
-        fps = self.sampling.fps
-        last = windows[-1].stop - 1
-        for start, end in spans_s:
-            if not (0 <= start <= end and round(start * fps) <= last):
-                raise InputError(
-                    f"the interval {start} - {end} s is not in the video, which ends at "
-                    f"{(last + 1) / fps} s; give 0 <= start <= end"
-                )
-        holding = [
-            window
-            for window in windows
-            if all(
-                window.start <= round(start * fps) and min(round(end * fps), last) < window.stop
-                for start, end in spans_s
-            )
-        ]
-        if not holding:
-            raise InputError(
-                f"no window of {len(windows[0]) / fps} s holds all intervals of the question; ask "
-                "about intervals that are closer together"
-            )
-        # Windows overlap; the first that holds the intervals is enough.
-        return tuple(windows) if not spans_s else (holding[0],)
-
 
 class _Seeing(TypedDict):
     vision: FrameEncoder
@@ -588,7 +482,3 @@ def _open_vision(vision: str | FrameEncoder, model: D2VLM, provider: str | None)
     if isinstance(vision, str):
         raise InputError(f"vision is {vision!r}; it must be 'torch' or 'onnx:DIR'")
     return vision
-
-
-def _features(bits: int | None) -> str:
-    return "features as they are" if bits is None else f"features of {bits} bits"

@@ -10,8 +10,10 @@ from typing import Any, overload
 
 import torch
 
+from vidground.answers import Answers
+from vidground.encoded_video import EncodedVideo
 from vidground.encoding import FrameEncoder
-from vidground.engine import TORCH, Answers, EncodedVideo, Engine
+from vidground.engine import Engine
 from vidground.errors import InputError, VidgroundError
 from vidground.evidence import run_means
 from vidground.modeling import D2VLM
@@ -21,6 +23,7 @@ from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
     DEFAULT_MODEL,
     FULL_WEIGHTS,
+    TORCH,
     BatchSettings,
     CacheSettings,
     DecodingSettings,

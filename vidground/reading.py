@@ -6,7 +6,7 @@ Grounding and captioning start from here; knows no model.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vidground.engine import Answers
+from vidground.answers import Answers
 from vidground.generation import Evidence, Generation
 from vidground.parsing import ParsedAnswer, answer_text, parse_answer
 from vidground.tokens import Tokenizers

@@ -12,6 +12,9 @@ from vidground.errors import InputError
 DEFAULT_MODEL = "wenzhengzeng/D2VLM-Models"
 """Hub repository of the released weights."""
 
+TORCH, ONNX = "torch", "onnx:"
+"""What encodes frames: the model itself, or an export, whose folder follows."""
+
 FULL_WEIGHTS, INT8_WEIGHTS = WEIGHTS = ("full", "int8")
 """How the language model's linear layers hold their weights: in the model's type, or in 8 bits."""
 

@@ -72,6 +72,39 @@ class _Chain:
     kept: bool
 
 
+def windows_about(
+    windows: Sequence[Window], spans_s: Sequence[tuple[float, float]], *, fps: float
+) -> tuple[Window, ...]:
+    """The windows to ask: the first that holds every span that the question refers to, for
+    windows overlap and one is enough; all of them if it refers to none.
+
+    Args:
+        spans_s: seconds. fps: samples per second of video.
+
+    Raises:
+        InputError: a span is not in the video, or no window holds all of them.
+    """
+    if not spans_s:
+        return tuple(windows)
+    last = windows[-1].stop - 1
+    for start, end in spans_s:
+        if not (0 <= start <= end and round(start * fps) <= last):
+            raise InputError(
+                f"the interval {start} - {end} s is not in the video, which ends at "
+                f"{(last + 1) / fps} s; give 0 <= start <= end"
+            )
+    for window in windows:
+        if all(
+            window.start <= round(start * fps) and min(round(end * fps), last) < window.stop
+            for start, end in spans_s
+        ):
+            return (window,)
+    raise InputError(
+        f"no window of {len(windows[0]) / fps} s holds all intervals of the question; ask "
+        "about intervals that are closer together"
+    )
+
+
 def merge_events(
     windows: Sequence[Window], per_window: Sequence[Sequence[WindowEvent]]
 ) -> list[WindowEvent]:
