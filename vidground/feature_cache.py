@@ -30,12 +30,12 @@ from vidground.sources import (
     CompressedVideo,
     DecodedVideo,
     KnownVideo,
+    OfVideo,
     OnSamples,
     VideoPatches,
     VideoTokens,
 )
 from vidground.stored_video import Entry, StoredVideo
-from vidground.types import VideoInfo
 from vidground.windows import Window
 
 Decode = Callable[[str], DecodedVideo]
@@ -219,24 +219,16 @@ class _File:
         return file_state(self.path) == self.state
 
 
-class _KeptPatches:
+class _KeptPatches(OfVideo):
     """Features of a file that is decoded now, rounded, and kept if there is an entry to make."""
 
     def __init__(
         self, video: DecodedVideo, bits: int, make_entry: Callable[[], Entry] | None
     ) -> None:
+        super().__init__(video)
         self._video = video
         self._bits = bits
         self._make_entry = make_entry
-        self.times_s = video.times_s
-
-    @property
-    def info(self) -> VideoInfo:
-        return self._video.info
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return self._video.warnings
 
     @torch.inference_mode()
     def patches(self, on_samples: OnSamples) -> Iterator[PatchChunk]:
@@ -276,21 +268,13 @@ class _StoredPatches:
             on_samples(spans[-1][1] + 1)
 
 
-class _KeptTokens:
+class _KeptTokens(OfVideo):
     """Frame tokens that are made now, and kept."""
 
     def __init__(self, video: CompressedVideo, make_entries: Callable[[], list[Entry]]) -> None:
+        super().__init__(video)
         self._video = video
         self._make_entries = make_entries
-        self.times_s = video.times_s
-
-    @property
-    def info(self) -> VideoInfo:
-        return self._video.info
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return self._video.warnings
 
     def tokens(
         self, questions: Sequence[Sequence[int]], windows: Sequence[Window], on_samples: OnSamples

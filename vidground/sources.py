@@ -96,23 +96,31 @@ class DecodedVideo:
         return encode_runs(self._vision, runs, batch_size=self._batch_size, on_samples=on_samples)
 
 
-class CompressedVideo:
-    """Frame tokens of a video whose patch features are there."""
+class OfVideo:
+    """Another view of a video: what is known of it stays what the video knows at the time."""
 
-    def __init__(self, video: VideoPatches, vision: FrameEncoder) -> None:
-        self._video = video
-        self._vision = vision
+    def __init__(self, video: KnownVideo) -> None:
+        self._known = video
         self.times_s = video.times_s
 
     @property
     def info(self) -> VideoInfo:
         """See `KnownVideo.info`."""
-        return self._video.info
+        return self._known.info
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """See `KnownVideo.warnings`."""
-        return self._video.warnings
+        return self._known.warnings
+
+
+class CompressedVideo(OfVideo):
+    """Frame tokens of a video whose patch features are there."""
+
+    def __init__(self, video: VideoPatches, vision: FrameEncoder) -> None:
+        super().__init__(video)
+        self._video = video
+        self._vision = vision
 
     def tokens(
         self, questions: Sequence[Sequence[int]], windows: Sequence[Window], on_samples: OnSamples
