@@ -104,19 +104,12 @@ def search(
     """
     if not text.strip():
         raise click.UsageError("TEXT is empty; say what to look for.")
-    if model is None and (device is not None or offline or fps is not None):
-        raise click.UsageError(
-            "--device, --offline and --fps are about a model; name one (--model)."
-        )
     isolation = take_isolation(limits)
-    if model is None and isolation != IsolationSettings():
-        raise click.UsageError(
-            "--isolation, --timeout and --memory-limit are about videos that a model looks at; "
-            "name one (--model)."
-        )
-    if model is None and cache_is_named():
-        raise click.UsageError("The cache is of what a model makes; name one (--model).")
     if model is None:
+        _refuse_what_a_model_needs(
+            of_a_model=device is not None or offline or fps is not None,
+            of_its_videos=isolation != IsolationSettings(),
+        )
         outcome = _in_results(text, inputs, recursive, min_score or 0.0, quiet)
         noun = "moment"
     else:
@@ -135,6 +128,27 @@ def search(
         )
         outcome = _in_videos(text, inputs, recursive, load, quiet)
         noun = "video"
+    _tell(outcome, noun, limit=limit, as_json=as_json, quiet=quiet)
+    if outcome.failed:
+        raise click.exceptions.Exit(_FAILED)
+
+
+def _refuse_what_a_model_needs(*, of_a_model: bool, of_its_videos: bool) -> None:
+    if of_a_model:
+        raise click.UsageError(
+            "--device, --offline and --fps are about a model; name one (--model)."
+        )
+    if of_its_videos:
+        raise click.UsageError(
+            "--isolation, --timeout and --memory-limit are about videos that a model looks at; "
+            "name one (--model)."
+        )
+    if cache_is_named():
+        raise click.UsageError("The cache is of what a model makes; name one (--model).")
+
+
+def _tell(outcome: SearchOutcome, noun: str, *, limit: int, as_json: bool, quiet: bool) -> None:
+    """Print the best moments to stdout, and how many there are and what failed to stderr."""
     hits = outcome.hits[:limit]
     if as_json:
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=2))
@@ -148,8 +162,6 @@ def search(
         click.echo(said, err=True)
     for _, error in outcome.failed:
         click.echo(f"failed: {shown(str(error))}", err=True)
-    if outcome.failed:
-        raise click.exceptions.Exit(_FAILED)
 
 
 def _in_results(

@@ -4,7 +4,7 @@ From random weights, in steps that build on each other. First what the full mode
 trained for before they became a D2VLM: the vision part learns to see, on single frames, and the
 language model to follow what shapes do. Then SFT on longer and longer films. What FOLDER holds
 already is not made again; an SFT that was interrupted goes on. FOLDER/toy is the result in float16.
-About an hour on two cores.
+Its parts add up to about an hour on one core.
 """
 
 import json
