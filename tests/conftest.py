@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,3 +30,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.getbasetemp() / "caches" / secrets.token_hex(8)
     monkeypatch.setenv("VIDGROUND_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def signals_arrive() -> Iterator[None]:
+    """Programs that a test starts begin with signals as a terminal gives them: tests run in the
+    background (`nohup`, `&`) would hand down that SIGHUP and SIGINT are ignored.
+    """
+    numbers = (signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

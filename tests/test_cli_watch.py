@@ -309,6 +309,7 @@ def test_what_makes_no_sense_here_is_wrong_usage(arguments: list[str]) -> None:
     assert CliRunner().invoke(cli, ["watch", *arguments]).exit_code == 2
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_program(number: signal.Signals, code: int) -> None:
     script = (
@@ -323,7 +324,10 @@ def test_a_signal_ends_the_program(number: signal.Signals, code: int) -> None:
         assert process.stderr is not None
         assert json.loads(process.stderr.readline())["event"] == "watching"
         process.send_signal(number)
-        _, told = process.communicate(timeout=50)
+        try:
+            _, told = process.communicate(timeout=50)
+        finally:
+            process.kill()  # leaving the block waits for its end
     assert process.returncode == code
     assert json.loads(told.splitlines()[-1])["interrupted"] is True
     assert summary()["interrupted"] is True

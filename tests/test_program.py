@@ -124,6 +124,7 @@ def program(code, stdout):
     )
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -134,7 +135,10 @@ def test_a_signal_leaves_no_partial_file(number, code):
         assert process.stdout.readline() == "working\n"
         assert len(list(Path().glob(".vidground-*"))) == 1
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=50)
+        try:
+            _, stderr = process.communicate(timeout=50)
+        finally:
+            process.kill()  # leaving the block waits for its end
     assert process.returncode == code
     expected = "interrupted: 0 done (0 empty), 0 skipped, 0 failed, 2 not finished"
     assert stderr.splitlines()[-1] == expected
