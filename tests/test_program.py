@@ -101,7 +101,8 @@ def work(job, on_progress):
     with atomic_path("half.srt") as path:
         path.write_text("half a result")
         print("working", flush=True)
-        time.sleep(60)
+        for _ in range(600):  # a signal just before a sleep is heard of after it
+            time.sleep(0.1)
 command.load = lambda *_: work
 main(["caption", "a.mp4", "b.mp4", "--summary", "run.json"])
 """
