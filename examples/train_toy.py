@@ -19,11 +19,12 @@ import torch
 
 from vidground import D2VLM
 from vidground.preprocessing import normalize
-from vidground.prompts import captioning_question
+from vidground.prompts import FRAMES, captioning_question
 from vidground.training.frame_cache import PixelFrames, TokenFrames
 from vidground.training.run import run_training
 from vidground.training.run_config import read_config
 from vidground.training.tensor_cache import TensorCache
+from vidground.training.toy_captions import facts
 from vidground.training.toy_dataset import toy_film, write_dataset
 from vidground.training.toy_events import WatchedFilm, train_events, watched
 from vidground.training.toy_model import make_toy_model
@@ -41,7 +42,7 @@ SIZE = 64
 CROWDED_STILLS, CROWD_SEED = 16000, 5
 ONE_IN = 6
 """Of the films' frames, so many are shown to the encoder: they are like one another."""
-ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 1200, 800
+ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 1200, 2500
 TASKS = ("tvg", "tal", "dvc", "slc", "evs", "gvq", "rvc", "rvq")
 EVERYTHING = dict.fromkeys(TASKS, 1)
 CACHE_BYTES = 16 << 30
@@ -180,17 +181,37 @@ def seen_stills(folder: Path, model: D2VLM) -> tuple[torch.Tensor, SeenShapes]:
 
 
 def watched_films(folder: Path, model: D2VLM) -> list[list[WatchedFilm]]:
-    """The films of each set as the finished vision part sees them."""
+    """The films of each set as the finished vision part sees them when it is to describe them;
+    and again for everything that they are searched for.
+    """
     assert model.tokenizers is not None
     model.requires_grad_(False)
     cache = TensorCache(folder / "cache", max_bytes=CACHE_BYTES)
     frames = TokenFrames(model, fps=1.0, cache=cache)
-    question = model.tokenizers.question_ids(captioning_question())
-    sets: dict[Path, list[WatchedFilm]] = {}
+    question_ids = model.tokenizers.question_ids
+    searched = searches(folder)
+    described: dict[Path, list[WatchedFilm]] = {}
+    asked: dict[Path, list[WatchedFilm]] = {}
     for film, path in training_films(folder):
-        sets.setdefault(path.parent, []).append(watched(film, frames(path, question)))
+        tokens = frames(path, question_ids(captioning_question()))
+        described.setdefault(path.parent, []).append(watched(film, tokens))
+        for question in searched[path]:
+            tokens = frames(path, question_ids(question))
+            named = watched(film, tokens, facts(question))
+            asked.setdefault(path.parent, []).append(named)
     model.requires_grad_(True)
-    return list(sets.values())
+    return [*described.values(), *asked.values()]
+
+
+def searches(folder: Path) -> dict[Path, list[str]]:
+    """The grounding questions about each film, of what is there and of what is not."""
+    found: dict[Path, list[str]] = {}
+    for name in FILMS:
+        for sample in json.loads((folder / name / "sft.json").read_text()):
+            if sample["task"] == "tvg":
+                question = sample["conversations"][0]["value"].removeprefix(f"{FRAMES}\n")
+                found.setdefault(folder / name / sample["video"], []).append(question)
+    return found
 
 
 def training_films(folder: Path) -> Iterator[tuple[ToyVideo, Path]]:

@@ -8,6 +8,7 @@ import torch
 from training_cases import golden_model, sft_samples
 
 from vidground.configuration import D2VLMConfig
+from vidground.errors import InputError
 from vidground.modeling import D2VLM
 from vidground.training.collation import Collator
 from vidground.training.objective import SftObjective
@@ -126,6 +127,24 @@ def test_a_kept_vision_encoder_and_a_slower_compressor() -> None:
         len(in_full["params"]),
         len(own),
     ]
+
+
+def test_a_slower_evidence_memory() -> None:
+    model = golden_model()
+    settings = ParameterSettings(trained="language", learning_rate=1e-2, memory_learning_rate=1e-3)
+    prepare_parameters(model, settings)
+    in_full, memory = parameter_groups(SftObjective(model, SftSettings()), settings)
+    assert (in_full["lr"], memory["lr"]) == (1e-2, 1e-3)
+    first = model.language_model.layers[: model.config.evidence_layer]
+    assert list(map(id, memory["params"])) == list(map(id, first.parameters()))
+    counts = count_parameters(model)
+    assert sum(p.numel() for g in (in_full, memory) for p in g["params"]) == counts.in_full
+
+
+def test_rates_are_above_zero() -> None:
+    for name in ("learning_rate", "memory_learning_rate"):
+        with pytest.raises(InputError, match=f"{name} is 0"):
+            ParameterSettings(**{name: 0.0})
 
 
 def test_a_kept_vision_part() -> None:

@@ -7,7 +7,7 @@ Knows no data and no objective. Adapters are put into the model in place, so tha
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,9 @@ _IN_FULL = re.compile(
     r"|compressor\.(?!qformer\.)|compressor\.qformer\..*attention)"
 )
 _IN_COMPRESSOR = re.compile(r"(^|\.)compressor\.")  # also within an objective
+_IN_LAYER = re.compile(r"(^|\.)language_model\.layers\.(\d+)\.")
 _ADAPTER = re.compile(r"\.lora_[AB]\.")
+_GROUPS = ("in_full", "adapters", "compressor", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +74,45 @@ def prepare_parameters(model: D2VLM, settings: ParameterSettings) -> None:
 
 def parameter_groups(model: nn.Module, settings: ParameterSettings) -> list[dict[str, Any]]:
     """What learns, in groups for an optimizer: in full, and what has a rate of its own."""
-    rates = {"in_full": settings.learning_rate, "adapters": settings.lora_learning_rate}
-    if settings.compressor_learning_rate is not None:
-        rates["compressor"] = settings.compressor_learning_rate
-    groups: dict[str, list[nn.Parameter]] = {name: [] for name in rates}
+    groups: dict[tuple[str, float], list[nn.Parameter]] = {}
+    rate_of = _Rates(settings, _memory_layers(model))
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[_group(name, rates)].append(parameter)
+            groups.setdefault(rate_of(name), []).append(parameter)
     return [
-        {"name": name, "params": groups[name], "lr": rate, "weight_decay": settings.weight_decay}
-        for name, rate in rates.items()
-        if groups[name]
+        {"name": name, "params": learning, "lr": rate, "weight_decay": settings.weight_decay}
+        for (name, rate), learning in sorted(
+            groups.items(), key=lambda item: _GROUPS.index(item[0][0])
+        )
     ]
 
 
-def _group(name: str, groups: Collection[str]) -> str:
-    if _ADAPTER.search(name):
-        return "adapters"
-    in_compressor = bool(_IN_COMPRESSOR.search(name))
-    return "compressor" if in_compressor and "compressor" in groups else "in_full"
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Name of the group that a parameter belongs to, and its rate.
+
+    memory_layers: how many of the language model's layers make the evidence memory.
+    """
+
+    settings: ParameterSettings
+    memory_layers: int
+
+    def __call__(self, name: str) -> tuple[str, float]:
+        rates = self.settings
+        if _ADAPTER.search(name):
+            return "adapters", rates.lora_learning_rate
+        if rates.compressor_learning_rate is not None and _IN_COMPRESSOR.search(name):
+            return "compressor", rates.compressor_learning_rate
+        layer = _IN_LAYER.search(name)
+        in_memory = layer is not None and int(layer[2]) < self.memory_layers
+        if rates.memory_learning_rate is not None and in_memory:
+            return "memory", rates.memory_learning_rate
+        return "in_full", rates.learning_rate
+
+
+def _memory_layers(model: nn.Module) -> int:
+    """Of the D2VLM that is `model`, or within it."""
+    return next(m.config.evidence_layer for m in model.modules() if isinstance(m, D2VLM))
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:

@@ -99,6 +99,8 @@ class ParameterSettings:
         "language" leaves the compressor as it is, too, so that frame tokens can be kept.
     learning_rate: of parameters trained in full. lora_learning_rate: of the adapters.
     compressor_learning_rate: of the compressor's; None for `learning_rate`.
+    memory_learning_rate: of the language model's first layers, those that make the evidence
+        memory, as far as they are trained in full; None for `learning_rate`.
     """
 
     trained: TrainedSet = "released"
@@ -106,13 +108,14 @@ class ParameterSettings:
     learning_rate: float = 2e-5
     lora_learning_rate: float = 5e-5
     compressor_learning_rate: float | None = None
+    memory_learning_rate: float | None = None
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         sets = get_args(TrainedSet)
         if self.trained not in sets:
             raise InputError(f"trained is {self.trained!r}; it must be one of {', '.join(sets)}")
-        for name in ("learning_rate", "lora_learning_rate", "compressor_learning_rate"):
+        for name in (rate for rate in self.__slots__ if rate.endswith("learning_rate")):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.weight_decay < 0:

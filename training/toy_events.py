@@ -2,8 +2,9 @@
 
 The full model's language model comes trained, a toy model's is random. So its first layers, those
 up to the evidence memory, learn here from films in which every event is known: the state of each
-frame must tell what each colour's shape is and does. Vision encoder and compressor stay as they
-are; the head that reads this off is thrown away. Knows nothing of answers.
+frame must tell what each colour's shape is and does, what became of it a second before and after,
+and whether what the question names is there. Vision encoder and compressor stay as they are; the
+head that reads this off is thrown away. Knows nothing of answers.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vidground.modeling import D2VLM
 from vidground.prompts import captioning_question, chat_prompt, encode_prompt
-from vidground.training.toy_captions import ACTION_PHRASES, COLORS, SHAPES
+from vidground.training.toy_captions import ACTION_PHRASES, COLORS, SHAPES, Facts
+from vidground.training.toy_stills import POSE, SeenShapes, shapes_in
 from vidground.training.toy_vision import OnStep, fit
 from vidground.training.toy_world import ToyVideo
 
 _UNTOLD = -100
-"""A place that no loss is taken of: nothing is there, or two shapes of one colour."""
+"""A number that no loss is taken of, as NaN is where numbers are not whole."""
 _FRAMES = 640
 """Of a batch, about: as many short films as fit, or few long ones."""
 _BACKWARDS = {
@@ -34,50 +36,106 @@ _BACKWARDS = {
     "spins clockwise": "spins counterclockwise",
 }
 _REVERSED = _BACKWARDS | {after: before for before, after in _BACKWARDS.items()}
+_READ = {
+    "present": (len(COLORS),),
+    "shape": (len(COLORS), len(SHAPES)),
+    "phrase": (len(COLORS), len(ACTION_PHRASES)),
+    "around": (len(COLORS), 2 * POSE),
+    "going_on": (len(ACTION_PHRASES),),
+    "asked": (),
+    "asked_phrase": (len(ACTION_PHRASES),),
+}
+"""What is read off a frame's state, see `WatchedFilm.told`, and the numbers that takes."""
+_WEIGHTS = {"around": 3.0, "going_on": 3.0}
+"""Of losses, where not 1. That of the poses before and after must be felt early: what a shape
+does follows from them, and without them directions stay at chance."""
+_HUBER = 0.2
 
 
 @dataclass(frozen=True)
 class WatchedFilm:
-    """What there is to be told of the T frames of a film, in six places, one for each colour.
+    """The T frames of a film, as a question's frame tokens, and what they show.
 
-    tokens: (T, H) frame tokens of the captioning question. phrase: (T, 6) index of what the shape
-    does in `ACTION_PHRASES`. shape: (T, 6) its index in `SHAPES`. Both are -100 where nothing is
-    there, or two shapes of one colour.
+    tokens: (T, H). seen: the shapes in each frame. phrase: (T, 6) index of what each colour's
+    shape does in `ACTION_PHRASES`, -100 where nothing is there, or two shapes of one colour.
+    going_on: (T, 9) float32, 1 for what any shape does. asked: indices of the colour and the
+    shape that the question names, None if it names none.
     """
 
     tokens: Tensor
+    seen: SeenShapes
     phrase: Tensor
-    shape: Tensor
+    going_on: Tensor
+    asked: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def reversed(self) -> WatchedFilm:
-        """The film run backwards, in which what moves left moves right."""
-        table = [ACTION_PHRASES.index(_REVERSED.get(p, p)) for p in ACTION_PHRASES]
-        told = self.phrase >= 0
-        phrase = torch.where(told, torch.tensor(table)[self.phrase.clamp(min=0)], _UNTOLD)
-        return WatchedFilm(self.tokens.flip(0), phrase.flip(0), self.shape.flip(0))
+        """The film run backwards, in which what moved left moves right."""
+        table = torch.tensor(
+            [ACTION_PHRASES.index(_REVERSED.get(phrase, phrase)) for phrase in ACTION_PHRASES]
+        )
+        back = torch.arange(len(self) - 1, -1, -1)
+        turned = torch.where(self.phrase >= 0, table[self.phrase.clamp(min=0)], _UNTOLD)
+        going_on = self.going_on[:, table]
+        return WatchedFilm(
+            self.tokens[back], self.seen[back], turned[back], going_on[back], self.asked
+        )
+
+    def told(self) -> dict[str, Tensor]:
+        """What each frame's state must tell; -100 and NaN where there is nothing to tell.
+
+        present (T, 6): whether a colour is there. shape, phrase (T, 6): its indices. around
+        (T, 6, 12): its poses a second before and a second after. going_on (T, 9). asked (T,):
+        whether what the question names is there. asked_phrase (T,): the index of what it does.
+        """
+        clear = self.seen.shape >= 0
+        pose = self.seen.pose.masked_fill(~clear[..., None], torch.nan)
+        nowhere = torch.full_like(pose[:1], torch.nan)
+        asked, doing = self._asked()
+        return {
+            "present": self.seen.present,
+            "shape": self.seen.shape.masked_fill(~clear, _UNTOLD),
+            "phrase": self.phrase,
+            "around": torch.cat(
+                (torch.cat((nowhere, pose[:-1])), torch.cat((pose[1:], nowhere))), dim=-1
+            ),
+            "going_on": self.going_on,
+            "asked": asked,
+            "asked_phrase": doing,
+        }
+
+    def _asked(self) -> tuple[Tensor, Tensor]:
+        if self.asked is None:
+            return torch.full((len(self),), torch.nan), torch.full((len(self),), _UNTOLD)
+        colour, shape = self.asked
+        found = self.seen.shape[:, colour] == shape
+        unclear = (self.seen.present[:, colour] > 0) & (self.seen.shape[:, colour] < 0)
+        doing = self.phrase[:, colour].masked_fill(~found, _UNTOLD)
+        return found.float().masked_fill(unclear, torch.nan), doing
 
 
-def watched(video: ToyVideo, tokens: Tensor) -> WatchedFilm:
+def watched(video: ToyVideo, tokens: Tensor, asked: Facts | None = None) -> WatchedFilm:
     """The events of a film that is seen once a second.
 
-    tokens: (T, H) frame tokens of the captioning question.
+    tokens: (T, H) frame tokens of the captioning question, or of one that names `asked`.
     """
     times_s = np.arange(len(tokens), dtype=np.float64)
+    seen = shapes_in(video, times_s)
     phrase = torch.full((len(tokens), len(COLORS)), _UNTOLD)
-    shape = phrase.clone()
-    seen = torch.zeros_like(phrase)
+    going_on = torch.zeros(len(tokens), len(ACTION_PHRASES))
     for event in video.events:
         there = torch.from_numpy((times_s >= event.start_s) & (times_s < event.end_s))
-        colour = COLORS.index(str(event.facts.color))
-        phrase[there, colour] = ACTION_PHRASES.index(event.facts.action_phrase)
-        shape[there, colour] = SHAPES.index(str(event.facts.shape))
-        seen[there, colour] += 1
-    return WatchedFilm(
-        tokens, phrase.masked_fill(seen > 1, _UNTOLD), shape.masked_fill(seen > 1, _UNTOLD)
-    )
+        does = ACTION_PHRASES.index(event.facts.action_phrase)
+        phrase[there, COLORS.index(str(event.facts.color))] = does
+        going_on[there, does] = 1.0
+    named = None if asked is None else (COLORS.index(str(asked.color)), _shape(asked))
+    return WatchedFilm(tokens, seen, phrase.masked_fill(seen.shape < 0, _UNTOLD), going_on, named)
+
+
+def _shape(facts: Facts) -> int:
+    return SHAPES.index(str(facts.shape))
 
 
 def train_events(
@@ -100,21 +158,16 @@ def train_events(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         width = model.config.text_config.hidden_size
-        places = len(COLORS) * (len(ACTION_PHRASES) + len(SHAPES))
-        head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, places))
+        head = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, sum(_size(name) for name in _READ))
+        )
 
     def losses() -> dict[str, Tensor]:
         of = films[int(rng.integers(len(films)))]
         count = max(1, round(_FRAMES / max(1.0, float(np.mean([len(f) for f in of[:64]])))))
         drawn = [of[int(i)] for i in rng.integers(0, len(of), count)]
         batch = [film.reversed() if rng.random() < 0.5 else film for film in drawn]
-        read = head(memory(model, [film.tokens for film in batch]))
-        read = read.unflatten(-1, (len(COLORS), -1))
-        phrase, shape = torch.split(read, [len(ACTION_PHRASES), len(SHAPES)], dim=-1)
-        return {
-            "phrase": _told(phrase, [film.phrase for film in batch]),
-            "shape": _told(shape, [film.shape for film in batch]),
-        }
+        return _losses(head(memory(model, [film.tokens for film in batch])), batch)
 
     layers = model.language_model.layers[:layer]
     parts = nn.ModuleList((model.get_input_embeddings(), layers, head)).train()
@@ -139,7 +192,32 @@ def memory(model: D2VLM, tokens: Sequence[Tensor]) -> Tensor:
     return model.run_layers(embeds, 0, model.config.evidence_layer, context)[:, start:]
 
 
-def _told(logits: Tensor, targets: Sequence[Tensor]) -> Tensor:
-    """Cross-entropy of (B, T, 6, C) logits at the places where there is something to tell."""
-    labels = pad_sequence(list(targets), batch_first=True, padding_value=_UNTOLD)
-    return functional.cross_entropy(logits.flatten(0, 2), labels.flatten(), ignore_index=_UNTOLD)
+def _losses(read: Tensor, films: Sequence[WatchedFilm]) -> dict[str, Tensor]:
+    """Weighted losses of (B, T, numbers of `_READ`) readings, by name."""
+    told = [film.told() for film in films]
+    readings = torch.split(read, [_size(name) for name in _READ], dim=-1)
+    losses = {}
+    for (name, shape), numbers in zip(_READ.items(), readings, strict=True):
+        reading = numbers.reshape(*numbers.shape[:2], *shape)
+        loss = _compared(name, reading, [targets[name] for targets in told])
+        losses[name] = _WEIGHTS.get(name, 1.0) * loss
+    return losses
+
+
+def _size(name: str) -> int:
+    return int(np.prod(_READ[name]))
+
+
+def _compared(name: str, reading: Tensor, targets: Sequence[Tensor]) -> Tensor:
+    """Mean loss of a reading where there is something to tell; 0 where there is nothing."""
+    whole = not targets[0].is_floating_point()
+    untold = _UNTOLD if whole else torch.nan
+    target = pad_sequence(list(targets), batch_first=True, padding_value=untold)
+    told = target >= 0 if whole else ~target.isnan()
+    if not told.any():
+        return reading.sum() * 0.0
+    if whole:
+        return functional.cross_entropy(reading[told], target[told])
+    if name == "around":
+        return functional.smooth_l1_loss(reading[told], target[told], beta=_HUBER)
+    return functional.binary_cross_entropy_with_logits(reading[told], target[told])
