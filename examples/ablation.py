@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from train_toy import CACHE_BYTES, make_films, teach
+from train_toy import CACHE_BYTES, MEMORY_RATE, make_films, teach
 
 from vidground import D2VLM
 from vidground.errors import InputError
@@ -191,6 +191,7 @@ def train(folder: Path, name: str, toy: Path, seed: int, scale: float) -> None:
         "data.cache_gib": CACHE_BYTES / (1 << 30),
         "parameters.trained": "language",
         "parameters.learning_rate": run.rate,
+        "parameters.memory_learning_rate": MEMORY_RATE * run.rate,
         "schedule.max_steps": max(2, round(run.steps * scale)),
         "schedule.batch_size": run.batch,
         "schedule.seed": seed,

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from vidground import D2VLM
 from vidground.preprocessing import normalize
 from vidground.prompts import FRAMES, captioning_question
 from vidground.training.frame_cache import PixelFrames, TokenFrames
+from vidground.training.perturbation import PerturbationSettings, preference_annotations
 from vidground.training.run import run_training
-from vidground.training.run_config import read_config
+from vidground.training.run_config import ObjectiveName, read_config
 from vidground.training.tensor_cache import TensorCache
 from vidground.training.toy_captions import facts
 from vidground.training.toy_dataset import toy_film, write_dataset
@@ -35,14 +37,19 @@ from vidground.training.toy_world import ToySettings, ToyVideo
 FILMS = {
     "short": (2500, 11, ToySettings(min_duration_s=6, max_duration_s=10, max_events=1, fps=2)),
     "middle": (1875, 12, ToySettings(min_duration_s=15, max_duration_s=32, max_events=3, fps=2)),
-    "long": (1000, 13, ToySettings(fps=2)),
+    "long": (4000, 13, ToySettings(fps=2)),
 }
 """Films of each set, its seed, and what they are like."""
+SHOWN = {"short": 2000, "middle": 1500, "long": 800}
+"""Of each set's films, so many are shown to the vision part."""
 SIZE = 64
 CROWDED_STILLS, CROWD_SEED = 16000, 5
 ONE_IN = 6
 """Of the films' frames, so many are shown to the encoder: they are like one another."""
 ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 1200, 2500
+MEMORY_RATE = 0.1
+"""Share of the learning rate that the evidence memory's layers get: what they were taught of
+events must last while the rest still has to learn to speak."""
 TASKS = ("tvg", "tal", "dvc", "slc", "evs", "gvq", "rvc", "rvq")
 EVERYTHING = dict.fromkeys(TASKS, 1)
 CACHE_BYTES = 16 << 30
@@ -52,12 +59,13 @@ CACHE_BYTES = 16 << 30
 class Stage:
     """A run of training: on which films, and with which values of the configuration.
 
-    tasks: how often each sample of a task occurs.
+    tasks: how often each sample of a task occurs; for FPO, each sample that has a wrong answer.
     """
 
     films: str
     tasks: Mapping[str, int]
     values: Mapping[str, Any]
+    objective: ObjectiveName = "sft"
 
 
 def _schedule(steps: int, batch: int, rate: float) -> dict[str, Any]:
@@ -65,6 +73,7 @@ def _schedule(steps: int, batch: int, rate: float) -> dict[str, Any]:
         "schedule.max_steps": steps,
         "schedule.batch_size": batch,
         "parameters.learning_rate": rate,
+        "parameters.memory_learning_rate": MEMORY_RATE * rate,
     }
 
 
@@ -79,12 +88,18 @@ STAGES = {
     "sft-2": Stage(
         "middle",
         {"dvc": 2, "slc": 1, "tvg": 1, "tal": 1},
-        _schedule(700, 16, 1.5e-3) | {"loss": _imitated(1.0, 0.1)},
+        _schedule(500, 16, 1.5e-3) | {"loss": _imitated(1.0, 0.1)},
     ),
     "sft-3": Stage(
         "long",
-        EVERYTHING | {"dvc": 3, "slc": 2},
+        EVERYTHING | {"dvc": 3, "slc": 2, "tal": 2},
         _schedule(1600, 16, 1.2e-3) | {"loss": _imitated(2.0, 0.2)},
+    ),
+    "fpo": Stage(
+        "long",
+        {"dvc": 3, "slc": 1, "tvg": 1, "tal": 2},
+        _schedule(200, 16, 2e-4) | {"loss": {"sft": _imitated(2.0, 0.2)}},
+        objective="fpo",
     ),
 }
 """In order, each going on from the one before."""
@@ -136,6 +151,8 @@ def run_stage(folder: Path, name: str, stage: Stage, model: Path) -> Path:
     annotations = films / f"{name}.json"
     if not annotations.exists():
         samples = json.loads((films / "sft.json").read_text())
+        if stage.objective == "fpo":
+            samples = list(preference_annotations(samples, PerturbationSettings()))
         samples = [s for s in samples for _ in range(stage.tasks.get(s["task"], 0))]
         annotations.write_text(json.dumps(samples))
     values = {
@@ -150,14 +167,15 @@ def run_stage(folder: Path, name: str, stage: Stage, model: Path) -> Path:
         "output.dir": str(out),
         **stage.values,
     }
-    return run_training(read_config("sft", "toy-sft", values), resume=out.exists())
+    config = read_config(stage.objective, f"toy-{stage.objective}", values)
+    return run_training(config, resume=out.exists())
 
 
 def stills(folder: Path) -> tuple[torch.Tensor, SeenShapes]:
-    """Crowded stills, and some frames of all films; few of the empty ones."""
+    """Crowded stills, and some frames of films; few of the empty ones."""
     frames = PixelFrames(fps=1.0, image_size=SIZE)
     pixels, seen = [], []
-    for video, path in training_films(folder):
+    for video, path in training_films(folder, SHOWN):
         film = frames(path)
         shapes = shapes_in(video, np.arange(len(film), dtype=np.float64))
         kept = (shapes.present.sum(1) > 0) | (torch.arange(len(film)) % 8 == 0)
@@ -214,11 +232,13 @@ def searches(folder: Path) -> dict[Path, list[str]]:
     return found
 
 
-def training_films(folder: Path) -> Iterator[tuple[ToyVideo, Path]]:
-    """What happens in each film that is trained on, and its file."""
+def training_films(
+    folder: Path, limits: Mapping[str, int] = MappingProxyType({})
+) -> Iterator[tuple[ToyVideo, Path]]:
+    """What happens in each film that is trained on, and its file; of some sets only the first."""
     for name, (_, seed, settings) in FILMS.items():
         manifest = json.loads((folder / name / "manifest.json").read_text())
-        for index, path in enumerate(manifest["splits"]["train"]):
+        for index, path in enumerate(manifest["splits"]["train"][: limits.get(name)]):
             yield toy_film(seed, "train", index, settings=settings).video, folder / name / path
 
 

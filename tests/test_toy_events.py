@@ -69,6 +69,17 @@ def test_frames_tell_what_goes_on_whatever_does_it() -> None:
     assert going_on.sum() == 4 + 3 + 3
 
 
+def test_frames_tell_how_many_events_began_before() -> None:
+    film = watched(a_film(), torch.zeros(8, WIDTH))
+    order = film.told()["order"]
+    assert order[:, RED].tolist() == [-100, 0, 0, 0, -100, 2, 2, -100]
+    assert order[2:5, BLUE].tolist() == [1, 1, 1]
+    # Backwards, the blue shape comes second and leaves third: from 8 - 5 to 8 - 2.
+    back = film.reversed().told()["order"]
+    assert back[:, RED].tolist() == [-100, 0, 0, -100, 2, 2, 2, -100]
+    assert back[3:6, BLUE].tolist() == [1, 1, 1]
+
+
 def test_frames_tell_the_poses_before_and_after() -> None:
     film = watched(a_film(), torch.zeros(8, WIDTH))
     around, pose = film.told()["around"], film.seen.pose
@@ -151,7 +162,7 @@ def test_training_moves_the_first_layers_only_and_learns() -> None:
     assert all(name.startswith((*prefixes, "language_model.embed_tokens.")) for name in changed)
     assert any(name.startswith(prefixes) for name in changed)
     assert set(told[0]) == {
-        *("present", "shape", "phrase", "around", "going_on", "asked", "asked_phrase")
+        *("present", "shape", "phrase", "around", "order", "going_on", "asked", "asked_phrase")
     }
     learnt = {name: told[-1][name] / loss for name, loss in told[0].items()}
     assert max(learnt.values()) < 0.5, learnt

@@ -2,9 +2,9 @@
 
 The full model's language model comes trained, a toy model's is random. So its first layers, those
 up to the evidence memory, learn here from films in which every event is known: the state of each
-frame must tell what each colour's shape is and does, what became of it a second before and after,
-and whether what the question names is there. Vision encoder and compressor stay as they are; the
-head that reads this off is thrown away. Knows nothing of answers.
+frame must tell what each colour's shape is and does, where it was a second before and after, how
+many events began earlier, and whether what the question names is there. Vision encoder and
+compressor stay as they are; the head that reads this off is thrown away. Knows nothing of answers.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ _BACKWARDS = {
     "spins clockwise": "spins counterclockwise",
 }
 _REVERSED = _BACKWARDS | {after: before for before, after in _BACKWARDS.items()}
+_EVENTS = 4
+"""Of a film, whose order is told."""
 _READ = {
     "present": (len(COLORS),),
     "shape": (len(COLORS), len(SHAPES)),
     "phrase": (len(COLORS), len(ACTION_PHRASES)),
     "around": (len(COLORS), 2 * POSE),
+    "order": (len(COLORS), _EVENTS),
     "going_on": (len(ACTION_PHRASES),),
     "asked": (),
     "asked_phrase": (len(ACTION_PHRASES),),
@@ -58,14 +61,17 @@ class WatchedFilm:
 
     tokens: (T, H). seen: the shapes in each frame. phrase: (T, 6) index of what each colour's
     shape does in `ACTION_PHRASES`, -100 where nothing is there, or two shapes of one colour.
-    going_on: (T, 9) float32, 1 for what any shape does. asked: indices of the colour and the
-    shape that the question names, None if it names none.
+    going_on: (T, 9) float32, 1 for what any shape does. event: (T, 6) index of the event that it is
+    in `spans_s`, which are their times. asked: indices of the colour and the shape that the
+    question names, None if it names none.
     """
 
     tokens: Tensor
     seen: SeenShapes
     phrase: Tensor
     going_on: Tensor
+    event: Tensor
+    spans_s: tuple[tuple[float, float], ...]
     asked: tuple[int, int] | None = None
 
     def __len__(self) -> int:
@@ -78,17 +84,23 @@ class WatchedFilm:
         )
         back = torch.arange(len(self) - 1, -1, -1)
         turned = torch.where(self.phrase >= 0, table[self.phrase.clamp(min=0)], _UNTOLD)
-        going_on = self.going_on[:, table]
         return WatchedFilm(
-            self.tokens[back], self.seen[back], turned[back], going_on[back], self.asked
+            self.tokens[back],
+            self.seen[back],
+            turned[back],
+            self.going_on[:, table][back],
+            self.event[back],
+            tuple((-end_s, -start_s) for start_s, end_s in self.spans_s),
+            self.asked,
         )
 
     def told(self) -> dict[str, Tensor]:
         """What each frame's state must tell; -100 and NaN where there is nothing to tell.
 
         present (T, 6): whether a colour is there. shape, phrase (T, 6): its indices. around
-        (T, 6, 12): its poses a second before and a second after. going_on (T, 9). asked (T,):
-        whether what the question names is there. asked_phrase (T,): the index of what it does.
+        (T, 6, 12): its poses a second before and a second after. order (T, 6): how many events
+        began before its own. going_on (T, 9). asked (T,): whether what the question names is there.
+        asked_phrase (T,): the index of what it does.
         """
         clear = self.seen.shape >= 0
         pose = self.seen.pose.masked_fill(~clear[..., None], torch.nan)
@@ -101,10 +113,16 @@ class WatchedFilm:
             "around": torch.cat(
                 (torch.cat((nowhere, pose[:-1])), torch.cat((pose[1:], nowhere))), dim=-1
             ),
+            "order": self._order(),
             "going_on": self.going_on,
             "asked": asked,
             "asked_phrase": doing,
         }
+
+    def _order(self) -> Tensor:
+        rank = torch.tensor([sorted(self.spans_s).index(span) for span in self.spans_s])
+        order = torch.where(self.event >= 0, rank[self.event.clamp(min=0)], _UNTOLD)
+        return order.masked_fill(order >= _EVENTS, _UNTOLD)
 
     def _asked(self) -> tuple[Tensor, Tensor]:
         if self.asked is None:
@@ -124,18 +142,28 @@ def watched(video: ToyVideo, tokens: Tensor, asked: Facts | None = None) -> Watc
     times_s = np.arange(len(tokens), dtype=np.float64)
     seen = shapes_in(video, times_s)
     phrase = torch.full((len(tokens), len(COLORS)), _UNTOLD)
+    number = phrase.clone()
     going_on = torch.zeros(len(tokens), len(ACTION_PHRASES))
-    for event in video.events:
+    for index, event in enumerate(video.events):
         there = torch.from_numpy((times_s >= event.start_s) & (times_s < event.end_s))
+        colour, _ = _look(event.facts)
         does = ACTION_PHRASES.index(event.facts.action_phrase)
-        phrase[there, COLORS.index(str(event.facts.color))] = does
+        phrase[there, colour], number[there, colour] = does, index
         going_on[there, does] = 1.0
-    named = None if asked is None else (COLORS.index(str(asked.color)), _shape(asked))
-    return WatchedFilm(tokens, seen, phrase.masked_fill(seen.shape < 0, _UNTOLD), going_on, named)
+    unclear = seen.shape < 0
+    return WatchedFilm(
+        tokens=tokens,
+        seen=seen,
+        phrase=phrase.masked_fill(unclear, _UNTOLD),
+        going_on=going_on,
+        event=number.masked_fill(unclear, _UNTOLD),
+        spans_s=tuple((event.start_s, event.end_s) for event in video.events),
+        asked=None if asked is None else _look(asked),
+    )
 
 
-def _shape(facts: Facts) -> int:
-    return SHAPES.index(str(facts.shape))
+def _look(facts: Facts) -> tuple[int, int]:
+    return COLORS.index(str(facts.color)), SHAPES.index(str(facts.shape))
 
 
 def train_events(
