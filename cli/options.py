@@ -380,7 +380,7 @@ AT_ONCE_OPTIONS = [
         "--videos",
         type=int,
         help="Videos that are worked on at once; by default 6 on the CPU and more on a GPU. A run "
-        "that is killed does these again.",
+        "that is killed does these again. With 1, scores are the same to the last digit each time.",
     ),
     click.option(
         "--readers",

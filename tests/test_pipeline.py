@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_random_model import tiny_config
 from training_runs import tiny_model
 from video_files import make_video
 
@@ -18,6 +19,7 @@ from vidground.errors import VideoError, VidgroundError
 from vidground.grounder import Grounder
 from vidground.modeling import D2VLM
 from vidground.progress import Progress
+from vidground.random_model import randomized
 from vidground.settings import (
     BatchSettings,
     CacheSettings,
@@ -26,6 +28,7 @@ from vidground.settings import (
     SamplingSettings,
 )
 from vidground.types import Captions, GroundingResult
+from vidground.video import FrameRun, VideoReader
 
 SHORT = DecodingSettings(max_new_tokens=24)
 LENGTHS = (31, 12, 5, 64, 20, 9, 40)  # frames at 4 per second
@@ -92,6 +95,27 @@ def test_many_at_once_are_as_one_by_one(
         for one, other in zip(results, ours, strict=True):
             assert plain(one) == plain(other)
             assert numbers(one) == pytest.approx(numbers(other), abs=1e-5)
+
+
+def test_one_after_the_other_gives_the_same_bits_however_long_things_take(
+    videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that share a batch add up in another order; who shares must not be a matter of time."""
+    model = randomized(tiny_config())
+    captioner = DenseCaptioner(
+        model, decoding=SHORT, sampling=IN_WINDOWS, batch=BatchSettings(videos=1, prompts=4)
+    )
+    expected = list(captioner.caption_many(videos[:2]))
+    assert any(event.score not in (None, 0) for captions in expected for event in captions)
+    runs = VideoReader.runs
+
+    def slow(reader: VideoReader) -> Iterator[FrameRun]:
+        for run in runs(reader):
+            time.sleep(0.01)
+            yield run
+
+    monkeypatch.setattr(VideoReader, "runs", slow)
+    assert list(captioner.caption_many(videos[:2])) == expected
 
 
 def test_frames_and_prompts_of_different_videos_share_batches(

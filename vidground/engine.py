@@ -38,7 +38,7 @@ from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.modeling import D2VLM
 from vidground.onnx_vision import OnnxVision
 from vidground.packed_linear import pack_linears
-from vidground.pipeline import Flight, Landed, Pipeline
+from vidground.pipeline import Flight, Landed, Pipeline, one_by_one
 from vidground.progress import OnProgress, Progress, Tracker
 from vidground.prompts import Prompt, PromptIds, encode_prompt
 from vidground.sequences import PromptInputs
@@ -233,7 +233,8 @@ class Engine:
         self, items: Iterable[Item], work: Callable[[Item], Made]
     ) -> Generator[Landed[Item, Made], None, None]:
         """Do work on several items at once, `sizes.videos` of them; what it asks of this engine
-        shares the model's batches. What is found is the same as one by one.
+        shares the model's batches. What is found is the same as one by one, but for the last
+        digits of scores: they depend on which items share a batch, which is a matter of time.
 
         Args:
             work: a function that calls this engine (or a `Grounder` or `DenseCaptioner` with it)
@@ -243,6 +244,9 @@ class Engine:
         Returns:
             What came of each item as soon as it is known, in any order; see `Pipeline.run`.
         """
+        if self.sizes.videos == 1:
+            yield from one_by_one(items, work)
+            return
         shared = SharedModel(
             self.model,
             self._encoder,

@@ -38,6 +38,24 @@ class Landed(Generic[Item, Made]):
     elapsed_s: float
 
 
+def one_by_one(
+    items: Iterable[Item], work: Callable[[Item], Made]
+) -> Generator[Landed[Item, Made], None, None]:
+    """Work on one item after the other, in the thread that iterates.
+
+    Which prompts share a batch does not depend on when threads have their turns then, so that
+    what is computed is equal in all bits whenever it is computed.
+    """
+    for item in items:
+        begin = time.monotonic()
+        outcome: Made | Exception
+        try:
+            outcome = work(item)
+        except Exception as error:  # noqa: BLE001 - handed on, whatever it is
+            outcome = error
+        yield Landed(item, outcome, time.monotonic() - begin)
+
+
 class Pipeline:
     """Does work on several items at once.
 

@@ -88,7 +88,7 @@ class BatchSettings:
     prompts: prompts decoded at once (a prompt is one question on one window).
     frames: frames given to the vision encoder at once.
     videos: videos in flight at once, where many are worked on. A run that is killed loses what
-        it has done on these.
+        it has done on these. With 1, scores are the same to the last digit each time.
     readers: of those, how many read and decode their files at once.
     graphs: record decoding steps and replay them (CUDA graphs); None for on a GPU.
     """
