@@ -1,12 +1,22 @@
 """Batches that fit into memory, and what becomes of those that do not."""
 
+import os
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
 import vidground.batch_sizes
-from vidground.batch_sizes import BatchSize, choose_sizes, frame_bytes, in_parts, row_bytes
+from vidground.batch_sizes import (
+    BatchSize,
+    BatchSizes,
+    choose_sizes,
+    frame_bytes,
+    in_parts,
+    row_bytes,
+)
+from vidground.cache import KeyValueCache
 from vidground.decoder import Decoder
 from vidground.encoding import FittingEncoder
 from vidground.generation import GenerationQueue, generate, generate_each
@@ -36,10 +46,16 @@ def make_prompts(model: D2VLM, count: int) -> list[PromptInputs]:
     ]
 
 
-def chosen(model: D2VLM, settings: BatchSettings, monkeypatch: pytest.MonkeyPatch, free: int):
+def chosen(
+    model: D2VLM,
+    settings: BatchSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    device: str = "cpu",
+) -> BatchSizes:
     monkeypatch.setattr(vidground.batch_sizes, "free_bytes", lambda _: free)
     return choose_sizes(
-        settings, model.config, device=torch.device("cpu"), item_bytes=4, new_tokens=64
+        settings, model.config, device=torch.device(device), item_bytes=4, new_tokens=64
     )
 
 
@@ -49,6 +65,8 @@ def test_sizes_follow_the_free_memory(model: D2VLM, monkeypatch: pytest.MonkeyPa
     assert (large.prompts, large.frames, large.videos) == (8, 16, 6)
     tight = chosen(model, BatchSettings(), monkeypatch, max(4 * row, 10 * frame))
     assert tight.prompts == max(4 * row, 10 * frame) // 2 // row
+    few = chosen(model, BatchSettings(), monkeypatch, 15 * frame)
+    assert few.frames == 3
     none = chosen(model, BatchSettings(), monkeypatch, 0)
     assert (none.prompts, none.frames) == (1, 1)
     assert none.readers <= none.videos
@@ -60,8 +78,44 @@ def test_what_is_set_is_taken(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> 
     assert (sizes.prompts, sizes.frames, sizes.videos, sizes.readers) == (3, 5, 9, 7)
 
 
+def test_a_gpu_has_more_at_once_and_videos_for_twice_its_rows(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = chosen(model, BatchSettings(), monkeypatch, 64 * GIB, "cuda")
+    assert (large.prompts, large.frames, large.videos) == (64, 128, 128)
+
+
+@pytest.mark.parametrize(("cores", "readers"), [(1, 2), (3, 3), (64, 6)])
+def test_readers_follow_the_cores(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch, cores: int, readers: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    assert chosen(model, BatchSettings(), monkeypatch, GIB).readers == readers
+    on_gpu = chosen(model, BatchSettings(), monkeypatch, 64 * GIB, "cuda")
+    assert on_gpu.readers == {1: 2, 3: 3, 64: 16}[cores]
+
+
+def test_another_token_costs_a_row_its_keys_and_values(model: D2VLM) -> None:
+    layers = model.config.text_config.num_hidden_layers
+    cache = KeyValueCache(layers)
+    embeds = torch.zeros(1, 1, model.config.text_config.hidden_size)
+    with torch.inference_mode():
+        context = model.context(torch.zeros(1, 1, dtype=torch.long), None, cache)
+        model.run_layers(embeds, 0, layers, context)
+    stores = [store for store in (*cache._keys, *cache._values) if store is not None]
+    a_position = sum(store[:, :, :1].nbytes for store in stores)
+    assert row_bytes(model.config, 4, 11) - row_bytes(model.config, 4, 10) == a_position
+
+
 def test_free_memory_is_measured() -> None:
-    assert GIB // 64 < vidground.batch_sizes.free_bytes(torch.device("cpu")) < 1 << 50
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert whole // 256 < vidground.batch_sizes.free_bytes(torch.device("cpu")) <= whole
+
+
+def test_a_size_only_falls() -> None:
+    size = BatchSize(2)
+    size.halve(8)  # of a batch that began before others have made it less
+    assert size.now == 2
 
 
 @pytest.mark.parametrize(
@@ -98,6 +152,50 @@ def test_one_that_does_not_fit_and_other_errors_are_raised() -> None:
         in_parts(no_room, torch.arange(4), BatchSize(4))
     with pytest.raises(RuntimeError, match="shapes differ"):
         in_parts(broken, torch.arange(4), BatchSize(4))
+
+
+class Memory:
+    """Stands for a GPU's: what a failed computation has made must be gone before it is freed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.held: list[weakref.ref[torch.Tensor]] = []
+        self.freed = 0
+        for module in ("batch_sizes", "generation"):
+            monkeypatch.setattr(f"vidground.{module}.release_memory", self.release)
+
+    def run_out(self) -> None:
+        made = torch.zeros(3)
+        self.held.append(weakref.ref(made))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def release(self) -> None:
+        assert all(made() is None for made in self.held)
+        self.freed += 1
+
+
+def test_memory_is_freed_when_nothing_holds_it_any_more(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(monkeypatch)
+
+    def double(part: torch.Tensor) -> torch.Tensor:
+        if len(part) > 1:
+            memory.run_out()
+        return 2 * part
+
+    in_parts(double, torch.arange(4), BatchSize(4))
+    assert memory.freed == 2
+    add = Decoder.add
+
+    def tight(decoder: Decoder, batch: PromptBatch) -> None:
+        if len(batch.lengths) > 1:
+            memory.run_out()
+        add(decoder, batch)
+
+    monkeypatch.setattr(Decoder, "add", tight)
+    prompts = make_prompts(model, 1) * 2
+    assert len(generate(model, prompts, DecodingSettings(max_new_tokens=2))) == 2
+    assert memory.freed == 3
 
 
 def test_vision_takes_fewer_frames_when_memory_runs_out(

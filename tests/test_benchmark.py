@@ -1,16 +1,31 @@
 """What a benchmark tells of two small videos; no time is looked at."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 from video_files import make_video
 
-from vidground import DecodingSettings, DenseCaptioner, SamplingSettings
+from vidground import (
+    DecodingSettings,
+    DenseCaptioner,
+    SamplingSettings,
+    benchmark,
+    released_procedure,
+    stage_meter,
+)
 from vidground.benchmark import run_benchmark
 from vidground.benchmark_report import Benchmark, Total, times_ours, to_dict, to_table
+from vidground.ceilings import Ceilings
+from vidground.decoder import Decoder
 from vidground.errors import InputError
+from vidground.sequences import PromptBatch
 from vidground.settings import BatchSettings
-from vidground.stage_meter import STAGES
+from vidground.stage_meter import STAGES, Usage
+from vidground.staged_run import StagedRun
+from vidground.workload import Work
 
 GREEDY = DecodingSettings(max_new_tokens=40, loop_tokens=0)
 
@@ -22,10 +37,38 @@ def videos(tmp_path_factory) -> list[Path]:
     return [make_video(folder / f"{n}.mp4", frames=n, size=(96, 64)) for n in lengths]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def ceilings() -> Iterator[None]:
+    """What the device can do, which takes seconds to measure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "measure_ceilings", lambda *_: Ceilings(1e12, 1e10))
+        yield
+
+
 @pytest.fixture(scope="module")
-def measured(videos) -> Benchmark:
-    captioner = DenseCaptioner("toy", decoding=GREEDY, batch=BatchSettings(prompts=2, frames=3))
-    return run_benchmark(captioner, videos, baseline=True, rounds=2)
+def captioner() -> DenseCaptioner:
+    return DenseCaptioner("toy", decoding=GREEDY, batch=BatchSettings(prompts=2, frames=3))
+
+
+@pytest.fixture(scope="module")
+def steps() -> list[str]:
+    """What `measured` was told of."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def measured(captioner, videos, steps) -> Benchmark:
+    return run_benchmark(captioner, videos, baseline=True, rounds=2, on_step=steps.append)
+
+
+@pytest.mark.usefixtures("measured")
+def test_rounds_are_run_in_turn(steps) -> None:
+    assert [step for step in steps if step.startswith("round")] == [
+        "round 1: all at once",
+        "round 1: the released procedure",
+        "round 2: all at once",
+        "round 2: the released procedure",
+    ]
 
 
 def test_every_stage_is_told_with_its_items(measured) -> None:
@@ -56,6 +99,72 @@ def test_the_released_procedure_has_the_same_work_and_answers(measured) -> None:
     weights = {stage.name: stage.work.numbers for stage in baseline.stages if stage.work}
     assert weights["tokens"] > work["tokens"].numbers  # read anew for every video
     assert weights["vision"] < work["vision"].numbers  # but all frames of a video at once
+
+
+def test_answers_that_differ_are_told(captioner, videos, monkeypatch) -> None:
+    """A procedure that takes the first frame for the evidence of every second `<evi>`."""
+    best_run, calls = released_procedure.best_run, 0
+
+    def other(curve: list[float], *, threshold: float) -> tuple[int, int]:
+        nonlocal calls
+        calls += 1
+        first, last = best_run(curve, threshold=threshold)
+        return (first, last) if calls % 2 else (len(curve) - 1 - first, len(curve) - 1 - first)
+
+    monkeypatch.setattr(released_procedure, "best_run", other)
+    measured = run_benchmark(captioner, videos, baseline=True)
+    agreement = measured.baseline.agreement
+    assert agreement.answers < 2
+    assert 0 < agreement.intervals < agreement.evidence
+
+
+def test_first_tokens_are_told_apart_from_the_others(captioner, videos, monkeypatch) -> None:
+    """By a clock that shows 1,000 s for each batch of prompts read and 1 s for each step."""
+    add, step, now = Decoder.add, Decoder.step, 0.0
+
+    def slow_add(decoder: Decoder, batch: PromptBatch) -> None:
+        nonlocal now
+        now += 1000
+        add(decoder, batch)
+
+    def slow_step(decoder: Decoder, embeds: Tensor) -> None:
+        nonlocal now
+        now += 1
+        step(decoder, embeds)
+
+    run = StagedRun(captioner)
+    for path in videos:
+        run.encode(path)
+    monkeypatch.setattr(Decoder, "add", slow_add)
+    monkeypatch.setattr(Decoder, "step", slow_step)
+    monkeypatch.setattr(stage_meter.time, "perf_counter", lambda: now)
+    run.answer()
+    longest = max(len(generation.token_ids) for generation in run.generations)
+    assert run.meter.usage["prefill"].seconds % 1000 == 0
+    assert run.meter.usage["prefill"].seconds > 0
+    assert run.meter.usage["tokens"].seconds == longest - 1
+
+
+def test_shares_and_rates_are_of_what_was_done_in_the_time(measured) -> None:
+    stage = next(stage for stage in measured.stages if stage.name == "vision")
+    stage = replace(stage, usage=Usage(2.0, 1.0, None), work=Work(flops=6.0, numbers=10.0))
+    known = replace(
+        measured,
+        ceilings=Ceilings(flops_per_s=30.0, bytes_per_s=200.0),
+        bytes_per_number=4,
+        video_s=12.0,
+        frames=8,
+        tokens=20,
+        stages=(stage,),
+        totals=(Total(4.0, 3.0),),
+        baseline=None,
+    )
+    values = to_dict(known)
+    (told,) = values["stages"]
+    assert (told["bytes"], told["flop_share"], told["bandwidth_share"]) == (40.0, 0.1, 0.1)
+    (round_,) = values["rounds"]
+    rates = ("video_seconds_per_second", "frames_per_second", "tokens_per_second")
+    assert [round_[rate] for rate in rates] == [3.0, 2.0, 5.0]
 
 
 def test_json_holds_all_of_it(measured) -> None:
@@ -107,8 +216,7 @@ def test_what_the_released_procedure_cannot_do_is_refused(videos) -> None:
         run_benchmark(drawing, videos, baseline=True)
 
 
-def test_nothing_to_time(videos) -> None:
-    captioner = DenseCaptioner("toy", decoding=GREEDY)
+def test_nothing_to_time(captioner, videos) -> None:
     with pytest.raises(InputError, match="0 videos"):
         run_benchmark(captioner, [])
     with pytest.raises(InputError, match="0 rounds"):

@@ -5,8 +5,16 @@ from click.testing import CliRunner
 from test_random_model import tiny_config
 from video_files import make_video
 
+from vidground import benchmark
 from vidground import random_model as random_models
+from vidground.ceilings import Ceilings
 from vidground.cli.main import cli
+
+
+@pytest.fixture(autouse=True)
+def ceilings(monkeypatch) -> None:
+    """What the device can do, which takes seconds to measure."""
+    monkeypatch.setattr(benchmark, "measure_ceilings", lambda *_: Ceilings(1e12, 1e10))
 
 
 @pytest.fixture
@@ -32,13 +40,14 @@ def test_random_weights_beside_the_released_procedure(video, monkeypatch) -> Non
     monkeypatch.setattr(random_models, "mid_config", tiny_config)
     result = run(
         video, "--random-weights", "mid", "--tokens", "23", "--batch-size", "3",
-        "--frame-batch", "2", "--baseline", "--rounds", "2", "--json", "-", "-q",
+        "--frame-batch", "2", "--videos", "4", "--baseline", "--rounds", "2", "--json", "-", "-q",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
     assert values["model"] == "random-mid"
     assert values["tokens"] == 23
-    assert (values["prompts_at_once"], values["frames_at_once"]) == (3, 2)
+    at_once = [values[f"{what}_at_once"] for what in ("prompts", "frames", "videos")]
+    assert at_once == [3, 2, 4]
     assert len(values["baseline"]["rounds"]) == 2
     assert values["baseline"]["agreement"]["evidence"] == 3
     assert result.stderr == ""

@@ -25,6 +25,7 @@ from vidground import (
 )
 from vidground.encoding import FrameEncoder
 from vidground.feature_cache import part_fingerprint
+from vidground.progress import Progress
 from vidground.row_file import RowWriter
 from vidground.training.toy_model import make_toy_model, toy_config
 from vidground.types import GroundingResult
@@ -227,6 +228,42 @@ def test_what_features_depend_on_makes_an_entry_of_its_own(
     content = bytearray(film.read_bytes())
     renamed.write_bytes(content + b"\0")
     assert ask(model, renamed) == 9
+
+
+def test_tokens_depend_on_the_compressor_and_features_do_not(
+    tmp_path: Path, model: D2VLM, film: Path
+) -> None:
+    other = small_model()
+    with torch.no_grad():
+        next(other.compressor.parameters()).add_(0.1)
+    for one in (model, other):
+        asked(one, film, cache_of(tmp_path))
+    assert len(entries(tmp_path)) == 1
+    for count, one in ((2, model), (3, other)):
+        DenseCaptioner(one, decoding=SHORT, cache=cache_of(tmp_path)).caption(film)
+        assert len(entries(tmp_path)) == count
+
+
+def test_progress_is_told_of_what_comes_from_the_cache_too(
+    tmp_path: Path, model: D2VLM, film: Path
+) -> None:
+    def told(command: str) -> list[int]:
+        heard: list[int] = []
+
+        def hear(progress: Progress) -> None:
+            heard.append(progress.samples_done)
+
+        options = {"decoding": SHORT, "cache": cache_of(tmp_path)}
+        if command == "query":
+            Grounder(model, **options).query(film, "a", on_progress=hear)
+        else:
+            DenseCaptioner(model, **options).caption(film, on_progress=hear)
+        return heard
+
+    for command in ("query", "caption"):
+        first, again = told(command), told(command)
+        assert first[-1] == again[-1] == SECONDS
+        assert len(set(again)) > 2
 
 
 def test_a_stored_video_goes_by_the_name_that_it_has_now(

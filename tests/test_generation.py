@@ -33,9 +33,10 @@ def make_prompt(model: D2VLM, frames: int, seed: int = 0, **fields: object) -> P
     return PromptInputs(**{"before": before, "after": after, "frame_tokens": tokens, **fields})
 
 
-def test_cached_decoding_equals_a_full_forward(model: D2VLM) -> None:
+@pytest.mark.parametrize("frames", [6, 55])  # the second crosses the end of a block of positions
+def test_cached_decoding_equals_a_full_forward(model: D2VLM, frames: int) -> None:
     """Feeding tokens one by one gives the logits of the whole sequence in one pass."""
-    prompt = make_prompt(model, 6)
+    prompt = make_prompt(model, frames)
     extra = torch.tensor([40, 77, 123])
     batch = batch_prompts(model, [prompt])
     with torch.inference_mode():
@@ -211,9 +212,17 @@ def assert_same(one: Generation, other: object) -> None:
 
 
 def test_answers_come_in_the_order_of_prompts_that_are_taken_when_there_is_room(
-    model: D2VLM,
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
+    rows: list[int] = []
+    step = Decoder.step
+
+    def counted(decoder: Decoder, embeds: torch.Tensor) -> None:
+        rows.append(len(embeds))
+        step(decoder, embeds)
+
+    monkeypatch.setattr(Decoder, "step", counted)
 
     def prompts() -> Iterator[PromptInputs]:
         for seed in range(7):
@@ -224,9 +233,32 @@ def test_answers_come_in_the_order_of_prompts_that_are_taken_when_there_is_room(
     expected = [generate(model, [make_prompt(model, 3 + s, seed=s)], settings)[0] for s in range(7)]
     each = generate_each(model, prompts(), settings, BatchSize(2))
     first = next(each)
-    assert len(taken) <= 3
+    assert taken == [0, 1]
     for one, other in zip(expected, [first, *each], strict=True):
         assert_same(one, other)
+    assert max(rows) == 2
+
+
+def test_who_came_first_is_answered_first(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of prompts of one length, so that nothing else decides; after memory ran out, too."""
+    queue = GenerationQueue(model, BatchSize(3))
+    short = DecodingSettings(max_new_tokens=3)
+    tickets = [queue.add(make_prompt(model, 4), short) for _ in range(5)]
+    step = Decoder.step
+    rows: list[int] = []
+
+    def tight(decoder: Decoder, embeds: torch.Tensor) -> None:
+        rows.append(len(embeds))
+        if len(rows) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        step(decoder, embeds)
+
+    monkeypatch.setattr(Decoder, "step", tight)
+    ended: list[int] = []
+    while len(queue):
+        ended += [ticket for ticket, _ in queue.advance()]
+    assert ended == tickets
+    assert rows == [3, 3, *[1] * 10]
 
 
 def test_a_step_of_many_tokens_gives_what_single_ones_give(

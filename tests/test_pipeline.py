@@ -266,6 +266,19 @@ def test_ending_early_ends_all_threads(model: D2VLM, videos: list[Path]) -> None
     assert set(threading.enumerate()) <= before
 
 
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_what_ends_a_program_ends_the_iteration(
+    model: D2VLM, videos: list[Path], at_once: int
+) -> None:
+    captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=at_once))
+
+    def work(_: Path) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        list(captioner.engine.work_on(videos[:2], work))
+
+
 def test_a_broken_model_thread_is_told_to_all_who_wait(
     model: D2VLM, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from video_files import make_video, read_index
 from vidground import DecodingSettings, released_procedure
 from vidground.checkpoint import load_model
 from vidground.evidence import best_interval
+from vidground.footage import Footage
 from vidground.generation import generate
 from vidground.modeling import D2VLM
 from vidground.prompts import captioning_question, chat_prompt, encode_prompt
@@ -107,6 +108,19 @@ def test_sampled_frames_are_ours_at_full_size(video) -> None:
     frames = decode_in_full(video, fps=1)
     assert frames.shape == (6, 64, 96, 3)
     assert [read_index(frame) for frame in frames] == [0, 25, 50, 75, 100, 125]
+
+
+def test_every_frame_of_the_file_is_decoded(video, monkeypatch) -> None:
+    def skip(_: Footage) -> None:
+        raise AssertionError("skipped")
+
+    monkeypatch.setattr(Footage, "_frames_by_skipping", skip)
+    assert len(decode_in_full(video, fps=1)) == 6
+
+
+def test_a_frame_that_several_samples_show_is_taken_for_each(tmp_path) -> None:
+    slow = make_video(tmp_path / "slow.mp4", frames=3, fps=1, size=(96, 64))
+    assert [read_index(frame) for frame in decode_in_full(slow, fps=2)] == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("size", [(96, 64), (64, 96)])

@@ -165,13 +165,14 @@ def test_each_shape_is_recorded_once() -> None:
     assert tape.recorded == 4
 
 
-def test_outputs_are_not_overwritten_by_the_next_step() -> None:
+def test_a_step_overwrites_neither_inputs_nor_outputs_of_those_before() -> None:
     graphs = StepGraphs(double, Tape())
-    graphs(step_inputs())
-    (first,) = graphs(step_inputs())
-    kept = first.clone()
+    recorded, replayed = step_inputs(), step_inputs()
+    outputs = [graphs(inputs)[0] for inputs in (recorded, replayed)]
     graphs(StepInputs(*(5 * tensor for tensor in step_inputs().tensors)))
-    assert first.equal(kept)
+    for inputs, output in zip((recorded, replayed), outputs, strict=True):
+        assert inputs.embeds.equal(step_inputs().embeds)
+        assert output.equal(double(step_inputs())[0])
 
 
 @pytest.mark.parametrize("fault", ["wrong", "fails"])
@@ -189,6 +190,19 @@ def test_a_recording_that_does_not_work_is_told_of_and_done_without(
             torch.testing.assert_close(graphs(step_inputs()), double(step_inputs()))
     assert len(caplog.records) == 1
     assert "not replayed" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_every_output_of_a_recording_is_compared(wrong: int) -> None:
+    def twice(inputs: StepInputs) -> StepOutputs:
+        return (*double(inputs), *double(inputs))
+
+    def record(run: Callable[[], StepOutputs]) -> tuple[Callable[[], None], StepOutputs]:
+        outputs = [output.clone() for output in run()]
+        outputs[wrong].zero_()
+        return lambda: None, tuple(outputs)
+
+    torch.testing.assert_close(StepGraphs(twice, record)(step_inputs()), twice(step_inputs()))
 
 
 def test_a_step_that_runs_out_of_memory_says_so() -> None:

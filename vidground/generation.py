@@ -220,8 +220,14 @@ class GenerationQueue:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            return self._begin_again(error)
-        self._record(tokens, found)
+            given_up = self._begin_again(error)
+        else:
+            self._record(tokens, found)
+            return self._remove_ended()
+        release_memory()  # here, where the error no longer holds what was computed
+        return given_up
+
+    def _remove_ended(self) -> list[tuple[int, Generation | Exception]]:
         ended: list[tuple[int, Generation | Exception]] = []
         for index in reversed(range(len(self._rows))):
             generation = self._ended(self._rows[index])
@@ -327,7 +333,6 @@ class GenerationQueue:
         attempted = max(len(self._rows), self._attempted)
         self._waiting = [row.again() for row in self._rows] + self._waiting
         self._clear()
-        release_memory()
         if attempted > 1:
             self._size.halve(attempted)
             return []
