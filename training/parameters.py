@@ -112,7 +112,7 @@ class _Rates:
 
 def _memory_layers(model: nn.Module) -> int:
     """Of the D2VLM that is `model`, or within it."""
-    return next(m.config.evidence_layer for m in model.modules() if isinstance(m, D2VLM))
+    return int(next(m.config.evidence_layer for m in model.modules() if isinstance(m, D2VLM)))
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:
