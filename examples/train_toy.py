@@ -37,7 +37,7 @@ from vidground.training.toy_world import ToySettings, ToyVideo
 FILMS = {
     "short": (2500, 11, ToySettings(min_duration_s=6, max_duration_s=10, max_events=1, fps=2)),
     "middle": (1875, 12, ToySettings(min_duration_s=15, max_duration_s=32, max_events=3, fps=2)),
-    "long": (4000, 13, ToySettings(fps=2)),
+    "long": (2500, 13, ToySettings(fps=2)),
 }
 """Films of each set, its seed, and what they are like."""
 SHOWN = {"short": 2000, "middle": 1500, "long": 800}
@@ -46,7 +46,7 @@ SIZE = 64
 CROWDED_STILLS, CROWD_SEED = 16000, 5
 ONE_IN = 6
 """Of the films' frames, so many are shown to the encoder: they are like one another."""
-ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 1200, 2500
+ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 2000, 2500
 MEMORY_RATE = 0.1
 """Share of the learning rate that the evidence memory's layers get: what they were taught of
 events must last while the rest still has to learn to speak."""
@@ -222,11 +222,11 @@ def watched_films(folder: Path, model: D2VLM) -> list[list[WatchedFilm]]:
 
 
 def searches(folder: Path) -> dict[Path, list[str]]:
-    """The grounding questions about each film, of what is there and of what is not."""
+    """What each film is searched for, be it there or not."""
     found: dict[Path, list[str]] = {}
     for name in FILMS:
         for sample in json.loads((folder / name / "sft.json").read_text()):
-            if sample["task"] == "tvg":
+            if sample["task"] in ("tvg", "tal"):
                 question = sample["conversations"][0]["value"].removeprefix(f"{FRAMES}\n")
                 found.setdefault(folder / name / sample["video"], []).append(question)
     return found

@@ -101,11 +101,29 @@ def test_frames_tell_whether_what_is_asked_for_is_there_and_what_it_does() -> No
     left = phrase("moves left")
     assert told["asked_phrase"].tolist() == [-100, left, left, left, *[-100] * 4]
     absent = watched(a_film(), tokens, Facts("blue", "circle", "grows", None)).told()
-    assert absent["asked"].tolist() == [0.0] * 8
+    assert absent["asked"].tolist() == absent["matches"].tolist() == [0.0] * 8
     assert (absent["asked_phrase"] == -100).all()
     nothing_asked = watched(a_film(), tokens).told()
     assert nothing_asked["asked"].isnan().all()
+    assert nothing_asked["matches"].isnan().all()
     assert (nothing_asked["asked_phrase"] == -100).all()
+
+
+def test_frames_tell_whether_it_does_what_is_asked() -> None:
+    nan = float("nan")
+    tokens = torch.zeros(8, WIDTH)
+
+    def matches(facts: Facts) -> torch.Tensor:
+        return watched(a_film(), tokens, facts).told()["matches"]
+
+    expected = torch.tensor([0, 1, 1, 1, nan, 0, 0, 0])
+    found = matches(Facts("red", "square", "moves", "left"))
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    other = matches(Facts("red", "square", "moves", "right"))
+    torch.testing.assert_close(other, expected * 0, equal_nan=True)
+    # Whatever does it: two red shapes are no hindrance.
+    assert matches(Facts(None, None, "moves", "left")).tolist() == [0, 1, 1, 1, 1, 0, 0, 0]
+    assert matches(Facts("red", "square", None, None)).isnan().all()
 
 
 def test_a_film_run_backwards_shows_the_opposite() -> None:
@@ -117,6 +135,8 @@ def test_a_film_run_backwards_shows_the_opposite() -> None:
     assert back["phrase"][:, RED].tolist() == [-100, shrinks, shrinks, -100, *[right] * 3, -100]
     assert back["phrase"][3, BLUE] == phrase("spins counterclockwise")
     assert back["asked_phrase"].tolist() == [*[-100] * 4, *[right] * 3, -100]
+    assert (told["matches"] == 1).sum() == 3  # the question stays: what moves left, now moves right
+    assert not (back["matches"] == 1).any()
     assert back["shape"].flip(0).equal(told["shape"])
     assert back["going_on"][3, phrase("shrinks")] == told["going_on"][4, phrase("grows")] == 1
     assert back["going_on"].sum() == told["going_on"].sum()
@@ -162,7 +182,9 @@ def test_training_moves_the_first_layers_only_and_learns() -> None:
     assert all(name.startswith((*prefixes, "language_model.embed_tokens.")) for name in changed)
     assert any(name.startswith(prefixes) for name in changed)
     assert set(told[0]) == {
-        *("present", "shape", "phrase", "around", "order", "going_on", "asked", "asked_phrase")
+        *("present", "shape", "phrase", "around", "order", "going_on", "asked", "asked_phrase"),
+        "matches",
     }
     learnt = {name: told[-1][name] / loss for name, loss in told[0].items()}
+    del learnt["matches"]  # these tokens do not tell what is asked for
     assert max(learnt.values()) < 0.5, learnt

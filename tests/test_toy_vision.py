@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vidground.modeling import D2VLM
-from vidground.training.toy_captions import COLORS, SHAPES, Facts
+from vidground.training.toy_captions import ACTION_PHRASES, COLORS, SHAPES, Facts
 from vidground.training.toy_dataset import toy_film
 from vidground.training.toy_drawing import render
 from vidground.training.toy_model import make_toy_model, toy_config
@@ -62,14 +62,20 @@ def test_questions_know_whether_what_they_name_is_there() -> None:
     frames = seen([[circle if c == red else -1 for c in range(6)]] * 400)
     asked = ask(model, frames, np.random.default_rng(0))
     texts = [" ".join(model.tokenizers.question.convert_ids_to_tokens(i)) for i in asked.ids]
-    for text, colour, there in zip(texts, asked.colour.tolist(), asked.there.tolist(), strict=True):
+    told = (asked.colour.tolist(), asked.there.tolist(), asked.action.tolist())
+    for text, colour, there, action in zip(texts, *told, strict=True):
         if colour >= 0:
             assert COLORS[colour] in text
             assert there == ("red circle" in text)
+        if action >= 0:
+            assert all(word in text.split() for word in ACTION_PHRASES[action].split())
     assert sum("describe" in text for text in texts) > 60  # the captioning question and others
     assert sum("summary" in text for text in texts) == 0
-    assert 0.4 < (asked.colour < 0).float().mean() < 0.6
-    assert 0.2 < asked.there.mean() < 0.45
+    assert 0.3 < (asked.colour < 0).float().mean() < 0.6
+    assert 0.15 < asked.there.mean() < 0.4
+    assert 0.4 < (asked.action >= 0).float().mean() < 0.7
+    of_action_alone = (asked.action >= 0) & (asked.colour < 0)
+    assert 0.05 < of_action_alone.float().mean() < 0.3
 
 
 def test_a_patch_knows_the_shape_that_covers_it() -> None:

@@ -3,8 +3,9 @@
 The full model's language model comes trained, a toy model's is random. So its first layers, those
 up to the evidence memory, learn here from films in which every event is known: the state of each
 frame must tell what each colour's shape is and does, where it was a second before and after, how
-many events began earlier, and whether what the question names is there. Vision encoder and
-compressor stay as they are; the head that reads this off is thrown away. Knows nothing of answers.
+many events began earlier, and whether what the question names is there and does what it says.
+Vision encoder and compressor stay as they are; the head that reads this off is thrown away. Knows
+nothing of answers.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ _READ = {
     "going_on": (len(ACTION_PHRASES),),
     "asked": (),
     "asked_phrase": (len(ACTION_PHRASES),),
+    "matches": (),
 }
 """What is read off a frame's state, see `WatchedFilm.told`, and the numbers that takes."""
-_WEIGHTS = {"around": 3.0, "going_on": 3.0}
+_WEIGHTS = {"around": 3.0, "going_on": 3.0, "matches": 2.0}
 """Of losses, where not 1. That of the poses before and after must be felt early: what a shape
 does follows from them, and without them directions stay at chance."""
 _HUBER = 0.2
@@ -62,8 +64,7 @@ class WatchedFilm:
     tokens: (T, H). seen: the shapes in each frame. phrase: (T, 6) index of what each colour's
     shape does in `ACTION_PHRASES`, -100 where nothing is there, or two shapes of one colour.
     going_on: (T, 9) float32, 1 for what any shape does. event: (T, 6) index of the event that it is
-    in `spans_s`, which are their times. asked: indices of the colour and the shape that the
-    question names, None if it names none.
+    in `spans_s`, which are their times. asked: what the question names.
     """
 
     tokens: Tensor
@@ -72,7 +73,7 @@ class WatchedFilm:
     going_on: Tensor
     event: Tensor
     spans_s: tuple[tuple[float, float], ...]
-    asked: tuple[int, int] | None = None
+    asked: Facts | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -99,13 +100,13 @@ class WatchedFilm:
 
         present (T, 6): whether a colour is there. shape, phrase (T, 6): its indices. around
         (T, 6, 12): its poses a second before and a second after. order (T, 6): how many events
-        began before its own. going_on (T, 9). asked (T,): whether what the question names is there.
-        asked_phrase (T,): the index of what it does.
+        began before its own. going_on (T, 9). asked (T,): whether the shape that the question
+        names is there. asked_phrase (T,): the index of what it does. matches (T,): whether that is
+        what the question says; if it names no shape, whether any shape does what it says.
         """
         clear = self.seen.shape >= 0
         pose = self.seen.pose.masked_fill(~clear[..., None], torch.nan)
         nowhere = torch.full_like(pose[:1], torch.nan)
-        asked, doing = self._asked()
         return {
             "present": self.seen.present,
             "shape": self.seen.shape.masked_fill(~clear, _UNTOLD),
@@ -115,8 +116,7 @@ class WatchedFilm:
             ),
             "order": self._order(),
             "going_on": self.going_on,
-            "asked": asked,
-            "asked_phrase": doing,
+            **self._asked(),
         }
 
     def _order(self) -> Tensor:
@@ -124,20 +124,30 @@ class WatchedFilm:
         order = torch.where(self.event >= 0, rank[self.event.clamp(min=0)], _UNTOLD)
         return order.masked_fill(order >= _EVENTS, _UNTOLD)
 
-    def _asked(self) -> tuple[Tensor, Tensor]:
-        if self.asked is None:
-            return torch.full((len(self),), torch.nan), torch.full((len(self),), _UNTOLD)
-        colour, shape = self.asked
-        found = self.seen.shape[:, colour] == shape
-        unclear = (self.seen.present[:, colour] > 0) & (self.seen.shape[:, colour] < 0)
-        doing = self.phrase[:, colour].masked_fill(~found, _UNTOLD)
-        return found.float().masked_fill(unclear, torch.nan), doing
+    def _asked(self) -> dict[str, Tensor]:
+        named = self.asked or Facts(None, None, None, None)
+        there = torch.full((len(self),), torch.nan)
+        doing = torch.full((len(self),), _UNTOLD)
+        matches = there
+        says = named.action_phrase in ACTION_PHRASES
+        does = ACTION_PHRASES.index(named.action_phrase) if says else 0
+        if named.color is not None and named.shape is not None:
+            colour, shape = COLORS.index(named.color), SHAPES.index(named.shape)
+            found = self.seen.shape[:, colour] == shape
+            unclear = (self.seen.present[:, colour] > 0) & (self.seen.shape[:, colour] < 0)
+            there = found.float().masked_fill(unclear, torch.nan)
+            doing = self.phrase[:, colour].masked_fill(~found, _UNTOLD)
+            matches = (doing == does).float().masked_fill(unclear, torch.nan) if says else matches
+        elif says:
+            matches = self.going_on[:, does]
+        return {"asked": there, "asked_phrase": doing, "matches": matches}
 
 
 def watched(video: ToyVideo, tokens: Tensor, asked: Facts | None = None) -> WatchedFilm:
     """The events of a film that is seen once a second.
 
-    tokens: (T, H) frame tokens of the captioning question, or of one that names `asked`.
+    tokens: (T, H) frame tokens of the captioning question, or of one that names `asked`, be it a
+        shape, an action, or both.
     """
     times_s = np.arange(len(tokens), dtype=np.float64)
     seen = shapes_in(video, times_s)
@@ -146,7 +156,7 @@ def watched(video: ToyVideo, tokens: Tensor, asked: Facts | None = None) -> Watc
     going_on = torch.zeros(len(tokens), len(ACTION_PHRASES))
     for index, event in enumerate(video.events):
         there = torch.from_numpy((times_s >= event.start_s) & (times_s < event.end_s))
-        colour, _ = _look(event.facts)
+        colour = COLORS.index(str(event.facts.color))
         does = ACTION_PHRASES.index(event.facts.action_phrase)
         phrase[there, colour], number[there, colour] = does, index
         going_on[there, does] = 1.0
@@ -158,12 +168,8 @@ def watched(video: ToyVideo, tokens: Tensor, asked: Facts | None = None) -> Watc
         going_on=going_on,
         event=number.masked_fill(unclear, _UNTOLD),
         spans_s=tuple((event.start_s, event.end_s) for event in video.events),
-        asked=None if asked is None else _look(asked),
+        asked=asked,
     )
-
-
-def _look(facts: Facts) -> tuple[int, int]:
-    return COLORS.index(str(facts.color)), SHAPES.index(str(facts.shape))
 
 
 def train_events(

@@ -4,8 +4,8 @@ The full model's vision encoder and compressor come trained on images and their 
 model has neither, and finds them hardly at all through a language model that is random itself. So
 they learn here from single frames in which every shape is known: first the encoder, whose every
 patch must tell the shape that covers it; then, on the finished encoder, the compressor, whose one
-token of a frame must tell each colour's shape and pose, and whether what the question names is
-there. The heads that read this off are thrown away. Knows nothing of times and of answers.
+token of a frame must tell each colour's shape and pose, what the question names, and whether that
+is there. The heads that read this off are thrown away. Knows nothing of times and of answers.
 """
 
 from __future__ import annotations
@@ -21,8 +21,15 @@ from torch.nn import functional
 
 from vidground.modeling import D2VLM
 from vidground.preprocessing import normalize
-from vidground.prompts import captioning_question, grounding_question
-from vidground.training.toy_captions import COLORS, SHAPES, Facts, sample_facts
+from vidground.prompts import captioning_question, grounding_question, localization_question
+from vidground.training.toy_captions import (
+    ACTION_PHRASES,
+    COLORS,
+    SHAPES,
+    Facts,
+    facts,
+    sample_facts,
+)
 from vidground.training.toy_questions import other_questions
 from vidground.training.toy_stills import POSE, RADIUS_SCALE, USUAL_RADIUS, SeenShapes
 
@@ -32,6 +39,7 @@ OnStep = Callable[[int, dict[str, float]], None]
 _SLOT = 1 + len(SHAPES) + POSE
 _OPEN_SHARE, _SHOWN_SHARE, _ALIKE_SHARE = 0.5, 0.65, 0.6
 _CAPTIONING_SHARE = 0.6  # of the open questions
+_GROUNDING_SHARE, _ACTION_SHARE = 0.6, 0.3  # of those that name something; the rest name it to tal
 _HUBER = 0.2
 _CLIP_NORM = 2.0
 _BACKGROUND_WEIGHT = 0.3
@@ -159,13 +167,14 @@ class CompressorTeacher(nn.Module):
         self.compressor = model.compressor
         width = model.config.text_config.hidden_size
         self.heads = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, len(COLORS) * _SLOT + 1 + POSE)
+            nn.LayerNorm(width),
+            nn.Linear(width, len(COLORS) * _SLOT + 1 + POSE + len(ACTION_PHRASES)),
         )
 
     def forward(
         self, patches: Tensor, question_ids: Tensor, question_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(N, P, width) patches and (N, Q) questions to (N, 6, 11) and (N, 7) readings."""
+        """(N, P, width) patches and (N, Q) questions to (N, 6, 11) and (N, 16) readings."""
         read = self.heads(self.compressor(patches, question_ids, question_mask))
         split = len(COLORS) * _SLOT
         return read[:, :split].reshape(-1, len(COLORS), _SLOT), read[:, split:]
@@ -202,30 +211,35 @@ def fit(
 class Asked:
     """Questions about N frames.
 
-    ids, mask: (N, Q). colour: (N,) index of the colour it names, -1 where it names nothing.
-    there: (N,) float32, 1 where what it names is in the frame.
+    ids, mask: (N, Q). colour: (N,) index of the colour it names, -1 where it names no shape.
+    there: (N,) float32, 1 where what it names is in the frame. action: (N,) index of what it
+    names in `ACTION_PHRASES`, -1 where it names none.
     """
 
     ids: Tensor
     mask: Tensor
     colour: Tensor
     there: Tensor
+    action: Tensor
 
 
 def ask(model: D2VLM, shapes: SeenShapes, rng: np.random.Generator) -> Asked:
     """A question for each frame: about nothing in particular, what is there, or what is not."""
     assert model.tokenizers is not None
-    texts, colours, there = [], [], []
+    texts, colours, there, actions = [], [], [], []
     for present, shape in zip(shapes.present.tolist(), shapes.shape.tolist(), strict=True):
         clear = [c for c, kind in enumerate(shape) if kind >= 0]
         named = _named(clear, shape, rng)
-        if named is None:
-            texts.append(_open_question(rng))
+        text = _open_question(rng) if named is None else _naming_question(named, rng)
+        texts.append(text)
+        told = facts(text)
+        does = told.action_phrase
+        actions.append(ACTION_PHRASES.index(does) if does in ACTION_PHRASES else -1)
+        if told.color is None or told.shape is None:
             colours.append(-1)
             there.append(0.0)
             continue
-        colour, kind = COLORS.index(str(named.color)), SHAPES.index(str(named.shape))
-        texts.append(grounding_question(named.caption))
+        colour, kind = COLORS.index(told.color), SHAPES.index(told.shape)
         unclear = present[colour] > 0 and shape[colour] < 0
         colours.append(-1 if unclear else colour)
         there.append(float(shape[colour] == kind))
@@ -235,7 +249,17 @@ def ask(model: D2VLM, shapes: SeenShapes, rng: np.random.Generator) -> Asked:
         mask=nn.utils.rnn.pad_sequence([torch.ones_like(i) for i in ids], batch_first=True).bool(),
         colour=torch.tensor(colours),
         there=torch.tensor(there),
+        action=torch.tensor(actions),
     )
+
+
+def _naming_question(named: Facts, rng: np.random.Generator) -> str:
+    """To find an event, or all of a kind."""
+    kind = rng.random()
+    if kind < _GROUNDING_SHARE:
+        return grounding_question(named.caption)
+    by_action = kind < _GROUNDING_SHARE + _ACTION_SHARE
+    return localization_question(named.action_phrase if by_action else named.caption)
 
 
 def _open_question(rng: np.random.Generator) -> str:
@@ -272,6 +296,8 @@ def vision_losses(
 ) -> dict[str, Tensor]:
     """Weighted losses of readings, by name: of every colour's place and of what was asked for."""
     places, named = read
+    named, action = named.split([1 + POSE, len(ACTION_PHRASES)], dim=-1)
+    names_action = asked.action >= 0
     clear = shapes.shape >= 0
     asks = asked.colour >= 0
     found = asked.there > 0
@@ -284,6 +310,7 @@ def vision_losses(
         "pose": 3 * huber(places[..., 1 + len(SHAPES) :][clear], shapes.pose[clear], beta=_HUBER),
         "asked": _binary(named[asks, 0], asked.there[asks]),
         "asked_pose": 2 * huber(named[found, 1:], pose[found], beta=_HUBER),
+        "asked_action": functional.cross_entropy(action[names_action], asked.action[names_action]),
     }
 
 
