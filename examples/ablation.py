@@ -3,11 +3,11 @@
 What each part of the method is worth (paper, section 4.3): small models, trained alike but for one
 part at a time, from several seeds, and scored on films they have not seen. The runs are far
 smaller than those of the model that comes with vidground (`train_toy.py`): films of 15 to 32
-seconds with one to three events, and half an hour of one processor core for a seed. All runs share
-what `train_toy.py` teaches before SFT: a vision part that stays as it is, and the first layers of
-the language model; what differs between seeds is the rest of the language model, the order of the
-samples and the rejected answers. Every model is run as it was trained: one without an evidence
-stage answers at once.
+seconds with one to three events, and about twenty minutes of a processor core for a seed. All runs
+share what `train_toy.py` teaches before SFT: a vision part that stays as it is, and the first
+layers of the language model; what differs between seeds is the rest of the language model, the
+order of the samples and the rejected answers. Every model is run as it was trained: one without an
+evidence stage answers at once.
 
 TOY holds the films and what is taught, as `train_toy.py TOY` makes them; what is missing is made.
 A run that is finished in FOLDER is not done again, one that was interrupted goes on. To share the
@@ -39,7 +39,7 @@ from vidground.training.toy_model import make_toy_model
 
 GROUNDING, CAPTIONING = ("tvg", "tal", "evs"), ("dvc", "slc")
 """Tasks of the toy world that F1(gnd) and F1(cap) are means of."""
-SCORED_FILMS = 120
+SCORED_FILMS = 100
 PREFERENCE_SAMPLES = 4000
 FACTS = ("color", "shape", "action", "direction")
 SCORES = ("F1(gnd)", "F1(cap)", "facts")
@@ -62,13 +62,13 @@ class Run:
 def first_words(**parts: bool) -> Run:
     """Short films of one event: what colours and actions are called is learnt there soonest."""
     loss = {"grounding_weight": 0.3, "consistency_weight": 0.0, **parts}
-    return Run("sft", None, "short", ("dvc", "tvg"), 250, 32, 2e-3, loss)
+    return Run("sft", None, "short", ("dvc", "tvg"), 150, 32, 1.5e-3, loss)
 
 
 def longer_films(start: str, consistency: float = 0.0, **parts: bool) -> Run:
     """Films of up to three events, all tasks that are scored."""
     loss = {"grounding_weight": 1.0, "consistency_weight": consistency, **parts}
-    return Run("sft", start, "middle", GROUNDING + CAPTIONING, 500, 16, 1.5e-3, loss)
+    return Run("sft", start, "middle", GROUNDING + CAPTIONING, 400, 16, 1.5e-3, loss)
 
 
 WHOLE = {"grounding_weight": 1.0, "consistency_weight": 0.3}
