@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidground.errors import InputError
-from vidground.training.annotated_answers import read_answer
+from vidground.training.annotated_answers import AnnotatedAnswer, read_answer
 from vidground.training.perturbation import (
     PerturbationSettings,
     changed_words,
@@ -43,6 +43,9 @@ def listed(count: int, times_s: Sequence[float], **more: Any) -> dict[str, Any]:
     return annotation(f"{'<evi>' * count}</evi>The action happens in {members}.", times_s, **more)
 
 
+OTHER = AnnotatedAnswer(tuple(zip(TIMES[::2], TIMES[1::2], strict=True)), captions=CAPTIONS)
+
+
 def said(pair: dict[str, Any], name: str) -> str:
     human, answer = pair["conversations"][name]
     assert human["value"] == "<image>\nWhat?"
@@ -51,6 +54,12 @@ def said(pair: dict[str, Any], name: str) -> str:
 
 def spans(times_s: Sequence[float]) -> list[tuple[float, float]]:
     return list(zip(times_s[::2], times_s[1::2], strict=True))
+
+
+def telling(caption: str) -> AnnotatedAnswer:
+    answer = read_answer(f"</evi>{caption}.", ())
+    assert answer is not None
+    return answer
 
 
 def made(found: dict[str, Any] | None) -> dict[str, Any]:
@@ -74,7 +83,7 @@ def test_the_released_form() -> None:
 
 
 def test_what_each_perturbation_does_to_captions() -> None:
-    pair = made(preference_annotation(dense(), captions=["a cat sleeps"]))
+    pair = made(preference_annotation(dense(), others=[telling("a cat sleeps")]))
     tgt, first, third = pair["tgt"], CAPTIONS[0], CAPTIONS[2]
     assert said(pair, "rejected_0_shift") == said(pair, "chosen")
     moved = zip(spans(tgt["rejected_0_shift"]), spans(TIMES), strict=True)
@@ -123,6 +132,25 @@ def test_a_single_event_can_only_be_shifted_or_joined_by_another() -> None:
     assert list(pair["tgt"]) == ["chosen", "rejected_0_shift", "rejected_1_insert"]
 
 
+def test_the_only_event_is_denied_and_a_missing_one_made_up_as_other_answers_do() -> None:
+    denied = annotation("</evi>That does not happen.", task="tvg")
+    found = listed(1, TIMES[:2], task="tvg")
+    present, absent, elsewhere = preference_annotations(
+        [found, denied, annotation("</evi>(A)", task="rvq", src=[1, 2])]
+    )
+    assert said(present, "rejected_2_delete") == "</evi>That does not happen."
+    assert present["tgt"]["rejected_2_delete"] == []
+    assert said(absent, "rejected_1_insert") == "<evi></evi>The action happens in <evi>."
+    ((start_s, end_s),) = spans(absent["tgt"]["rejected_1_insert"])
+    assert end_s - start_s == pytest.approx(9.5)
+    assert 0 <= start_s < end_s <= 120
+    assert absent["tgt"]["chosen"] == []
+    assert "rejected_1_insert" not in elsewhere["conversations"]
+    # Without answers of the kind, neither can be said.
+    (alone,) = preference_annotations([found])
+    assert "rejected_2_delete" not in alone["conversations"]
+
+
 def test_an_event_as_long_as_the_video_cannot_be_moved() -> None:
     assert preference_annotation(listed(1, [0.0, 60.0], duration=60.0)) is None
 
@@ -138,7 +166,8 @@ def test_events_that_a_hull_resembles_are_not_merged() -> None:
 
 def test_an_answer_without_evidence_is_wrong_in_its_text_only() -> None:
     original = annotation("</evi>a man opens the door.", src=[3, 9], task="rvc")
-    pair = made(preference_annotation(original, captions=["a man opens the door", "a dog runs"]))
+    others = [telling("a man opens the door"), telling("a dog runs")]
+    pair = made(preference_annotation(original, others=others))
     assert said(pair, "rejected_4_f") == "</evi>a dog runs."
     assert list(pair["src"]) == ["chosen", "rejected_4_f", "rejected_5_repeat"]
     assert pair["src"]["rejected_4_f"] == [3, 9]
@@ -190,7 +219,7 @@ def test_every_pair_differs_by_the_stated_amount_in_one_factor(
     times_s = [time_s for interval, _ in drawn for time_s in interval]
     original = dense([caption for _, caption in drawn], times_s)
     pair = preference_annotation(
-        original, PerturbationSettings(seed=seed, max_iou=max_iou), captions=CAPTIONS
+        original, PerturbationSettings(seed=seed, max_iou=max_iou), others=[OTHER]
     )
     if pair is None:
         return

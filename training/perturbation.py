@@ -1,7 +1,8 @@
 """Preference pairs from right answers: one thing is made wrong, in one factor (paper, section 3.3).
 
 Temporal: an interval is shifted, a random event is added, one is left out, or neighbours are
-merged. Text: the key information of an event is exchanged for another one's, or is repeated. What
+merged; and where questions can be about what is not there, an only event is denied, or one is made
+up. Text: the key information of an event is exchanged for another one's, or is repeated. What
 is rejected differs from the right answer by a stated amount; where that cannot be done, no such
 answer is made. Knows neither token ids nor files; reads and returns annotations.
 """
@@ -58,10 +59,16 @@ class PerturbationSettings:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What a perturbation may draw from. captions: of other annotations."""
+    """What a perturbation may draw from.
+
+    captions: of other annotations. denials, findings: their answers without an event, and those
+    that only tell when a single one happens.
+    """
 
     duration_s: float
     captions: Sequence[str]
+    denials: Sequence[AnnotatedAnswer]
+    findings: Sequence[AnnotatedAnswer]
     settings: PerturbationSettings
     rng: random.Random
 
@@ -72,17 +79,17 @@ def preference_annotations(
 ) -> Iterator[dict[str, Any]]:
     """Preference annotations for all annotations of which one can be made.
 
-    Captions are exchanged for those of other annotations of the same task where an answer has no
-    other of its own.
+    What an answer cannot give itself is taken from the answers of other annotations of the same
+    task: captions to exchange for, how to deny an event, and how to tell one.
     """
     answers = [_answer(annotation) for annotation in annotations]
-    captions: dict[str | None, list[str]] = {}
+    known: dict[str | None, list[AnnotatedAnswer]] = {}
     for annotation, answer in zip(annotations, answers, strict=True):
-        captions.setdefault(annotation.get("task"), []).extend(answer.captions if answer else ())
+        known.setdefault(annotation.get("task"), []).extend([answer] if answer else [])
     for index, annotation in enumerate(annotations):
         rng = random.Random(f"{settings.seed}:{index}")
-        pool = captions[annotation.get("task")]
-        found = preference_annotation(annotation, settings, captions=pool, rng=rng)
+        others = known[annotation.get("task")]
+        found = preference_annotation(annotation, settings, others=others, rng=rng)
         if found is not None:
             yield found
 
@@ -91,7 +98,7 @@ def preference_annotation(
     annotation: Mapping[str, Any],
     settings: PerturbationSettings = PerturbationSettings(),
     *,
-    captions: Sequence[str] = (),
+    others: Sequence[AnnotatedAnswer] = (),
     rng: random.Random | None = None,
 ) -> dict[str, Any] | None:
     """The annotation with every rejected answer that can be made of its own; None if there is none.
@@ -101,7 +108,7 @@ def preference_annotation(
 
     Args:
         annotation: of supervised fine-tuning, with one question and one answer.
-        captions: of other annotations, to exchange key information for.
+        others: answers of other annotations, to take from what this one does not have.
         rng: where to draw from; None to start from the settings' seed.
 
     Raises:
@@ -111,7 +118,7 @@ def preference_annotation(
     if answer is None:
         return None
     rng = rng or random.Random(settings.seed)
-    scene = _Scene(float(annotation["duration"]), captions, settings, rng)
+    scene = _scene(float(annotation["duration"]), others, settings, rng)
     rejected = {}
     for number, (kind, perturb) in enumerate(_PERTURBATIONS.items()):
         found = _first_far_enough(answer, kind, perturb, scene)
@@ -157,6 +164,22 @@ def _answer(annotation: Mapping[str, Any]) -> AnnotatedAnswer | None:
     return read_answer(said[0], annotation.get("tgt") or ())
 
 
+def _scene(
+    duration_s: float,
+    others: Sequence[AnnotatedAnswer],
+    settings: PerturbationSettings,
+    rng: random.Random,
+) -> _Scene:
+    return _Scene(
+        duration_s=duration_s,
+        captions=[caption for answer in others for caption in answer.captions],
+        denials=[answer for answer in others if not answer.intervals],
+        findings=[a for a in others if len(a.intervals) == 1 and not a.captions],
+        settings=settings,
+        rng=rng,
+    )
+
+
 def _shift(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
     """One interval keeps its length and lies elsewhere."""
     intervals = list(answer.intervals)
@@ -170,6 +193,10 @@ def _shift(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 
 def _insert(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
     """One event more, as long as another one, said to be where nothing of the kind is."""
+    if not answer.intervals and scene.findings:
+        other = scene.rng.choice(scene.findings)
+        ((start_s, end_s),) = other.intervals
+        return other.with_events([_somewhere(end_s - start_s, scene)], ())
     if not answer.intervals:
         return None
     start_s, end_s = scene.rng.choice(answer.intervals)
@@ -183,7 +210,9 @@ def _insert(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 
 
 def _delete(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
-    """One event less."""
+    """One event less; the only one is denied as others are."""
+    if len(answer.intervals) == 1 and scene.denials:
+        return scene.rng.choice(scene.denials)
     if len(answer.intervals) < 2:
         return None
     place = scene.rng.randrange(len(answer.intervals))
@@ -260,6 +289,8 @@ def _far_apart(
     ones: Sequence[Interval], others: Sequence[Interval], settings: PerturbationSettings
 ) -> bool:
     """Whether what only one side has overlaps with all of the other side by less than the limit."""
+    if not ones or not others:
+        return bool(ones) != bool(others)
     pairs = [(one, other) for one in ones if one not in others for other in others]
     pairs += [(one, other) for one in others if one not in ones for other in ones]
     ious = [frame_iou(one, other, fps=settings.fps) for one, other in pairs]
@@ -282,9 +313,9 @@ def _released_form(
     for name, other in rejected.items():
         said = {"from": "gpt", "value": other.text()}
         found["conversations"][name] = [dict(human), said]
-    if answer.intervals:
-        times = {name: other.times_s for name, other in rejected.items()}
-        found["tgt"] = {CHOSEN: list(annotation["tgt"]), **times}
+    times = {name: other.times_s for name, other in rejected.items()}
+    if answer.intervals or any(times.values()):
+        found["tgt"] = {CHOSEN: list(annotation.get("tgt") or ()), **times}
     elif annotation.get("src") is not None:
         found["src"] = {name: list(annotation["src"]) for name in (CHOSEN, *rejected)}
     return found
