@@ -56,6 +56,7 @@ def load(options: RunOptions, question: str | None) -> Work:
         decoding=options.decoding,
         batch=options.batch,
         isolation=options.isolation,
+        decode_on=options.decode_on,
         cache=options.cache,
         vision=options.model.vision,
         provider=options.model.provider,

@@ -1,13 +1,35 @@
-"""The options for decoding in a process of its own, and the settings they become."""
+"""The options for decoding videos, where and in which process, and the settings they become."""
 
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from vidground.settings import IsolationSettings
+from vidground.errors import InputError
+from vidground.settings import CPU, IsolationSettings, check_decode_on
 
 _LIMITS = IsolationSettings()
+
+
+def _parse_place(_: click.Context, __: click.Parameter, value: str) -> str:
+    """A place to decode on, if it is one."""
+    try:
+        check_decode_on(value)
+    except InputError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+DECODE_ON = click.option(
+    "--decode-on",
+    metavar="cpu|auto|cuda|cuda:N",
+    default=CPU,
+    show_default=True,
+    callback=_parse_place,
+    help="Where videos are decoded. On cuda, an NVIDIA card, one fails that is not surely decoded "
+    "to the same pictures; auto leaves it to the CPU, and all if there is no card. Not tried on a "
+    "card yet.",
+)
 
 
 def take_isolation(values: dict[str, Any]) -> IsolationSettings | None:
@@ -25,6 +47,7 @@ def take_isolation(values: dict[str, Any]) -> IsolationSettings | None:
 
 
 ISOLATION_OPTIONS: list[Callable[..., Any]] = [
+    DECODE_ON,
     click.option(
         "--isolation/--no-isolation",
         default=True,

@@ -98,6 +98,7 @@ class RunOptions:
     batch: BatchSettings
     cues: CueSettings
     control: ControlOptions
+    decode_on: str
     isolation: IsolationSettings | None
     cache: CacheSettings | None
     engine: EngineOptions
@@ -175,6 +176,7 @@ def _collect(values: dict[str, Any]) -> RunOptions:
         ),
         cues=take(CueSettings, *CueSettings.__slots__),
         control=take(ControlOptions, *ControlOptions.__slots__),
+        decode_on=values.pop("decode_on"),
         isolation=take_isolation(values),
         cache=take_cache(values),
         engine=take(EngineOptions, *EngineOptions.__slots__),

@@ -88,6 +88,7 @@ def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSetti
         grounding=grounding,
         batch=options.batch,
         isolation=options.isolation,
+        decode_on=options.decode_on,
         cache=options.cache,
         vision=options.model.vision,
         provider=options.model.provider,

@@ -22,6 +22,7 @@ from vidground.inputs import find_videos
 from vidground.result_files import find_results
 from vidground.search import Hit, SearchOutcome, search_results, search_videos
 from vidground.settings import (
+    CPU,
     CacheSettings,
     GroundingSettings,
     IsolationSettings,
@@ -104,11 +105,11 @@ def search(
     """
     if not text.strip():
         raise click.UsageError("TEXT is empty; say what to look for.")
-    isolation = take_isolation(limits)
+    decode_on, isolation = limits.pop("decode_on"), take_isolation(limits)
     if model is None:
         _refuse_what_a_model_needs(
             of_a_model=device is not None or offline or fps is not None,
-            of_its_videos=isolation != IsolationSettings(),
+            of_its_videos=isolation != IsolationSettings() or decode_on != CPU,
         )
         outcome = _in_results(text, inputs, recursive, min_score or 0.0, quiet)
         noun = "moment"
@@ -125,6 +126,7 @@ def search(
             grounding=grounding,
             cache=cache,
             isolation=isolation,
+            decode_on=decode_on,
         )
         outcome = _in_videos(text, inputs, recursive, load, quiet)
         noun = "video"
@@ -140,8 +142,8 @@ def _refuse_what_a_model_needs(*, of_a_model: bool, of_its_videos: bool) -> None
         )
     if of_its_videos:
         raise click.UsageError(
-            "--isolation, --timeout and --memory-limit are about videos that a model looks at; "
-            "name one (--model)."
+            "--decode-on, --isolation, --timeout and --memory-limit are about videos that a model "
+            "looks at; name one (--model)."
         )
     if cache_is_named():
         raise click.UsageError("The cache is of what a model makes; name one (--model).")

@@ -4,13 +4,14 @@ A test names one of these classes as the `opener` of an `IsolatedDecoder`.
 """
 
 import ctypes
+import mmap
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +25,16 @@ class Telling(Footage):
     @property
     def warnings(self) -> tuple[str, ...]:
         return (*super().warnings, f"process {os.getpid()}", f"torch {'torch' in sys.modules}")
+
+
+class Hoarding(Telling):
+    """Keeps 160 MiB for good."""
+
+    kept: ClassVar[list[object]] = []
+
+    def __init__(self, path: str, **options: Any) -> None:
+        self.kept.append(np.ones(160 << 20, np.uint8))
+        super().__init__(path, **options)
 
 
 class FailingAtOpening(Telling):
@@ -93,6 +104,8 @@ def _misbehave(fault: str) -> None:
         raise ZeroDivisionError("a bug")
     elif fault == "disk":
         raise OSError(5, "Input/output error")
+    elif fault == "reserve":
+        mmap.mmap(-1, 100 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 0)  # as CUDA does
     elif fault == "eat":
         eaten = []
         while True:

@@ -17,6 +17,7 @@ from video_files import make_video, read_index, remux
 
 import vidground.isolation
 from vidground import Grounder, InputError, IsolationSettings, VideoError, VidgroundError
+from vidground.cuda_decoding import opens_card
 from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.video import FrameRun, VideoReader
 
@@ -130,6 +131,32 @@ def test_frames_times_facts_and_errors_are_the_same(tmp_path: Path) -> None:
             damaged += reader.info.damaged_packets > 0
     assert damaged
     assert failed == 8
+    decoder.close()
+
+
+def test_a_card_is_used_in_the_process(video: Path) -> None:
+    expected = [run.pixels for run in VideoReader(video, fps=5.0, image_size=SIZE).runs()]
+    for place, used in (("cuda", True), ("cpu", False)):
+        decoder = IsolatedDecoder(
+            IsolationSettings(), decode_on=place, opener="card_stand_in:OnStandIn"
+        )
+        reader = open_video(decoder, video)
+        given = [run.pixels for run in reader.runs()]
+        assert torch.equal(torch.stack(given), torch.stack(expected))
+        assert (reader.warnings[-1] != "0 from the card") is used
+        decoder.close()
+
+
+@pytest.mark.skipif(opens_card("auto"), reason="there is a card")
+def test_without_a_card_the_process_says_so(video: Path) -> None:
+    decoder = IsolatedDecoder(IsolationSettings(), decode_on="cuda")
+    with pytest.raises(VideoError, match="cannot be decoded on cuda: the card cannot be opened"):
+        list(open_video(decoder, video).runs())
+    decoder.close()
+    decoder = IsolatedDecoder(IsolationSettings(), decode_on="auto")
+    reader = open_video(decoder, video)
+    assert shown(list(reader.runs())) == list(range(0, FRAMES, 5))
+    assert any("decoded on the CPU: " in warning for warning in reader.warnings)
     decoder.close()
 
 
@@ -288,12 +315,13 @@ def test_a_slow_model_is_no_hang(video: Path, monkeypatch: pytest.MonkeyPatch) -
     decoder.close()
 
 
+@pytest.mark.parametrize("place", ["cpu", "auto"])
 @pytest.mark.parametrize("when", ["FailingAtOpening", "FailingAtTheThirdFrame"])
 def test_needing_too_much_memory_is_an_error_that_names_the_limit_and_the_option(
-    video: Path, tmp_path: Path, when: str
+    video: Path, tmp_path: Path, when: str, place: str
 ) -> None:
     settings = IsolationSettings(memory_gib=0.25)
-    decoder = IsolatedDecoder(settings, opener=f"faulty_footage:{when}")
+    decoder = IsolatedDecoder(settings, decode_on=place, opener=f"faulty_footage:{when}")
     told = r"more than 0\.25 GiB of memory; .* --memory-limit \(memory_gib\)"
     with pytest.raises(VideoError, match=told):
         list(open_video(decoder, named(tmp_path, video, "eat")).runs())
@@ -301,9 +329,30 @@ def test_needing_too_much_memory_is_an_error_that_names_the_limit_and_the_option
     decoder.close()
 
 
-def test_a_decoder_without_memory_is_not_taken_for_damage(tmp_path: Path) -> None:
+def test_what_is_only_reserved_counts_on_the_cpu_alone(video: Path, tmp_path: Path) -> None:
+    path = named(tmp_path, video, "reserve")
+    faulty = "faulty_footage:FailingAtOpening"
+    decoder = IsolatedDecoder(IsolationSettings(), decode_on="auto", opener=faulty)
+    assert len(list(open_video(decoder, path).runs())) == FRAMES / 5
+    decoder.close()
+    decoder = IsolatedDecoder(IsolationSettings(), opener=faulty)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        open_video(decoder, path)
+    decoder.close()
+
+
+@pytest.mark.parametrize("place", ["cpu", "auto"])
+def test_a_process_that_has_grown_is_not_used_again(video: Path, place: str) -> None:
+    settings = IsolationSettings(memory_gib=0.25)
+    decoder = IsolatedDecoder(settings, decode_on=place, opener="faulty_footage:Hoarding")
+    assert process_of(open_video(decoder, video)) != process_of(open_video(decoder, video))
+    decoder.close()
+
+
+@pytest.mark.parametrize("place", ["cpu", "auto"])
+def test_a_decoder_without_memory_is_not_taken_for_damage(tmp_path: Path, place: str) -> None:
     path = make_video(tmp_path / "huge.mkv", frames=2, size=(4096, 4096), codec="mpeg4", bframes=0)
-    decoder = IsolatedDecoder(IsolationSettings(memory_gib=0.1))
+    decoder = IsolatedDecoder(IsolationSettings(memory_gib=0.1), decode_on=place)
     with pytest.raises(VideoError, match=r"more than 0\.1 GiB"):
         list(open_video(decoder, path, fps=25.0).runs())
     decoder.close()
@@ -346,6 +395,7 @@ def test_a_module_in_the_current_folder_is_not_imported(
 
 PARENT = """
 import sys
+from vidground.cuda_decoding import opens_card
 from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.settings import IsolationSettings
 decoder = IsolatedDecoder(IsolationSettings(), opener="faulty_footage:Stuck")

@@ -29,6 +29,7 @@ LAYERS = (
     {
         "orientation",
         "preprocessing",
+        "cuda_decoding",
         "decoding",
         "footage",
         "video",
@@ -148,7 +149,7 @@ def test_the_sdk_imports_neither_training_nor_export() -> None:
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("av", {"vidground.decoding"}),
+        ("av", {"vidground.decoding", "vidground.cuda_decoding"}),
         ("onnxruntime", {"vidground.onnx_vision"}),
         ("ffmpeg", {"vidground.ffmpeg"}),
         ("imageio_ffmpeg", {"vidground.ffmpeg"}),

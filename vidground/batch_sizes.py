@@ -21,6 +21,8 @@ _MOST_ROWS = {"cuda": 64, "cpu": 8}
 _MOST_VIDEOS_ON_CPU = 6
 """More in flight make a CPU little faster, and a killed run loses what is in flight."""
 _MOST_READERS = 16
+_MOST_READERS_ON_CARD = 8
+"""Each takes some hundred MB of the card for a CUDA context, and a card has a few decoders only."""
 
 
 class BatchSize:
@@ -49,13 +51,19 @@ class BatchSizes:
 
 
 def choose_sizes(
-    settings: BatchSettings, config: Any, *, device: Any, item_bytes: int, new_tokens: int
+    settings: BatchSettings,
+    config: Any,
+    *,
+    device: Any,
+    item_bytes: int,
+    new_tokens: int,
+    readers_use_card: bool = False,
 ) -> BatchSizes:
     """Take what is set, and for the rest as much as goes into the free memory.
 
     Args:
         config: a `D2VLMConfig`. device: a torch device. item_bytes: of a number of the model.
-        new_tokens: cap on the length of an answer.
+        new_tokens: cap on the length of an answer. readers_use_card: videos are decoded there.
     """
     kind = "cuda" if device.type == "cuda" else "cpu"
     free = free_bytes(device)
@@ -63,12 +71,13 @@ def choose_sizes(
     frames = int(free * _SHARE_OF_FRAMES) // frame_bytes(config, item_bytes)
     prompts: int = settings.prompts or max(1, min(rows, _MOST_ROWS[kind]))
     cores = len(os.sched_getaffinity(0))
+    most_readers = _MOST_READERS_ON_CARD if readers_use_card else _MOST_READERS
     videos = settings.videos or (2 * prompts if kind == "cuda" else _MOST_VIDEOS_ON_CPU)
     return BatchSizes(
         prompts=prompts,
         frames=settings.frames or max(1, min(frames, _MOST_FRAMES[kind])),
         videos=videos,
-        readers=settings.readers or max(2, min(videos, cores, _MOST_READERS)),
+        readers=settings.readers or max(2, min(videos, cores, most_readers)),
     )
 
 

@@ -21,6 +21,7 @@ from vidground.prompts import captioning_question, chat_prompt
 from vidground.quality import caption_quality
 from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
+    CPU,
     DEFAULT_MODEL,
     FULL_WEIGHTS,
     TORCH,
@@ -50,6 +51,7 @@ class DenseCaptioner:
             onnxruntime's providers; see `Engine`.
         isolation: limits for decoding in a process of its own, which may crash or hang without
             taking this one along; None to decode in this one.
+        decode_on: where videos are decoded: "cpu", "cuda", "cuda:1" or "auto"; see `Engine`.
         cache: what is kept of videos on the disk, so that the next question about one need not
             encode it again; None, the default, keeps nothing.
         load_options: revision, subfolder, cache_dir, token, local_files_only.
@@ -69,6 +71,7 @@ class DenseCaptioner:
         decoding: DecodingSettings = DecodingSettings(),
         batch: BatchSettings = BatchSettings(),
         isolation: IsolationSettings | None = None,
+        decode_on: str = CPU,
         cache: CacheSettings | None = None,
         vision: str | FrameEncoder = TORCH,
         provider: str | None = None,
@@ -83,6 +86,7 @@ class DenseCaptioner:
             decoding=decoding,
             batch=batch,
             isolation=isolation,
+            decode_on=decode_on,
             cache=cache,
             vision=vision,
             provider=provider,

@@ -18,10 +18,10 @@ from typing import Any
 
 from vidground import errors
 from vidground.channel import Channel, ChannelClosedError, Message, SilenceError
-from vidground.decoder_worker import address_space
+from vidground.decoder_worker import memory_of
 from vidground.errors import VideoError, VidgroundError
 from vidground.files import printable
-from vidground.settings import IsolationSettings
+from vidground.settings import CPU, IsolationSettings
 
 _START_S = 120.0
 """A process that has not begun to serve by then does not work at all."""
@@ -35,18 +35,20 @@ _ERRORS = {kind.__name__: kind for kind in _KINDS}
 class DecoderProcess:
     """A process that decodes videos within the limits of `settings`.
 
-    opener: what opens a video there, as "module:function". holds: whatever its user marks the
-    open file with; None if there is none. is_busy: it is in the middle of a request.
+    opener: what opens a video there, as "module:function". decode_on: where its videos may be
+    decoded, which says what counts as its memory. holds: whatever its user marks the open file
+    with; None if there is none. is_busy: it is in the middle of a request.
 
     Raises:
         VidgroundError: it cannot be started.
     """
 
-    def __init__(self, settings: IsolationSettings, opener: str) -> None:
+    def __init__(self, settings: IsolationSettings, opener: str, *, decode_on: str = CPU) -> None:
         self.holds: object | None = None
         self.is_busy = False
         self._owner = os.getpid()
         self._settings = settings
+        self._memory = memory_of(decode_on)
         self._memory_bytes: int | None = None  # at its start; not known before it serves
         ours, theirs = socket.socketpair()
         with theirs:
@@ -55,6 +57,7 @@ class DecoderProcess:
         setup = {
             "parent": self._owner,
             "opener": opener,
+            "decode_on": decode_on,
             "memory_bytes": int(settings.memory_gib * _GIB),
             "timeout_s": settings.timeout_s,
         }
@@ -71,7 +74,7 @@ class DecoderProcess:
         if self._memory_bytes is None:
             return True
         with suppress(OSError):  # it ended just now
-            grown = address_space(self._process.pid) - self._memory_bytes
+            grown = self._memory.taken(self._process.pid) - self._memory_bytes
             return grown < self._settings.memory_gib * _GIB / 2
         return False
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from typing import Any
 import numpy as np
 
 from vidground.channel import Channel, ChannelClosedError, Message
+from vidground.cuda_decoding import opens_card
 from vidground.decoding import DecodedFrame, Watch
-from vidground.errors import VidgroundError
+from vidground.errors import InputError, VidgroundError
 from vidground.footage import Footage, ShownFrame
+from vidground.settings import CPU
 
 OpenFootage = Callable[..., Footage]
 """What `Footage` is: called with a path, and by name with watch and what to sample (fps)."""
@@ -51,7 +53,9 @@ def _serve(channel: Channel) -> None:
     _end_with(setup["parent"])
     _yield_memory_first()
     open_footage = _find(setup["opener"])
-    limit = _MemoryLimit(setup["memory_bytes"])
+    with suppress(InputError):  # of which each video will tell
+        opens_card(setup["decode_on"])  # here, so that what the driver takes is no video's
+    limit = _MemoryLimit(setup["memory_bytes"], memory_of(setup["decode_on"]))
     watch = _Watch(channel, limit, every_s=setup["timeout_s"] / _HEARTBEATS)
     _silence()
     channel.send("ready", {"memory_bytes": limit.at_start})
@@ -125,28 +129,57 @@ def _told(error: VidgroundError | OSError) -> dict[str, Any]:
     return {"type": "OSError", "text": error.strerror or str(error), "errno": error.errno}
 
 
-class _MemoryLimit:
-    """How much memory this process may take on top of what it took at the start.
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What counts as a process's memory: a limit that the system knows, and where it tells how much.
 
-    It bounds the address space, because all memory counts in there, whoever asks for it.
+    limit: for `resource.setrlimit`. field: of /proc/PID/statm, in pages.
     """
 
-    def __init__(self, more_bytes: int) -> None:
-        self.at_start = address_space(os.getpid())
-        self._hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit: int
+    field: int
+
+    def taken(self, process: int) -> int:
+        """Bytes of it that a process takes now."""
+        pages = Path(f"/proc/{process}/statm").read_text().split()[self.field]
+        return int(pages) * resource.getpagesize()
+
+
+_ADDRESS_SPACE = Memory(resource.RLIMIT_AS, 0)
+_OWN_DATA = Memory(resource.RLIMIT_DATA, 5)
+
+
+def memory_of(decode_on: str) -> Memory:
+    """What is limited in a process that decodes there.
+
+    On the CPU the address space, because all memory counts in there, whoever asks for it. CUDA
+    reserves more addresses than there is memory, so with a card it is what the process may write
+    to and shares with nobody: that counts what FFmpeg asks for as well, but not what is reserved
+    or lies on the card.
+    """
+    return _ADDRESS_SPACE if decode_on == CPU else _OWN_DATA
+
+
+class _MemoryLimit:
+    """How much memory this process may take on top of what it took at the start."""
+
+    def __init__(self, more_bytes: int, memory: Memory) -> None:
+        self._memory = memory
+        self.at_start = memory.taken(os.getpid())
+        self._hard = resource.getrlimit(memory.limit)[1]
         wanted = self.at_start + more_bytes
         self._limit = wanted if self._hard == resource.RLIM_INFINITY else min(wanted, self._hard)
-        resource.setrlimit(resource.RLIMIT_AS, (self._limit, self._hard))
+        resource.setrlimit(memory.limit, (self._limit, self._hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file behind
 
     @property
     def is_near(self) -> bool:
         """Whether it, and not an absurd size in a damaged file, may have refused memory."""
-        return self._limit - address_space(os.getpid()) < _LARGEST_REQUEST
+        return self._limit - self._memory.taken(os.getpid()) < _LARGEST_REQUEST
 
     def lift(self) -> None:
         """Let the process say what has happened; it is not to decode any more."""
-        resource.setrlimit(resource.RLIMIT_AS, (self._hard, self._hard))
+        resource.setrlimit(self._memory.limit, (self._hard, self._hard))
 
 
 class _Watch(Watch):
@@ -167,12 +200,6 @@ class _Watch(Watch):
     def no_memory(self) -> None:
         if self._limit.is_near:
             raise MemoryError
-
-
-def address_space(process: int) -> int:
-    """Bytes of address space that a process takes now."""
-    pages = Path(f"/proc/{process}/statm").read_text().split()[0]
-    return int(pages) * resource.getpagesize()
 
 
 def _end_with(parent: int) -> None:

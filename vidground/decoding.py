@@ -1,7 +1,8 @@
-"""Packets and frames of a video file: the only module that imports PyAV.
+"""Packets and frames of a video file: beside `cuda_decoding` the only module that imports PyAV.
 
 Opens a file so that it is a file and not a program, lists its packets, decodes all of them or
-only chosen stretches. Knows nothing of sampling, of tensors, or of what frames are for.
+only chosen stretches, on the CPU or on a card. Knows nothing of sampling, of tensors, or of what
+frames are for.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from vidground.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
+from vidground.cuda_decoding import (
+    CudaError,
+    accelerator,
+    as_on_the_cpu,
+    require_exact,
+)
 from vidground.errors import VideoError
 from vidground.files import printable, require_regular_file
 from vidground.orientation import UPRIGHT, Orientation
 from vidground.packets import PacketList, Packets
+from vidground.settings import CPU
 from vidground.timeline import Clock, Stretch
 
 _FORMATS = (
@@ -141,7 +149,7 @@ class _Looks:
 
     def rgb(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
         picture = self._reformatter.reformat(
-            frame,
+            as_on_the_cpu(frame, self._reformatter),
             format="rgb24",
             interpolation="BILINEAR",
             src_color_range=frame.color_range,
@@ -155,35 +163,35 @@ class VideoFile:
     """A video file, opened for one pass over its packets: `measure`, or one of `decode_*`.
 
     strict: let damage fail that a decoder would otherwise paint over. An open group of pictures
-    counts as damage, too, when decoding starts there. watch: is told how it goes. damaged:
-    packets met so far that could not be decoded, and failed attempts to read one.
-    damaged_at_start: the packets of them before that of the first frame, once measured.
+    counts as damage, too, when decoding starts there. watch: is told how it goes. decode_on: the
+    CPU, or a card; see `settings.CPU`. damaged: packets met so far that could not be decoded, and
+    failed attempts to read one. damaged_at_start: the packets of them before that of the first
+    frame, once measured.
 
     Raises:
         VideoError: not a regular file, not a video, no stream with footage, no decoder for it.
+        CudaError: the card cannot be opened; and when decoding, whatever it fails at.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, strict: bool = False, watch: Watch = UNWATCHED
+        self,
+        path: str | os.PathLike[str],
+        *,
+        strict: bool = False,
+        watch: Watch = UNWATCHED,
+        decode_on: str = CPU,
     ) -> None:
         self.path = path
         self.damaged = self.damaged_at_start = 0
         self._watch = watch
+        self._on_card = decode_on != CPU
         require_regular_file(path)
-        try:
-            # An absolute path is never taken for an address or an option.
-            self._container = av.open(
-                str(Path(path).absolute()), "r", options=_SAFE_OPTIONS, metadata_errors="replace"
-            )
-        except (av.FFmpegError, ValueError) as error:
-            if isinstance(error, MemoryError):
-                watch.no_memory()
-            raise self._error(
-                f"not a video that can be read ({_reason(error)}); check that it plays"
-            ) from error
+        self._container = self._open(decode_on)
         try:
             self._stream = self._choose_stream()
             self._context = self._stream.codec_context
+            if self._on_card and not self._context.is_hwaccel:
+                raise CudaError(f"no decoder for {self._context.name} uses the card")
             self._context.thread_count = 1  # files, not frames, are decoded side by side
             if strict:
                 self._context.options = {"err_detect": "explode"}
@@ -239,6 +247,26 @@ class VideoFile:
         return codec == "h264" or (
             codec == "hevc" and hevc_temporal_layers(self._context.extradata or b"") == 1
         )
+
+    def _open(self, decode_on: str) -> av.container.InputContainer:
+        path = str(Path(self.path).absolute())  # which is never taken for an address or an option
+        card = accelerator(decode_on) if self._on_card else None
+        try:
+            return av.open(
+                path, "r", options=_SAFE_OPTIONS, metadata_errors="replace", hwaccel=card
+            )
+        except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                self._watch.no_memory()
+            if self._on_card:  # the file was read before
+                raise CudaError(f"the card cannot be opened ({_reason(error)})") from error
+            raise self._error(
+                f"not a video that can be read ({_reason(error)}); check that it plays"
+            ) from error
+        except RuntimeError as error:  # PyAV's word for a codec that the card is of no use to
+            if not self._on_card:
+                raise
+            raise CudaError(_reason(error)) from error
 
     def measure(self) -> tuple[Packets, DecodedFrame | None]:
         """List all packets, decoding only until the first frame appears.
@@ -366,7 +394,7 @@ class VideoFile:
         except av.FFmpegError as error:
             self._count_damage(error)
             return []
-        return [DecodedFrame(frame, self._looks) for frame in frames]
+        return self._known(frames)
 
     def _drain(self) -> list[DecodedFrame]:
         try:
@@ -376,11 +404,19 @@ class VideoFile:
         except av.FFmpegError as error:
             self._count_damage(error)
             return []
+        return self._known(frames)
+
+    def _known(self, frames: Iterable[av.VideoFrame]) -> list[DecodedFrame]:
+        if self._on_card:
+            for frame in frames:
+                require_exact(frame)
         return [DecodedFrame(frame, self._looks) for frame in frames]
 
     def _count_damage(self, error: av.FFmpegError) -> None:
         if isinstance(error, MemoryError):
             self._watch.no_memory()
+        if self._on_card:  # which says the same of damage and of what it does not know
+            raise CudaError(f"decoding stops at a packet ({_reason(error)})") from error
         self.damaged += 1
 
     def _error(self, what: str) -> VideoError:

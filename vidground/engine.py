@@ -22,6 +22,7 @@ from vidground import __version__
 from vidground.answers import Answer, Answers
 from vidground.batch_sizes import BatchSize, choose_sizes
 from vidground.checkpoint import load_model
+from vidground.cuda_decoding import opens_card
 from vidground.encoded_video import EncodedVideo
 from vidground.encoding import (
     FittingEncoder,
@@ -43,6 +44,7 @@ from vidground.progress import OnProgress, Progress, Tracker
 from vidground.prompts import Prompt, PromptIds, encode_prompt
 from vidground.sequences import PromptInputs
 from vidground.settings import (
+    CPU,
     FULL_WEIGHTS,
     INT8_WEIGHTS,
     ONNX,
@@ -53,6 +55,7 @@ from vidground.settings import (
     DecodingSettings,
     IsolationSettings,
     SamplingSettings,
+    check_decode_on,
 )
 from vidground.shared_model import SharedModel
 from vidground.sources import (
@@ -88,13 +91,17 @@ class Engine:
         provider: "tensorrt", "cuda" or "cpu", for "onnx:DIR"; default the best on the model's
             device.
         isolation: limits of the process that videos are decoded in; None to decode in this one.
+        decode_on: where videos are decoded: "cpu"; "cuda" or "cuda:1", an NVIDIA card, on which a
+            video fails that is not surely decoded to the same pictures; or "auto", a card where
+            there is one and for the videos that it decodes, else the CPU, which a result's
+            warnings tell.
         cache: what is kept of videos for later questions; None keeps and rounds nothing.
         load_options: passed on to `checkpoint.load_model` (revision, subfolder, …).
 
     Raises:
         CheckpointError: if the model cannot be loaded, or has no language tokenizer, or the export
             is one of another model.
-        InputError: if the provider cannot be used.
+        InputError: if the provider cannot be used, or there is no card that `decode_on` demands.
     """
 
     def __init__(
@@ -110,10 +117,16 @@ class Engine:
         decoding: DecodingSettings,
         batch: BatchSettings,
         isolation: IsolationSettings | None = None,
+        decode_on: str = CPU,
         cache: CacheSettings | None = None,
         load_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self._decoder = None if isolation is None else IsolatedDecoder(isolation)
+        check_decode_on(decode_on)
+        has_card = opens_card(decode_on)
+        self.decode_on = decode_on
+        self._decoder = None
+        if isolation is not None:
+            self._decoder = IsolatedDecoder(isolation, decode_on=decode_on)
         self._here = threading.local()
         if weights not in WEIGHTS:
             raise InputError(f"weights is {weights!r}; it must be {' or '.join(WEIGHTS)}")
@@ -151,6 +164,7 @@ class Engine:
             device=model.device,
             item_bytes=model.dtype.itemsize,
             new_tokens=decoding.max_new_tokens,
+            readers_use_card=has_card,
         )
         if self._decoder is not None:
             self._decoder.keep = self.sizes.readers
@@ -398,7 +412,7 @@ class Engine:
         fps, size = self.sampling.fps, self.model.config.image_size
         if self._decoder is not None:
             return IsolatedReader(self._decoder, path, fps=fps, image_size=size)
-        return VideoReader(path, fps=fps, image_size=size)
+        return VideoReader(path, fps=fps, image_size=size, decode_on=self.decode_on)
 
     def _open_cache(self, settings: CacheSettings) -> FeatureCache:
         runtime = self._runtime()

@@ -5,6 +5,7 @@ what frames to sample (`sampling`) and which packets to decode for them. Knows n
 becomes of the frames; imports no torch, so that a process that only decodes is small.
 """
 
+import hashlib
 import os
 from array import array
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vidground.cuda_decoding import EXACT_CODECS, CudaError
 from vidground.decoding import UNWATCHED, DecodedFrame, SkippingError, VideoFile, Watch
 from vidground.errors import VideoError
 from vidground.files import printable
 from vidground.sampling import count_instants, group_samples, sample_frames
+from vidground.settings import AUTO, CPU
 from vidground.timeline import (
     Timeline,
     plan_stretches,
@@ -58,7 +61,8 @@ class Footage:
     first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the first
     frame of the video. Memory: a few decoded frames, and some tens of bytes per packet.
 
-    fps: samples per second of video. watch: is told how reading and decoding go.
+    fps: samples per second of video. watch: is told how reading and decoding go. decode_on: where
+    the sampled frames are decoded; see `settings.CPU`. The first one is decoded on the CPU, too.
 
     Raises:
         VideoError: the file is missing, no video, encrypted, or holds no frame to be decoded.
@@ -67,10 +71,16 @@ class Footage:
     times_s: npt.NDArray[np.float64]
 
     def __init__(
-        self, path: str | os.PathLike[str], *, fps: float, watch: Watch = UNWATCHED
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float,
+        watch: Watch = UNWATCHED,
+        decode_on: str = CPU,
     ) -> None:
         self._path = path
         self._watch = watch
+        self._decode_on = decode_on
         with self._file() as file:
             self._packets, first = file.measure()
             self._facts = file.facts
@@ -87,6 +97,7 @@ class Footage:
         self._cut_off = damaged_at_start if is_cut else 0
         self._damaged = self._damaged_at_start = damaged - self._cut_off
         self._first_size = first.shown_size
+        self._first_look = None if decode_on == CPU else _look(first)
         self._timeline = self._build_timeline(first, counts_packets=counts_packets)
         self._notes = {"times": self._timeline.note} if self._timeline.note else {}
         self._sample(fps)
@@ -127,30 +138,62 @@ class Footage:
         frame that cannot be decoded is replaced by the one before it, which a player would go
         on showing, or by the first one if there is none before. Every call decodes anew.
 
-        skip: False decodes everything in any case; the frames are the same.
+        On a card it is the same frames, or none: the first one is compared with that of the CPU,
+        and what a card is not sure to decode alike is left to the CPU, or refused if the card is
+        demanded. Damage within a picture is not always noticed there.
+
+        skip: False decodes everything in any case, on the CPU; the frames are the same.
 
         Raises:
-            VideoError: the file has changed and gives no frame any more.
+            VideoError: the file has changed and gives no frame any more; or it is not decoded on
+                the card that is demanded.
         """
         self._damaged = self._damaged_at_start
         done = 0
+        if skip and self._decode_on != CPU:
+            try:
+                for shown in self._frames_on_card():
+                    yield shown
+                    done += 1
+                return
+            except (CudaError, SkippingError) as error:
+                self._leave_card(error)
         if skip and self._timeline.skippable:
             try:
-                for shown in self._frames_by_skipping():
+                for shown in islice(self._frames_by_skipping(CPU), done, None):
                     yield shown
                     done += 1
             except SkippingError as error:
                 self._notes["skipping"] = f"decoded without skipping, from the start: {error}"
         yield from self._frames_in_sequence(done)
 
-    def _frames_by_skipping(self) -> Iterator[ShownFrame]:
+    def _frames_on_card(self) -> Iterator[ShownFrame]:
+        if self._facts.codec not in EXACT_CODECS:
+            raise CudaError(f"{self._facts.codec} is decoded on the CPU alone")
+        if not self._timeline.skippable:
+            raise CudaError("it must be decoded from the start, which is done on the CPU alone")
+        yield from self._frames_by_skipping(self._decode_on)
+
+    def _leave_card(self, error: CudaError | SkippingError) -> None:
+        if self._decode_on != AUTO:
+            raise VideoError(
+                f"{printable(self._path)}: cannot be decoded on {self._decode_on}: {error}; leave "
+                "such videos to the CPU with --decode-on auto (decode_on='auto')"
+            ) from error
+        self._notes["place"] = f"decoded on the CPU: {error}"
+
+    def _frames_by_skipping(self, decode_on: str) -> Iterator[ShownFrame]:
         wanted = self._frames[np.flatnonzero(np.diff(self._frames, prepend=-1))]
         stretches = plan_stretches(self._timeline, self._packets.keys, wanted)
         if stretches is None:
             raise SkippingError("its groups of pictures are not in order")
-        with self._file(strict=not self._packets.open_groups) as file:
+        with self._file(strict=not self._packets.open_groups, decode_on=decode_on) as file:
             frames = file.decode_stretches(stretches)
+            unseen = decode_on != CPU
             for frame, (_, first, last) in zip(frames, group_samples(self._frames), strict=True):
+                if unseen and _look(frame) != self._first_look:
+                    raise CudaError("its first picture is another one there than on the CPU")
+                unseen = False
                 yield self._shown(frame, first, last)
 
     def _frames_in_sequence(self, done: int) -> Iterator[ShownFrame]:
@@ -193,8 +236,8 @@ class Footage:
             position = int(index[frame.packet]) if known else position + 1
             yield position, frame
 
-    def _file(self, *, strict: bool = False) -> VideoFile:
-        return VideoFile(self._path, strict=strict, watch=self._watch)
+    def _file(self, *, strict: bool = False, decode_on: str = CPU) -> VideoFile:
+        return VideoFile(self._path, strict=strict, watch=self._watch, decode_on=decode_on)
 
     def _shown(self, frame: DecodedFrame, first: int, last: int) -> ShownFrame:
         if frame.shown_size != self._first_size and "size" not in self._notes:
@@ -259,3 +302,9 @@ class Footage:
             self._notes["duration"] = (
                 f"the header says {claims[0]:.1f} s, the frames last {measured_s:.1f} s"
             )
+
+
+def _look(frame: DecodedFrame) -> tuple[object, ...]:
+    """What two decodings of a frame have in common if they are equal: its packet, size, pixels."""
+    pixels = frame.rgb()
+    return frame.packet, pixels.shape, hashlib.sha256(pixels.tobytes()).digest()

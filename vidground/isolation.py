@@ -22,7 +22,7 @@ from vidground.errors import VideoError
 from vidground.files import printable
 from vidground.orientation import Orientation
 from vidground.preprocessing import resize_and_crop
-from vidground.settings import IsolationSettings
+from vidground.settings import CPU, IsolationSettings
 from vidground.types import VideoInfo
 from vidground.video import FrameRun
 
@@ -35,12 +35,16 @@ class IsolatedDecoder:
     """Keeps the process that decodes, and starts another one when it is lost.
 
     One process serves one video after the other; videos that are read at the same time get a
-    process each. opener: what opens a video in the process, as "module:function". keep: so many
-    processes wait for the next videos, at most.
+    process each. decode_on: where videos are decoded; see `settings.CPU`. opener: what opens a
+    video in the process, as "module:function". keep: so many processes wait for the next videos,
+    at most.
     """
 
-    def __init__(self, settings: IsolationSettings, *, opener: str = _FOOTAGE) -> None:
+    def __init__(
+        self, settings: IsolationSettings, *, decode_on: str = CPU, opener: str = _FOOTAGE
+    ) -> None:
         self.settings = settings
+        self.decode_on = decode_on
         self._opener = opener
         self.keep = 1
         self._idle = deque([self._start()])  # now, so that it is ready when the model is
@@ -69,7 +73,7 @@ class IsolatedDecoder:
             self._idle.pop().end()
 
     def _start(self) -> DecoderProcess:
-        return DecoderProcess(self.settings, self._opener)
+        return DecoderProcess(self.settings, self._opener, decode_on=self.decode_on)
 
 
 class IsolatedReader:
@@ -82,7 +86,8 @@ class IsolatedReader:
 
     Raises:
         VideoError: as `VideoReader`; or the decoder crashed, made no progress for
-            `timeout_s`, or needed more than `memory_gib`.
+            `timeout_s`, or needed more than `memory_gib`; or a card is demanded that cannot
+            decode the file.
         VidgroundError: the process cannot be started.
     """
 
@@ -131,7 +136,7 @@ class IsolatedReader:
     def _open(
         self, process: DecoderProcess
     ) -> tuple[VideoInfo, npt.NDArray[np.float64], tuple[str, ...]]:
-        answer = process.open(self._path, fps=self._fps)
+        answer = process.open(self._path, fps=self._fps, decode_on=self._decoder.decode_on)
         process.holds = self._opened
         times_s = answer.block.view(np.float64)
         return VideoInfo(**answer.values["info"]), times_s, tuple(answer.values["warnings"])

@@ -4,6 +4,7 @@ Knows neither torch nor files, so that the command line can show these numbers a
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,10 @@ TORCH, ONNX = "torch", "onnx:"
 FULL_WEIGHTS, INT8_WEIGHTS = WEIGHTS = ("full", "int8")
 """How the language model's linear layers hold their weights: in the model's type, or in 8 bits."""
 
+CPU, AUTO = "cpu", "auto"
+"""Where videos are decoded: on the CPU, or on an NVIDIA card as far as it can. A card that is
+demanded is "cuda", or "cuda:N" for the one with this number."""
+
 LOOP_REPEATS = 8
 """So often must a block of tokens stand in a row to be a loop."""
 
@@ -25,6 +30,16 @@ LOOP_REPEATS = 8
 def _require(condition: bool, name: str, value: object, limit: str) -> None:
     if not condition:
         raise InputError(f"{name} is {value}; it must be {limit}")
+
+
+def check_decode_on(value: str) -> None:
+    """Refuse a value that names no place to decode videos on.
+
+    Raises:
+        InputError: it is none of "cpu", "auto", "cuda" and "cuda:N".
+    """
+    known = re.fullmatch(rf"{CPU}|{AUTO}|cuda(:[0-9]+)?", value) is not None
+    _require(known, "decode_on", repr(value), "'cpu', 'auto', 'cuda' or 'cuda:N'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +149,8 @@ class IsolationSettings:
         seconds. Time in which the model keeps the decoder waiting does not count, and the whole
         of a long video may take longer.
     memory_gib: memory that decoding a video may take, in GiB (2^30 bytes), besides some 0.2 GiB
-        of address space that the process needs by itself.
+        of address space that the process needs by itself. Where videos may be decoded on a card,
+        what is merely reserved does not count, nor what lies on the card.
     """
 
     timeout_s: float = 120.0

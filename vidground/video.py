@@ -15,6 +15,7 @@ import torch
 from vidground.decoding import DecodedFrame
 from vidground.footage import Footage
 from vidground.preprocessing import resize_and_crop
+from vidground.settings import CPU
 from vidground.types import VideoInfo
 
 
@@ -38,7 +39,8 @@ class VideoReader:
     first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the first
     frame of the video. Memory: a few decoded frames, and some tens of bytes per packet.
 
-    fps: samples per second of video. image_size: side of the pictures in pixels.
+    fps: samples per second of video. image_size: side of the pictures in pixels. decode_on: where
+    frames are decoded; see `settings.CPU`.
 
     Raises:
         VideoError: the file is missing, no video, encrypted, or holds no frame to be decoded.
@@ -46,8 +48,15 @@ class VideoReader:
 
     times_s: npt.NDArray[np.float64]
 
-    def __init__(self, path: str | os.PathLike[str], *, fps: float, image_size: int) -> None:
-        self._footage = Footage(path, fps=fps)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float,
+        image_size: int,
+        decode_on: str = CPU,
+    ) -> None:
+        self._footage = Footage(path, fps=fps, decode_on=decode_on)
         self._image_size = image_size
         self.times_s = self._footage.times_s
 
@@ -69,7 +78,8 @@ class VideoReader:
         on showing, or by the first one if there is none before. Every call decodes anew.
 
         Raises:
-            VideoError: the file has changed and gives no frame any more.
+            VideoError: the file has changed and gives no frame any more; or a card is demanded
+                that cannot decode it.
         """
         frame: DecodedFrame | None = None
         for shown in self._footage.frames():
