@@ -22,10 +22,13 @@ Change = Callable[[int, av.VideoFrame], av.VideoFrame]
 
 
 class Card:
-    """What a stand-in has done. opened: how often a file was opened on it; frames: given."""
+    """What a stand-in has done.
+
+    opened, missed: how often a file was opened on it, and on the CPU. frames: it has given.
+    """
 
     def __init__(self, change: Change = lambda _, frame: frame) -> None:
-        self.opened = self.frames = 0
+        self.opened = self.missed = self.frames = 0
         self._change = change
         self._open = av.open
         self._reformatter = VideoReformatter()
@@ -34,6 +37,7 @@ class Card:
         """As `av.open`."""
         container = self._open(path, mode, **options)
         if hwaccel is None:
+            self.missed += 1
             return container
         self.opened += 1
         return _Container(container, self)
@@ -126,7 +130,7 @@ def moved(frame: av.VideoFrame, by: int) -> av.VideoFrame:
     """The picture shifted, as one whose left edge was not cropped."""
     pixels = np.roll(frame.to_ndarray(), by, axis=1)
     other = av.VideoFrame.from_ndarray(pixels, format=frame.format.name)
-    other.pts, other.time_base = frame.pts, frame.time_base
+    other.pts = frame.pts
     other.color_range, other.colorspace = frame.color_range, frame.colorspace
     other.pict_type = frame.pict_type
     return other

@@ -131,7 +131,7 @@ def _told(error: VidgroundError | OSError) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What counts as a process's memory: a limit that the system knows, and where it tells how much.
+    """What counts as a process's memory: which limit of the system, and where it is told.
 
     limit: for `resource.setrlimit`. field: of /proc/PID/statm, in pages.
     """
