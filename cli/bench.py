@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidground.atomic import write_atomically
+from vidground.cli.isolation_options import DECODE_ON
 from vidground.cli.options import usage_errors
 from vidground.cli.reporter import shown
 from vidground.inputs import find_videos
@@ -64,6 +65,7 @@ STDOUT = "-"
     type=click.IntRange(min=1),
     help="Videos in flight at once, in the run as a whole; by default 6 on the CPU.",
 )
+@DECODE_ON
 @click.option(
     "--baseline",
     is_flag=True,
@@ -96,6 +98,7 @@ def bench(
     batch_size: int | None,
     frame_batch: int | None,
     videos: int | None,
+    decode_on: str,
     baseline: bool,
     rounds: int,
     json_path: str | None,
@@ -105,8 +108,9 @@ def bench(
 
     Prints a row per stage: decode, preprocess, vision, compress, prefill (to an answer's first
     token), tokens (all others) and write; then what captioning all videos as a whole takes. Shares
-    are of a large matrix product and of a large copy, measured first. Nothing is kept of the
-    results.
+    are of a large matrix product and of a large copy, measured first. With --decode-on other than
+    cpu, decoding alone is timed there and on the CPU, and the pictures are compared. Nothing is
+    kept of the results.
 
     \b
     vidground bench videos --random-weights mid --baseline
@@ -124,11 +128,13 @@ def bench(
     with usage_errors():
         decoding = DecodingSettings(max_new_tokens=tokens, loop_tokens=0)
         batch = BatchSettings(prompts=batch_size, frames=frame_batch, videos=videos)
+    settings = {"decoding": decoding, "batch": batch, "decode_on": decode_on}
     # Here, so that --help needs no torch.
     from vidground.benchmark import run_benchmark
     from vidground.benchmark_report import to_dict, to_table
 
-    captioner = _load(model, random_weights, device, dtype, decoding, batch, offline=offline)
+    with usage_errors():
+        captioner = _load(model, random_weights, device, dtype, settings, offline=offline)
     measured = run_benchmark(
         captioner,
         [video.path for video in found.videos],
@@ -147,8 +153,7 @@ def _load(
     random_weights: Size | None,
     device: str | None,
     dtype: str | None,
-    decoding: DecodingSettings,
-    batch: BatchSettings,
+    settings: dict[str, Any],
     *,
     offline: bool,
 ) -> DenseCaptioner:
@@ -163,11 +168,10 @@ def _load(
             model or DEFAULT_MODEL,
             device=device,
             dtype=dtype,
-            decoding=decoding,
-            batch=batch,
+            **settings,
             **options,
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
     weights = random_model(random_weights, device=device, dtype=getattr(torch, dtype))
-    return DenseCaptioner(weights, decoding=decoding, batch=batch)
+    return DenseCaptioner(weights, **settings)

@@ -58,9 +58,10 @@ class Card:
 
 
 def put_in(monkeypatch: pytest.MonkeyPatch, change: Change = lambda _, frame: frame) -> Card:
-    """Let files be opened on a stand-in from now on."""
+    """Let files be opened on a stand-in from now on, and models find a card in this process."""
     card = Card(change)
     monkeypatch.setattr(av, "open", card.open)
+    monkeypatch.setattr("vidground.engine.opens_card", lambda decode_on: decode_on != "cpu")
     return card
 
 

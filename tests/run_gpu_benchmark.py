@@ -10,7 +10,8 @@ FOLDER gets a clip of one minute in 1080p (20 MB), and links to it as the other 
 
 The released procedure takes minutes for what vidground does in seconds, so it gets the first
 videos only; what is compared is the time of a video. How busy the GPU is, nvidia-smi tells, which
-counts the time in which anything ran. Decoding alone runs on all processor cores.
+counts the time in which anything ran. Decoding alone runs on all processor cores, and then on the
+card's own decoders for some of the videos, whose pictures are compared.
 """
 
 import argparse
@@ -20,7 +21,6 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -41,6 +41,7 @@ from vidground.ceilings import (
     measure_ceilings,
     synchronize,
 )
+from vidground.errors import VidgroundError
 from vidground.generation import generate_each
 from vidground.modeling import D2VLM
 from vidground.prompts import PromptIds, captioning_question, chat_prompt, encode_prompt
@@ -52,6 +53,8 @@ from vidground.workload import token_work, vision_work
 
 FRAMES = 60
 """Of a prompt: a minute of video."""
+CARD_VIDEOS, CARD_READERS = 16, 8
+"""So many videos are decoded on the card, and so many of them at once."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def _goal(share: float, least: float) -> tuple[str, bool]:
 def whole(bench: Bench, videos: list[Path], theirs: int) -> Iterator[Row]:
     """Files to captions, beside the released procedure on the first videos."""
     from vidground import DenseCaptioner
+    from vidground.decode_comparison import decode_all
     from vidground.released_procedure import answer_as_released
 
     captioner = DenseCaptioner(
@@ -169,7 +173,9 @@ def whole(bench: Bench, videos: list[Path], theirs: int) -> Iterator[Row]:
     each_s = ours_s / len(videos)
     told = f"{ours_s:.1f} s, {each_s:.2f} s each, {video_s / ours_s:.0f} s of video a second"
     yield Row(f"{len(videos)} videos, {bench.tokens} tokens each", told)
-    decoding_s = decode_all(bench, videos)
+    decoding_s = decode_all(
+        videos, fps=1, image_size=bench.model.config.image_size, readers=os.cpu_count() or 1
+    ).seconds
     limit = f"{decoding_s:.1f} s, {decoding_s / ours_s:.0%} of the whole"
     yield Row(f"decoding alone, {os.cpu_count()} threads", limit)
     if used:
@@ -191,23 +197,33 @@ def whole(bench: Bench, videos: list[Path], theirs: int) -> Iterator[Row]:
     yield Row("against the released procedure", told, ">= 10", ratio >= 10)
 
 
-def decode_all(bench: Bench, videos: list[Path]) -> float:
-    """Seconds to decode and sample all videos, nothing else, on all cores."""
-    from vidground.video import VideoReader
+def decoding(bench: Bench, videos: list[Path]) -> Iterator[Row]:
+    """The card's decoders beside all processor cores, nothing else, on the same videos."""
+    from vidground.cuda_decoding import opens_card
+    from vidground.decode_comparison import compare_decoding
 
-    side = bench.model.config.image_size
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(
-            pool.map(
-                lambda p: sum(1 for _ in VideoReader(p, fps=1, image_size=side).runs()), videos
-            )
+    if not opens_card("auto"):
+        yield Row("decoding on the card", "left out: no card that decodes video")
+        return
+    try:
+        compared = compare_decoding(
+            videos,
+            fps=1,
+            image_size=bench.model.config.image_size,
+            decode_on="cuda",
+            readers=CARD_READERS,
+            cpu_readers=os.cpu_count() or 1,
         )
-    seconds = time.perf_counter() - start
-    torch.set_num_threads(threads)
-    return seconds
+    except VidgroundError as error:  # whose reason is a finding, too
+        yield Row("decoding on the card", f"failed: {error}")
+        return
+    there = f"{compared.seconds:.1f} s, {len(videos)} videos, {compared.readers} at once"
+    yield Row("decoding on the card", there)
+    gain = compared.cpu_seconds / compared.seconds
+    here = f"{compared.cpu_seconds:.1f} s, {compared.cpu_readers} at once; the card {gain:.1f} x"
+    yield Row("decoding on the processor", here)
+    told, met = f"{compared.equal} of {compared.frames}", compared.equal == compared.frames
+    yield Row("equal pictures", told, "all", met)
 
 
 @contextmanager
@@ -293,6 +309,7 @@ def main() -> None:
     else:
         videos = make_videos(options.folder, options.videos, options.seconds, options.height)
         parts.append(whole(bench, videos, min(options.theirs, options.videos)))
+        parts.append(decoding(bench, videos[:CARD_VIDEOS]))
     for part in parts:
         for row in part:
             show(row)

@@ -2,6 +2,7 @@
 
 import os
 import weakref
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,23 @@ def test_another_token_costs_a_row_its_keys_and_values(model: D2VLM) -> None:
     stores = [store for store in (*cache._keys, *cache._values) if store is not None]
     a_position = sum(store[:, :, :1].nbytes for store in stores)
     assert row_bytes(model.config, 4, 11) - row_bytes(model.config, 4, 10) == a_position
+
+
+def test_fewer_read_at_once_where_each_takes_memory_of_a_card(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
+    monkeypatch.setattr(vidground.batch_sizes, "free_bytes", lambda _: 64 * GIB)
+    size = partial(
+        choose_sizes,
+        config=model.config,
+        device=torch.device("cpu"),
+        item_bytes=4,
+        new_tokens=64,
+    )
+    many = BatchSettings(videos=40)
+    assert (size(many).readers, size(many, readers_use_card=True).readers) == (16, 8)
+    assert size(BatchSettings(readers=12), readers_use_card=True).readers == 12
 
 
 def test_free_memory_is_measured() -> None:

@@ -9,6 +9,7 @@ from vidground import benchmark
 from vidground import random_model as random_models
 from vidground.ceilings import Ceilings
 from vidground.cli.main import cli
+from vidground.cuda_decoding import opens_card
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,19 @@ def test_random_weights_beside_the_released_procedure(video, monkeypatch) -> Non
     assert len(values["baseline"]["rounds"]) == 2
     assert values["baseline"]["agreement"]["evidence"] == 3
     assert result.stderr == ""
+
+
+@pytest.mark.skipif(opens_card("auto"), reason="there is a card")
+def test_a_place_to_decode_on(video) -> None:
+    quick = ("--model", "toy", "--tokens", "8", "-q")
+    result = run(video, *quick, "--json", "-", "--decode-on", "auto")
+    assert result.exit_code == 0, result.output
+    decoding = json.loads(result.stdout)["decoding"]
+    assert (decoding["decode_on"], decoding["left_to_cpu"]) == ("auto", 1)
+    assert decoding["equal"] == decoding["frames"] == 3
+    demanded = run(video, *quick, "--decode-on", "cuda")
+    assert demanded.exit_code == 2
+    assert "there is no such card" in " ".join(demanded.stderr.split())
 
 
 def test_wrong_usage(video, tmp_path) -> None:

@@ -19,11 +19,11 @@ SDK = {
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
-    """The `isolation` that a command has loaded a model with."""
+    """The `isolation`, or the place to decode on, that a command has loaded a model with."""
     given: list[Any] = []
 
-    def load(*_: object, isolation: IsolationSettings | None, **__: object) -> None:
-        given.append(isolation)
+    def load(*_: object, isolation: IsolationSettings | None, decode_on: str, **__: object) -> None:
+        given.append(isolation if decode_on == "cpu" else decode_on)
         raise VidgroundError("no further")
 
     for module, name in SDK.values():
@@ -53,6 +53,31 @@ def test_the_limits_reach_the_model(
 ) -> None:
     assert run(command, *arguments).exit_code == 1
     assert loaded == [isolation]
+
+
+@pytest.mark.parametrize("command", [*SDK, "watch", "search"])
+@pytest.mark.parametrize("place", ["auto", "cuda", "cuda:1"])
+def test_the_place_to_decode_on_reaches_the_model(
+    loaded: list[Any], command: str, place: str
+) -> None:
+    arguments = {
+        "caption": ["caption", "a.mp4"],
+        "query": ["query", "a.mp4", "--text", "a goal"],
+        "watch": ["watch", ".", "--idle-exit", "0", "--settle", "0"],
+        "search": ["search", "a goal", ".", "--model", "toy"],
+    }[command]
+    CliRunner().invoke(cli, [*arguments, "--decode-on", place])
+    assert loaded == [place]
+
+
+def test_other_places_are_refused(loaded: list[Any]) -> None:
+    result = run("caption", "--decode-on", "gpu")
+    assert result.exit_code == 2
+    assert "decode_on is 'gpu'; it must be 'cpu'" in " ".join(result.stderr.split())
+    searched = CliRunner().invoke(cli, ["search", "a goal", ".", "--decode-on", "auto"])
+    assert searched.exit_code == 2
+    assert "--decode-on, --isolation" in " ".join(searched.stderr.split())
+    assert loaded == []
 
 
 @pytest.mark.parametrize(

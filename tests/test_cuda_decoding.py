@@ -6,6 +6,7 @@ the presence of a true one.
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,8 +14,11 @@ import pytest
 from card_stand_in import moved, put_in
 from video_files import make_video
 
-from vidground import Grounder, InputError, VideoError
+from vidground import DecodingSettings, DenseCaptioner, Grounder, InputError, VideoError
+from vidground.benchmark import run_benchmark
+from vidground.benchmark_report import to_dict, to_table
 from vidground.cuda_decoding import accelerator, opens_card
+from vidground.decode_comparison import compare_decoding
 from vidground.footage import Footage
 from vidground.settings import check_decode_on
 
@@ -85,6 +89,17 @@ def test_pictures_can_be_decoded_again(tmp_path: Path, monkeypatch: pytest.Monke
     footage = on("cuda", make_video(tmp_path / "video.mp4"))
     assert pictures(footage) == pictures(footage)
     assert card.opened == 2
+
+
+def test_a_model_sees_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video(tmp_path / "video.mp4", frames=75)
+    settings = DecodingSettings(max_new_tokens=20)
+    expected = DenseCaptioner("toy", decoding=settings).caption(path)
+    card = put_in(monkeypatch)
+    captioner = DenseCaptioner("toy", decoding=settings, decode_on="cuda")
+    assert captioner.caption(path) == expected
+    assert card.frames > 0
+    assert "cuda" not in repr(expected.provenance)  # which no result depends on
 
 
 # What a card does not decode surely
@@ -191,6 +206,51 @@ def test_everything_is_decoded_on_the_cpu(tmp_path: Path, monkeypatch: pytest.Mo
     card = put_in(monkeypatch)
     assert len(list(on("cuda", make_video(tmp_path / "video.mp4")).frames(skip=False))) == 10
     assert card.opened == 0
+
+
+# Compared
+
+
+def spoils(_: int, frame: av.VideoFrame) -> av.VideoFrame:
+    """A card that shows all but the first picture of a video wrongly."""
+    return frame if frame.pts == 0 else moved(frame, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "equal", "left"),
+    [
+        (lambda _, frame: frame, "cuda", 20, 0),
+        (spoils, "cuda", 2, 0),
+        (shifts, "auto", 20, 2),
+    ],
+)
+def test_places_are_compared_picture_by_picture(
+    change: Any, place: str, equal: int, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All pictures are keys, so that a wrong one spoils no other.
+    videos = [make_video(tmp_path / f"{n}.mp4", gop=1, bframes=0) for n in range(2)]
+    put_in(monkeypatch, change)
+    compared = compare_decoding(
+        videos, fps=5.0, image_size=48, decode_on=place, readers=1, cpu_readers=2
+    )
+    assert (compared.frames, compared.equal, compared.left_to_cpu) == (20, equal, left)
+
+
+def test_a_benchmark_compares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video(tmp_path / "video.mp4", frames=75)
+    settings = DecodingSettings(max_new_tokens=20, loop_tokens=0)
+    card = put_in(monkeypatch)
+    captioner = DenseCaptioner("toy", decoding=settings, decode_on="cuda")
+    steps: list[str] = []
+    measured = run_benchmark(captioner, [path], on_step=steps.append)
+    assert card.opened == 3  # for the stages, alone, and as a whole
+    assert "decoding alone: cuda and the CPU" in steps
+    told = to_dict(measured)["decoding"]
+    assert (told["decode_on"], told["frames"], told["equal"]) == ("cuda", 3, 3)
+    lines = to_table(measured).splitlines()
+    assert any(line.startswith("decode on cuda ") for line in lines)
+    assert "equal: 3 of 3 pictures; 0 of 1 videos were left to the CPU" in lines
+    assert max(map(len, lines)) <= 100
 
 
 # Names of places

@@ -4,11 +4,14 @@ import json
 import sys
 from pathlib import Path
 
+import av
 import pytest
 import run_gpu_benchmark
+from card_stand_in import put_in
 from test_random_model import tiny_config
 
 from vidground import random_model
+from vidground.cuda_decoding import opens_card
 
 
 @pytest.fixture
@@ -39,6 +42,32 @@ def test_every_part_has_its_rows(rows) -> None:
     assert found["tokens/s, batch 2 against 1"]["met"] is None  # the target is of batch 32
     assert "2 videos, 4 tokens each" in found
     assert "released: tokens" in found
+
+
+@pytest.mark.skipif(opens_card("auto"), reason="there is a card")
+def test_without_a_card_its_decoders_are_left_out(rows) -> None:
+    assert "left out" in rows()["decoding on the card"]["value"]
+
+
+def test_a_cards_decoders_are_compared_with_the_processor(rows, monkeypatch) -> None:
+    monkeypatch.setattr("vidground.cuda_decoding.opens_card", lambda _: True)
+    put_in(monkeypatch)
+    found = rows()
+    assert "2 videos, 8 at once" in found["decoding on the card"]["value"]
+    assert "the card" in found["decoding on the processor"]["value"]
+    assert (found["equal pictures"]["value"], found["equal pictures"]["met"]) == ("4 of 4", True)
+
+
+def test_decoders_that_fail_do_not_end_the_rest(rows, monkeypatch) -> None:
+    monkeypatch.setattr("vidground.cuda_decoding.opens_card", lambda _: True)
+
+    def fails(*_: object) -> None:
+        raise av.ExternalError(0, "a fault")
+
+    put_in(monkeypatch, fails)
+    found = rows()
+    assert "failed: " in found["decoding on the card"]["value"]
+    assert "took" in found
 
 
 def test_without_pyav_the_rest_is_measured(rows, monkeypatch) -> None:

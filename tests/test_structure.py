@@ -44,7 +44,7 @@ LAYERS = (
     {"clips", "subtitle_tracks"},
     {"manifest", "claims", "planning", "ledger", "outcomes", "conditions"},
     {"work", "filing", "ray_worker", "ray_connection", "ray_engine"},
-    {"workload", "ceilings", "stage_meter", "benchmark_report"},
+    {"workload", "ceilings", "stage_meter", "decode_comparison", "benchmark_report"},
     {"cache", "packed_linear", "int8_linear", "compressor", "vision", "modeling"},
     {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
     {

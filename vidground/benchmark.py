@@ -20,10 +20,12 @@ from vidground.answers import Answer, Answers
 from vidground.benchmark_report import Agreement, Baseline, Benchmark, StageReport, Total
 from vidground.captioner import DenseCaptioner
 from vidground.ceilings import device_name, measure_ceilings, synchronize
+from vidground.decode_comparison import DecodingComparison, compare_decoding
 from vidground.errors import InputError
 from vidground.generation import Generation
 from vidground.reading import read_answers
 from vidground.released_procedure import answer_as_released
+from vidground.settings import CPU
 from vidground.stage_meter import (
     COMPRESS,
     DECODE,
@@ -59,7 +61,8 @@ def run_benchmark(
     """Time the captioning of videos.
 
     First stage by stage, so that each has the device to itself; then as a whole, by
-    `caption_many`, in turn with the released procedure if that is asked for.
+    `caption_many`, in turn with the released procedure if that is asked for. If the captioner does
+    not decode on the CPU, decoding alone is compared with doing so.
 
     Args:
         rounds: how often the whole is timed. on_step: told in words what comes next.
@@ -80,6 +83,7 @@ def run_benchmark(
         run.encode(path)
     if baseline:
         _require_comparable(captioner, run.videos)
+    decoding = _compared(captioner, paths, on_step)
     on_step("answers")
     run.answer()
     ours: list[Total] = []
@@ -107,6 +111,7 @@ def run_benchmark(
         tokens=sum(len(generation.token_ids) for generation in run.generations),
         stages=_reports(captioner, run, run.meter, run.generations, sizes, prompts),
         totals=tuple(ours),
+        decoding=decoding,
         baseline=released.report(theirs, results) if baseline else None,
     )
 
@@ -131,8 +136,26 @@ def _circumstances(captioner: DenseCaptioner) -> dict[str, str | int]:
         "prompts_at_once": engine.sizes.prompts,
         "frames_at_once": engine.sizes.frames,
         "videos_at_once": engine.sizes.videos,
+        "decode_on": engine.decode_on,
         "most_tokens": engine.decoding.max_new_tokens,
     }
+
+
+def _compared(
+    captioner: DenseCaptioner, paths: Sequence[str | PathLike[str]], on_step: OnStep
+) -> DecodingComparison | None:
+    engine = captioner.engine
+    if engine.decode_on == CPU:
+        return None
+    on_step(f"decoding alone: {engine.decode_on} and the CPU")
+    return compare_decoding(
+        paths,
+        fps=engine.sampling.fps,
+        image_size=engine.model.config.image_size,
+        decode_on=engine.decode_on,
+        readers=engine.sizes.readers,
+        cpu_readers=engine.sizes.readers,
+    )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from vidground.ceilings import Ceilings
+from vidground.decode_comparison import DecodingComparison
 from vidground.stage_meter import Usage
 from vidground.workload import Work
 
@@ -71,6 +72,7 @@ class Benchmark:
 
     circumstances: device, model, versions and settings. bytes_per_number: of the model's type.
     video_s, frames, tokens: of all videos together. stages: of one run. totals: one per round.
+    decoding: None if all was decoded on the CPU anyway.
     """
 
     circumstances: Mapping[str, str | int]
@@ -82,6 +84,7 @@ class Benchmark:
     tokens: int
     stages: tuple[StageReport, ...]
     totals: tuple[Total, ...]
+    decoding: DecodingComparison | None
     baseline: Baseline | None
 
 
@@ -98,6 +101,7 @@ def to_dict(benchmark: Benchmark) -> dict[str, Any]:
         "tokens": benchmark.tokens,
         "stages": [_stage(benchmark, stage) for stage in benchmark.stages],
         "rounds": [_round(benchmark, total) for total in benchmark.totals],
+        "decoding": None if benchmark.decoding is None else asdict(benchmark.decoding),
         "baseline": None
         if baseline is None
         else {
@@ -174,6 +178,9 @@ def _lines(benchmark: Benchmark) -> Iterator[str]:
     if baseline is not None:
         yield ""
         yield from _stage_lines(benchmark, "released", baseline.stages)
+    if benchmark.decoding is not None:
+        yield ""
+        yield from _decoding_lines(benchmark.decoding, benchmark.videos)
     yield ""
     yield "as a whole       seconds    cpu s   video s/s   frames/s   tokens/s"
     for total in benchmark.totals:
@@ -206,6 +213,14 @@ def _stage_lines(benchmark: Benchmark, title: str, stages: Sequence[StageReport]
             f" {_share(values.get('bandwidth_share')):>9}"
             f" {'-' if peak is None else f'{peak / 1e6:,.0f} MB':>13}"
         )
+
+
+def _decoding_lines(decoding: DecodingComparison, videos: int) -> Iterator[str]:
+    there, here = f"decode on {decoding.decode_on}", "decode on cpu"
+    yield f"{there:<19} {decoding.seconds:>10.2f} s, {decoding.readers} videos at once"
+    yield f"{here:<19} {decoding.cpu_seconds:>10.2f} s, {decoding.cpu_readers} videos at once"
+    left = f"{decoding.left_to_cpu} of {videos} videos were left to the CPU"
+    yield f"equal: {decoding.equal} of {decoding.frames} pictures; {left}"
 
 
 def _share(value: float | None) -> str:

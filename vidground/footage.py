@@ -41,6 +41,9 @@ _CLAIM_TOLERANCE_S = 1.0
 _CLAIM_TOLERANCE = 0.1
 """A header may be wrong about the length by so many seconds, or such a share of it."""
 
+LEFT_TO_CPU = "decoded on the CPU"
+"""So begins the warning of a video that could have been decoded on a card; the reason follows."""
+
 
 @dataclass(frozen=True)
 class ShownFrame:
@@ -180,7 +183,7 @@ class Footage:
                 f"{printable(self._path)}: cannot be decoded on {self._decode_on}: {error}; leave "
                 "such videos to the CPU with --decode-on auto (decode_on='auto')"
             ) from error
-        self._notes["place"] = f"decoded on the CPU: {error}"
+        self._notes["place"] = f"{LEFT_TO_CPU}: {error}"
 
     def _frames_by_skipping(self, decode_on: str) -> Iterator[ShownFrame]:
         wanted = self._frames[np.flatnonzero(np.diff(self._frames, prepend=-1))]

@@ -80,7 +80,7 @@ class StagedRun:
         pixels: list[torch.Tensor] = []
         spans: list[tuple[int, int]] = []
         with self.meter.stage(DECODE):
-            footage = Footage(path, fps=engine.sampling.fps)
+            footage = Footage(path, fps=engine.sampling.fps, decode_on=engine.decode_on)
             shown = footage.frames()
         while True:
             with self.meter.stage(DECODE):
