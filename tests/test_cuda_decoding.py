@@ -4,8 +4,10 @@ Where there is no card a stand-in plays one (`card_stand_in`); the last tests ne
 the presence of a true one.
 """
 
+import ctypes
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -14,6 +16,7 @@ import pytest
 from card_stand_in import moved, put_in
 from video_files import make_video
 
+import vidground.cuda_decoding
 from vidground import DecodingSettings, DenseCaptioner, Grounder, InputError, VideoError
 from vidground.benchmark import run_benchmark
 from vidground.benchmark_report import to_dict, to_table
@@ -264,6 +267,47 @@ def test_other_places_are_refused(value: str) -> None:
 
 def test_the_card_with_a_number_is_meant() -> None:
     assert [accelerator(place).device_id for place in ("cuda", "auto", "cuda:2")] == [0, 0, 2]
+
+
+def no_device(_: object) -> None:
+    raise av.ExternalError(0, "no CUDA-capable device is detected")
+
+
+def no_codec(_: object) -> None:
+    raise NotImplementedError("No supported hardware config")
+
+
+def no_library(_: str) -> None:
+    raise OSError("libnvcuvid.so.1: cannot open shared object file")
+
+
+def works(_: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("create", "load", "told"),
+    [
+        (no_device, works, "no CUDA-capable device"),
+        (no_codec, works, "No supported hardware config"),
+        (works, no_library, r"libnvcuvid.*NVIDIA_DRIVER_CAPABILITIES holds video"),
+        (works, works, None),
+    ],
+)
+def test_a_card_is_one_that_decodes(
+    create: Any, load: Any, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        vidground.cuda_decoding, "accelerator", lambda _: SimpleNamespace(create=create)
+    )
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    assert not opens_card("cpu")
+    assert opens_card("auto") is (told is None)
+    if told is None:
+        assert opens_card("cuda")
+    else:
+        with pytest.raises(InputError, match=told):
+            opens_card("cuda")
 
 
 # Without and with a true card

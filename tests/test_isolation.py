@@ -158,6 +158,8 @@ def test_without_a_card_the_process_says_so(video: Path) -> None:
     assert shown(list(reader.runs())) == list(range(0, FRAMES, 5))
     assert any("decoded on the CPU: " in warning for warning in reader.warnings)
     decoder.close()
+    grounder = Grounder(tiny_model(), isolation=IsolationSettings(), decode_on="auto")
+    assert any("decoded on the CPU: " in told for told in grounder.encode(video).warnings)
 
 
 def test_a_model_sees_the_same(video: Path) -> None:

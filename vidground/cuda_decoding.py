@@ -8,7 +8,7 @@ import ctypes
 import re
 
 import av
-from av.codec.hwaccel import HWAccel
+from av.codec.hwaccel import HWAccel, HWDeviceType
 from av.video.reformatter import VideoReformatter
 
 from vidground.errors import InputError
@@ -44,7 +44,7 @@ def opens_card(decode_on: str) -> bool:
     try:
         accelerator(decode_on).create(av.Codec("h264", "r"))
         ctypes.CDLL(_VIDEO_LIBRARY)
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError, NotImplementedError) as error:
         if decode_on == AUTO:
             return False
         raise InputError(
@@ -62,7 +62,9 @@ def accelerator(decode_on: str) -> HWAccel:
     out is kept. It has a CUDA context of its own: FFmpeg refuses the one torch has opened.
     """
     number = re.fullmatch(r"cuda:(\d+)", decode_on)
-    return HWAccel("cuda", number[1] if number else None, allow_software_fallback=False)
+    card = number[1] if number else None
+    # By its constant: a name that the library does not know would stand for any device.
+    return HWAccel(HWDeviceType.cuda, card, allow_software_fallback=False)
 
 
 def require_exact(frame: av.VideoFrame) -> None:
