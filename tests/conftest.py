@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import secrets
 import signal
 from collections.abc import Iterator
@@ -7,6 +8,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Before torch is loaded, here and in programs that tests start: models of tests are so small that
+# threads wait for each other longer than they compute, on a busy machine many times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The first draw of any text builds a table, which a busy machine takes long for; and the same
 # examples every time tell a broken change from bad luck.

@@ -66,6 +66,16 @@ def plain(result: GroundingResult) -> GroundingResult:
     return replace(result, moments=moments, relevance=no_values)
 
 
+TEXTS = ["a red square", "something that is not there"]
+
+
+@pytest.fixture(scope="module")
+def alone(model: D2VLM, videos: list[Path]) -> list[list[GroundingResult]]:
+    """What each good video gives when it is asked alone, one frame and one window at a time."""
+    one = grounder(model, prompts=1, frames=1)
+    return [one.query(path, TEXTS) for path in videos if path.name != "broken.mp4"]
+
+
 @pytest.mark.parametrize(
     "batch",
     [
@@ -75,12 +85,12 @@ def plain(result: GroundingResult) -> GroundingResult:
     ],
 )
 def test_many_at_once_are_as_one_by_one(
-    model: D2VLM, videos: list[Path], batch: dict[str, int]
+    model: D2VLM,
+    videos: list[Path],
+    alone: list[list[GroundingResult]],
+    batch: dict[str, int],
 ) -> None:
     """Two questions on windows of videos of many lengths, one of which is none."""
-    texts = ["a red square", "something that is not there"]
-    alone = grounder(model, prompts=1, frames=1)
-    expected = [alone.query(path, texts) for path in videos if path.name != "broken.mp4"]
     failed: list[str] = []
 
     def on_error(path: str, error: VidgroundError) -> None:
@@ -88,10 +98,10 @@ def test_many_at_once_are_as_one_by_one(
         failed.append(Path(path).name)
 
     together = grounder(model, **batch)
-    found = list(together.query_many(videos, texts, on_error=on_error))
+    found = list(together.query_many(videos, TEXTS, on_error=on_error))
     assert failed == ["broken.mp4"]
-    assert sum(len(results[0].provenance.windows_s) > 1 for results in expected) > 3
-    for results, ours in zip(expected, found, strict=True):
+    assert sum(len(results[0].provenance.windows_s) > 1 for results in alone) > 3
+    for results, ours in zip(alone, found, strict=True):
         for one, other in zip(results, ours, strict=True):
             assert plain(one) == plain(other)
             assert numbers(one) == pytest.approx(numbers(other), abs=1e-5)
