@@ -46,7 +46,7 @@ SIZE = 64
 CROWDED_STILLS, CROWD_SEED = 16000, 5
 ONE_IN = 6
 """Of the films' frames, so many are shown to the encoder: they are like one another."""
-ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 2000, 2500
+ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 2000, 4000
 MEMORY_RATE = 0.1
 """Share of the learning rate that the evidence memory's layers get: what they were taught of
 events must last while the rest still has to learn to speak."""
@@ -97,8 +97,8 @@ STAGES = {
     ),
     "fpo": Stage(
         "long",
-        {"dvc": 3, "slc": 1, "tvg": 1, "tal": 2},
-        _schedule(200, 16, 2e-4) | {"loss": {"sft": _imitated(2.0, 0.2)}},
+        {"dvc": 2, "slc": 1, "tvg": 2, "tal": 1},
+        _schedule(150, 16, 1e-4) | {"loss": {"sft": _imitated(2.0, 0.2)}},
         objective="fpo",
     ),
 }
