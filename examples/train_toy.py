@@ -95,10 +95,15 @@ STAGES = {
         EVERYTHING | {"dvc": 3, "slc": 2, "tal": 2},
         _schedule(1600, 16, 1.2e-3) | {"loss": _imitated(2.0, 0.2)},
     ),
+    "sft-4": Stage(
+        "long",
+        EVERYTHING | {"dvc": 8, "slc": 3},
+        _schedule(700, 16, 8e-4) | {"loss": _imitated(2.0, 0.2)},
+    ),
     "fpo": Stage(
         "long",
         {"dvc": 2, "slc": 1, "tvg": 2, "tal": 1},
-        _schedule(150, 16, 1e-4) | {"loss": {"sft": _imitated(2.0, 0.2)}},
+        _schedule(100, 16, 1e-4) | {"loss": {"sft": _imitated(2.0, 0.2)}},
         objective="fpo",
     ),
 }
