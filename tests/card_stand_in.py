@@ -5,6 +5,7 @@ card's formats, with all that goes along with a picture. No CUDA is in it: what 
 otherwise, it cannot tell.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,7 +32,8 @@ class Card:
         self.opened = self.missed = self.frames = 0
         self._change = change
         self._open = av.open
-        self._reformatter = VideoReformatter()
+        self._counting = threading.Lock()  # files are decoded in several threads at once
+        self._own = threading.local()
 
     def open(self, path: str, mode: str, *, hwaccel: Any = None, **options: Any) -> Any:
         """As `av.open`."""
@@ -44,17 +46,21 @@ class Card:
 
     def gives(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A picture of the CPU as a card has it."""
-        self.frames += 1
+        with self._counting:
+            self.frames += 1
+            number = self.frames
         name = CARD_FORMATS.get(frame.format.name)
         if name is not None:
-            frame = self._reformatter.reformat(
+            if not hasattr(self._own, "reformatter"):
+                self._own.reformatter = VideoReformatter()
+            frame = self._own.reformatter.reformat(
                 frame,
                 format=name,
                 interpolation="POINT",
                 src_color_range=frame.color_range,
                 dst_color_range=frame.color_range,
             )
-        return self._change(self.frames, frame)
+        return self._change(number, frame)
 
 
 def put_in(monkeypatch: pytest.MonkeyPatch, change: Change = lambda _, frame: frame) -> Card:
