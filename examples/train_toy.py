@@ -2,9 +2,10 @@
 
 From random weights, in steps that build on each other. First what the full model's parts were
 trained for before they became a D2VLM: the vision part learns to see, on single frames, and the
-language model to follow what shapes do. Then SFT on longer and longer films, then FPO. FOLDER/toy
-is the result, a mean of the last stages, in float16. What FOLDER holds already is not made again; a
-training that was interrupted goes on. Its parts add up to about an hour and a half on one core.
+language model to follow what shapes do. Then SFT on longer and longer films, once more on those in
+which events crowd, then FPO. FOLDER/toy is the result, a mean of the last stages, in float16. What
+FOLDER holds already is not made again; a training that was interrupted goes on. Its parts add up to
+about an hour and a half on one core.
 """
 
 import json
@@ -100,6 +101,11 @@ STAGES = {
         EVERYTHING | {"dvc": 8, "slc": 3},
         _schedule(700, 16, 8e-4) | {"loss": _imitated(2.0, 0.2)},
     ),
+    "sft-5": Stage(
+        "middle",
+        {"dvc": 3, "slc": 1, "tvg": 1, "tal": 1},
+        _schedule(300, 16, 5e-4) | {"loss": _imitated(2.0, 0.2)},
+    ),
     "fpo": Stage(
         "long",
         {"dvc": 2, "slc": 1, "tvg": 2, "tal": 1},
@@ -108,7 +114,7 @@ STAGES = {
     ),
 }
 """In order, each going on from the one before."""
-AVERAGED = ("sft-3", "sft-4", "fpo")
+AVERAGED = ("sft-3", "sft-4", "sft-5", "fpo")
 """The result is the mean of the weights of these, which answers better than each of them."""
 
 
