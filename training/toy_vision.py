@@ -296,7 +296,7 @@ def vision_losses(
 ) -> dict[str, Tensor]:
     """Weighted losses of readings, by name: of every colour's place and of what was asked for."""
     places, named = read
-    named, action = named.split([1 + POSE, len(ACTION_PHRASES)], dim=-1)
+    named, action = torch.split(named, [1 + POSE, len(ACTION_PHRASES)], dim=-1)
     names_action = asked.action >= 0
     clear = shapes.shape >= 0
     asks = asked.colour >= 0
