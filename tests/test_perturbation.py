@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vidground.errors import InputError
 from vidground.training.annotated_answers import AnnotatedAnswer, read_answer
 from vidground.training.perturbation import (
+    OtherAnswers,
     PerturbationSettings,
     changed_words,
     factor_of,
@@ -83,7 +84,7 @@ def test_the_released_form() -> None:
 
 
 def test_what_each_perturbation_does_to_captions() -> None:
-    pair = made(preference_annotation(dense(), others=[telling("a cat sleeps")]))
+    pair = made(preference_annotation(dense(), others=OtherAnswers.of([telling("a cat sleeps")])))
     tgt, first, third = pair["tgt"], CAPTIONS[0], CAPTIONS[2]
     assert said(pair, "rejected_0_shift") == said(pair, "chosen")
     moved = zip(spans(tgt["rejected_0_shift"]), spans(TIMES), strict=True)
@@ -167,7 +168,7 @@ def test_events_that_a_hull_resembles_are_not_merged() -> None:
 def test_an_answer_without_evidence_is_wrong_in_its_text_only() -> None:
     original = annotation("</evi>a man opens the door.", src=[3, 9], task="rvc")
     others = [telling("a man opens the door"), telling("a dog runs")]
-    pair = made(preference_annotation(original, others=others))
+    pair = made(preference_annotation(original, others=OtherAnswers.of(others)))
     assert said(pair, "rejected_4_f") == "</evi>a dog runs."
     assert list(pair["src"]) == ["chosen", "rejected_4_f", "rejected_5_repeat"]
     assert pair["src"]["rejected_4_f"] == [3, 9]
@@ -219,7 +220,7 @@ def test_every_pair_differs_by_the_stated_amount_in_one_factor(
     times_s = [time_s for interval, _ in drawn for time_s in interval]
     original = dense([caption for _, caption in drawn], times_s)
     pair = preference_annotation(
-        original, PerturbationSettings(seed=seed, max_iou=max_iou), others=[OTHER]
+        original, PerturbationSettings(seed=seed, max_iou=max_iou), others=OtherAnswers.of([OTHER])
     )
     if pair is None:
         return

@@ -58,17 +58,33 @@ class PerturbationSettings:
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """What a perturbation may draw from.
+class OtherAnswers:
+    """What an answer may take from those of other annotations of its task.
 
-    captions: of other annotations. denials, findings: their answers without an event, and those
+    captions: to exchange key information for. denials: answers without an event. findings: those
     that only tell when a single one happens.
     """
 
+    captions: Sequence[str] = ()
+    denials: Sequence[AnnotatedAnswer] = ()
+    findings: Sequence[AnnotatedAnswer] = ()
+
+    @classmethod
+    def of(cls, answers: Sequence[AnnotatedAnswer]) -> OtherAnswers:
+        """What there is to take from answers."""
+        return cls(
+            captions=[caption for answer in answers for caption in answer.captions],
+            denials=[answer for answer in answers if not answer.intervals],
+            findings=[a for a in answers if len(a.intervals) == 1 and not a.captions],
+        )
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What a perturbation may draw from."""
+
     duration_s: float
-    captions: Sequence[str]
-    denials: Sequence[AnnotatedAnswer]
-    findings: Sequence[AnnotatedAnswer]
+    others: OtherAnswers
     settings: PerturbationSettings
     rng: random.Random
 
@@ -86,9 +102,10 @@ def preference_annotations(
     known: dict[str | None, list[AnnotatedAnswer]] = {}
     for annotation, answer in zip(annotations, answers, strict=True):
         known.setdefault(annotation.get("task"), []).extend([answer] if answer else [])
+    pools = {task: OtherAnswers.of(of_task) for task, of_task in known.items()}
     for index, annotation in enumerate(annotations):
         rng = random.Random(f"{settings.seed}:{index}")
-        others = known[annotation.get("task")]
+        others = pools[annotation.get("task")]
         found = preference_annotation(annotation, settings, others=others, rng=rng)
         if found is not None:
             yield found
@@ -98,7 +115,7 @@ def preference_annotation(
     annotation: Mapping[str, Any],
     settings: PerturbationSettings = PerturbationSettings(),
     *,
-    others: Sequence[AnnotatedAnswer] = (),
+    others: OtherAnswers = OtherAnswers(),
     rng: random.Random | None = None,
 ) -> dict[str, Any] | None:
     """The annotation with every rejected answer that can be made of its own; None if there is none.
@@ -108,7 +125,7 @@ def preference_annotation(
 
     Args:
         annotation: of supervised fine-tuning, with one question and one answer.
-        others: answers of other annotations, to take from what this one does not have.
+        others: to take from them what this answer does not have.
         rng: where to draw from; None to start from the settings' seed.
 
     Raises:
@@ -118,7 +135,7 @@ def preference_annotation(
     if answer is None:
         return None
     rng = rng or random.Random(settings.seed)
-    scene = _scene(float(annotation["duration"]), others, settings, rng)
+    scene = _Scene(float(annotation["duration"]), others, settings, rng)
     rejected = {}
     for number, (kind, perturb) in enumerate(_PERTURBATIONS.items()):
         found = _first_far_enough(answer, kind, perturb, scene)
@@ -164,22 +181,6 @@ def _answer(annotation: Mapping[str, Any]) -> AnnotatedAnswer | None:
     return read_answer(said[0], annotation.get("tgt") or ())
 
 
-def _scene(
-    duration_s: float,
-    others: Sequence[AnnotatedAnswer],
-    settings: PerturbationSettings,
-    rng: random.Random,
-) -> _Scene:
-    return _Scene(
-        duration_s=duration_s,
-        captions=[caption for answer in others for caption in answer.captions],
-        denials=[answer for answer in others if not answer.intervals],
-        findings=[a for a in others if len(a.intervals) == 1 and not a.captions],
-        settings=settings,
-        rng=rng,
-    )
-
-
 def _shift(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
     """One interval keeps its length and lies elsewhere."""
     intervals = list(answer.intervals)
@@ -193,8 +194,8 @@ def _shift(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 
 def _insert(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
     """One event more, as long as another one, said to be where nothing of the kind is."""
-    if not answer.intervals and scene.findings:
-        other = scene.rng.choice(scene.findings)
+    if not answer.intervals and scene.others.findings:
+        other = scene.rng.choice(scene.others.findings)
         ((start_s, end_s),) = other.intervals
         return other.with_events([_somewhere(end_s - start_s, scene)], ())
     if not answer.intervals:
@@ -205,14 +206,14 @@ def _insert(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
     intervals, captions = list(answer.intervals), list(answer.captions)
     intervals.insert(place, new)
     if captions:
-        captions.insert(place, scene.rng.choice(scene.captions or captions))
+        captions.insert(place, scene.rng.choice(scene.others.captions or captions))
     return answer.with_events(intervals, captions)
 
 
 def _delete(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
     """One event less; the only one is denied as others are."""
-    if len(answer.intervals) == 1 and scene.denials:
-        return scene.rng.choice(scene.denials)
+    if len(answer.intervals) == 1 and scene.others.denials:
+        return scene.rng.choice(scene.others.denials)
     if len(answer.intervals) < 2:
         return None
     place = scene.rng.randrange(len(answer.intervals))
@@ -239,7 +240,7 @@ def _merge(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 def _exchange(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
     """An event is told to be what another event is; of another annotation if it is alone."""
     own = list(dict.fromkeys(answer.captions))
-    known = own if len(own) > 1 else scene.captions
+    known = own if len(own) > 1 else scene.others.captions
     if not answer.captions or not known:
         return None
     captions = list(answer.captions)
