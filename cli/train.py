@@ -148,9 +148,10 @@ def _train(
 
         click.echo(str(plan_training(run)))
         return
-    from vidground.training.run import run_training
+    from vidground.training.run import leave_group, run_training
 
     folder = run_training(run, resume=resume, overwrite=overwrite)
+    leave_group()
     if not quiet and _is_main_process():
         click.echo(f"{folder}: trained", err=True)
 

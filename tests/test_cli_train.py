@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,9 +60,13 @@ def train(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["train", *arguments], catch_exceptions=False)
 
 
-def sft(data: Path, run: Path, *arguments: str) -> Result:
+def sft_arguments(data: Path, run: Path) -> list[str]:
     files = ["--annotations", str(data / "sft.json"), "--videos", str(data), "-o", str(run)]
-    return train("sft", "--model", str(data / "model"), *files, *FEW, *arguments)
+    return ["sft", "--model", str(data / "model"), *files, *FEW]
+
+
+def sft(data: Path, run: Path, *arguments: str) -> Result:
+    return train(*sft_arguments(data, run), *arguments)
 
 
 def fine(result: Result) -> Result:
@@ -217,6 +222,32 @@ def test_samples_that_cannot_be_used_end_the_run(data: Path, tmp_path: Path) -> 
     assert result.exit_code == 1
     assert "is left; widen data.limits" in result.stderr
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_several_processes_leave_their_group_when_they_have_trained(
+    data: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import atexit, torch\n"
+        "from accelerate import PartialState\n"
+        "from vidground.cli.main import cli\n"
+        "told = torch.distributed.is_initialized\n"
+        "atexit.register(lambda: print(f'{PartialState().num_processes} {told()}\\n', end=''))\n"
+        "cli()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    ended = subprocess.run(
+        [*command, "--standalone", str(script), "train", *sft_arguments(data, tmp_path / "run")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert ended.stdout.split("\n")[:2] == ["2 False"] * 2
+    assert len(log_of(tmp_path / "run")) == 2
+    assert Grounder(str(tmp_path / "run"), device="cpu") is not None
 
 
 def test_help_needs_no_torch() -> None:

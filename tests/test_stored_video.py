@@ -130,11 +130,11 @@ def test_a_killed_process_leaves_no_entry_and_no_one_waiting(tmp_path: Path) -> 
 
 
 def use(place: Path, start: int, told: "multiprocessing.Queue[tuple[int, int]]") -> None:
-    """Read or make 8 entries over and over, in a folder that has room for about four."""
+    """Read or make 8 entries, each twice in turn, in a folder that has room for about four."""
     folder = BoundedFolder(place, max_bytes=LIMIT)
     hits = most = 0
     for turn in range(60):
-        key = f"{(start + turn * 3) % 8 + 1:x}"
+        key = f"{(start + turn // 2 * 3) % 8 + 1:x}"
         try:
             stored = StoredVideo(folder, [key], "a")
         except FileNotFoundError:

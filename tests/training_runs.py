@@ -17,6 +17,7 @@ from vidground.modeling import D2VLM
 from vidground.training.collation import Collator, Sample
 from vidground.training.objective import FpoObjective, SftObjective
 from vidground.training.parameters import prepare_parameters
+from vidground.training.run import leave_group
 from vidground.training.run_log import LOG, JsonLog
 from vidground.training.samples import PreferenceSample, Response, SftSample, TrainingPrompt
 from vidground.training.saving import MergedWriter
@@ -148,6 +149,7 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 def main() -> None:
     torch.set_num_threads(1)
     make_trainer(Path(sys.argv[1]), batch=2, steps=3, save_strategy="no").train()
+    leave_group()
 
 
 if __name__ == "__main__":

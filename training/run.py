@@ -81,6 +81,16 @@ def run_training(config: RunConfig, *, resume: bool = False, overwrite: bool = F
     return folder
 
 
+def leave_group() -> None:
+    """Leave the group of processes that trained together, if there is one; then Python may end.
+
+    Threads of a group that is still there are torn down while they run: now and then the process
+    aborts, and torchrun calls the finished training failed.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def check_folder(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
     """See that the run may write into its folder.
 
