@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx_ir as ir
 import torch
@@ -32,6 +32,8 @@ from vidground.onnx_folder import (
     weights_digest,
 )
 from vidground.preprocessing import CLIP_MEAN, CLIP_STD
+
+Part = TypeVar("Part", bound=nn.Module)
 
 OPSET = 20
 """Version of the operators: the first with Gelu, which TensorRT 10 and onnxruntime 1.18 know."""
@@ -141,7 +143,7 @@ def _export_part(
     return ExportedPart(file, stored, digest, variant if quantized else None)
 
 
-def in_float(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+def in_float(module: Part, dtype: torch.dtype) -> Part:
     """The module in one type on the CPU; a copy unless it is that already."""
     if all(p.dtype == dtype and p.device.type == "cpu" for p in module.parameters()):
         return module

@@ -125,12 +125,10 @@ class FloatReference:
         """See `FrameEncoder`."""
         return self._vision(pixel_values)  # type: ignore[no-any-return]
 
-    def compress(
-        self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
-    ) -> Tensor:
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         """See `FrameEncoder`."""
-        mask = torch.ones_like(question_ids) if question_mask is None else question_mask
-        tokens: Tensor = self._compressor(patches.to(self.dtype), question_ids, mask)
+        ids = [torch.tensor([list(question)]) for question in questions]
+        tokens = self._compressor.each(patches.to(self.dtype), ids)
         return tokens.to(self._model.device, self._model.dtype)
 
 
@@ -170,8 +168,8 @@ def measure_parity(
         if "vision" in meters:
             meters["vision"].add(backend.encode_frames(shown), patches)
         if "compressor" in meters:
-            tokens = backend.compress(patches, question)
-            meters["compressor"].add(tokens, reference.compress(patches, question))
+            tokens = backend.compress_each(patches, [question])
+            meters["compressor"].add(tokens, reference.compress_each(patches, [question]))
     return Parity(
         videos=tuple(fspath(video) for video in videos),
         frames=frames,
@@ -219,11 +217,10 @@ def _frames(
             yield torch.stack(pixels[start : start + _BATCH])
 
 
-def _question_ids(model: D2VLM) -> Tensor:
+def _question_ids(model: D2VLM) -> Sequence[int]:
     if model.tokenizers is None:
         raise InputError(f"{model.name_or_path} has no tokenizers, and so no question to ask")
-    prompt = encode_prompt(chat_prompt(captioning_question()), model.tokenizers)
-    return torch.tensor([list(prompt.question)])
+    return encode_prompt(chat_prompt(captioning_question()), model.tokenizers).question
 
 
 def _agreement(

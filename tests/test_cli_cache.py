@@ -52,7 +52,7 @@ def test_a_second_question_decodes_nothing(
     assert (folder / "film.query.json").read_bytes() == content
     caption = run("caption", "film.mp4", "--model", "toy", *QUICK)
     assert caption.exit_code == 0, caption.output
-    monkeypatch.setattr(D2VLM, "compress", None)
+    monkeypatch.setattr(D2VLM, "compress_each", None)
     again = run("caption", "film.mp4", "--model", "toy", "--overwrite", *QUICK)
     assert again.exit_code == 0, again.output
 

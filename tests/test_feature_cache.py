@@ -88,7 +88,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         places = {
             "open": (VideoReader, "__init__"),
             "encode": (D2VLM, "encode_frames"),
-            "compress": (D2VLM, "compress"),
+            "compress": (D2VLM, "compress_each"),
         }
         for step in steps:
             monkeypatch.setattr(*places[step], failing(step))
@@ -198,7 +198,7 @@ class Named:
 
     def __init__(self, model: D2VLM, content: str | None) -> None:
         self.device, self.dtype = model.device, model.dtype
-        self.encode_frames, self.compress = model.encode_frames, model.compress
+        self.encode_frames, self.compress_each = model.encode_frames, model.compress_each
         if content is not None:
             self.content = content
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,7 +23,7 @@ FEW = DecodingSettings(max_new_tokens=2)
 
 
 class Eyes:
-    """Encodes frames to themselves, and compresses them to the question's first id.
+    """Encodes frames to themselves, and compresses them to the first ids of the questions.
 
     `served` tells what was done, in order; nothing is done before `go` is set.
     """
@@ -38,9 +38,10 @@ class Eyes:
     def encode_frames(self, pixel_values: Tensor) -> Tensor:
         return self._seen("encode", pixel_values)
 
-    def compress(self, patches: Tensor, question_ids: Tensor, _: Tensor | None = None) -> Tensor:
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         self._seen("compress", patches)
-        return torch.full((len(patches), 1), float(question_ids[0, 0]))
+        firsts = torch.tensor([float(question[0]) for question in questions])
+        return firsts.reshape(1, -1, 1).expand(len(patches), -1, -1)
 
     def _seen(self, what: str, values: Tensor) -> Tensor:
         self.called.set()
@@ -110,7 +111,7 @@ def test_compressing_comes_first_then_the_video_that_began_first(
         return lambda: shared.client(number).encode_frames(frames(number, 3))
 
     def compress() -> Tensor:
-        return shared.client(9).compress(frames(9), torch.tensor([[5]]))
+        return shared.client(9).compress_each(frames(9), [[5]])
 
     ask_at_once(shared, eyes, encode(3), encode(1), encode(2), compress)
     order = [(what, values[0]) for what, values in eyes.served[1:]]
@@ -130,12 +131,13 @@ def test_what_goes_together_is_handed_back_to_who_asked(shared: SharedModel, eye
 
 
 def test_questions_are_not_mixed_up(shared: SharedModel, eyes: Eyes) -> None:
-    def compress(number: int, question: int) -> Callable[[], Tensor]:
-        return lambda: shared.client(number).compress(frames(number), torch.tensor([[question]]))
+    def compress(number: int, *questions: list[int]) -> Callable[[], Tensor]:
+        return lambda: shared.client(number).compress_each(frames(number), questions)
 
-    found = ask_at_once(shared, eyes, compress(1, 5), compress(2, 6), compress(3, 5))
-    assert [future.result().item() for future in found] == [5, 6, 5]
-    assert eyes.served[1:] == [("compress", [1, 3]), ("compress", [2])]
+    asked = [([5],), ([6],), ([5],), ([5], [6])]
+    found = ask_at_once(shared, eyes, *(compress(n, *each) for n, each in enumerate(asked, 1)))
+    assert [future.result().flatten().tolist() for future in found] == [[5], [6], [5], [5, 6]]
+    assert eyes.served[1:] == [("compress", [1, 3]), ("compress", [4]), ("compress", [2])]
 
 
 def test_an_error_is_told_to_all_whose_frames_were_in_the_batch(

@@ -35,10 +35,9 @@ class FrameEncoder(Protocol):
     def encode_frames(self, pixel_values: Tensor) -> Tensor:
         """Normalised frames, (N, 3, S, S), to patch features, (N, patches, width)."""
 
-    def compress(
-        self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
-    ) -> Tensor:
-        """Patch features and a question, (1, Q), to one token per frame, (N, H)."""
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        """Patch features and Q questions, each as the Q-Former's token ids, to one token per frame
+        and question, (N, Q, H)."""
 
 
 class FittingEncoder:
@@ -66,13 +65,11 @@ class FittingEncoder:
         seen: Tensor = in_parts(self._vision.encode_frames, pixel_values, self._size)
         return seen
 
-    def compress(
-        self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
-    ) -> Tensor:
-        """See `FrameEncoder.compress`."""
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        """See `FrameEncoder.compress_each`."""
 
         def compressed(part: Tensor) -> Tensor:
-            return self._vision.compress(part, question_ids, question_mask)
+            return self._vision.compress_each(part, questions)
 
         tokens: Tensor = in_parts(compressed, patches, self._size)
         return tokens
@@ -152,13 +149,12 @@ def compress_chunks(
         chunks: all samples of a video, in order. questions: token ids for the Q-Former.
         windows: those that are asked, rising; at least one.
     """
-    ids = [torch.tensor([list(q)], device=vision.device) for q in questions]
     start, stop = windows[0].start, windows[-1].stop
     for chunk in chunks:
         if chunk.spans[-1][1] < start or chunk.spans[0][0] >= stop:
             continue
-        patches = chunk.patches.to(vision.device)
-        yield TokenChunk(tuple(vision.compress(patches, q) for q in ids), chunk.spans)
+        tokens = vision.compress_each(chunk.patches.to(vision.device), questions)
+        yield TokenChunk(tokens.unbind(1), chunk.spans)
 
 
 @torch.inference_mode()

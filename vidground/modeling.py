@@ -6,6 +6,7 @@ to one token per frame, the two heads and the staged run through the layers are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -107,6 +108,11 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         if question_mask is None:
             question_mask = torch.ones_like(question_ids)
         return self.compressor(patches, question_ids, question_mask)  # type: ignore[no-any-return]
+
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        """Frame tokens for each question, (N, Q, H); see `FrameCompressor.each`."""
+        ids = [torch.tensor([list(question)], device=patches.device) for question in questions]
+        return self.compressor.each(patches, ids)
 
     def context(
         self,

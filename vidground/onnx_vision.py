@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,26 +90,29 @@ class OnnxVision:
         size = self._frames_per_run()
         return graph.run({"pixel_values": pixel_values}, size)
 
-    def compress(
-        self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
-    ) -> Tensor:
-        """Frame tokens in the model's type and on its device; see `FrameCompressor.forward`."""
-        model = self._model
-        graph = self._graphs.get("compressor")
-        if graph is None:
-            patches = patches.to(model.device, model.dtype)
-            ids = question_ids.to(model.device)
-            mask = None if question_mask is None else question_mask.to(model.device)
-            return model.compress(patches, ids, mask)
-        if question_mask is None:
-            question_mask = torch.ones_like(question_ids)
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        """Frame tokens for each question, (N, Q, H), in the model's type and on its device."""
+        if "compressor" not in self._graphs:
+            model = self._model
+            return model.compress_each(patches.to(model.device, model.dtype), questions)
+        ids = [torch.tensor([list(question)]) for question in questions]
+        tokens = [self.compress(patches, question, torch.ones_like(question)) for question in ids]
+        return torch.stack(tokens, dim=1)
+
+    def compress(self, patches: Tensor, question_ids: Tensor, question_mask: Tensor) -> Tensor:
+        """What the exported compressor makes of frames, (N, H); see `FrameCompressor.forward`.
+
+        Raises:
+            KeyError: the export has no compressor.
+        """
         frames = patches.shape[0]
         feeds = {
             "patches": patches,
             "question_ids": question_ids.expand(frames, -1),
             "question_mask": question_mask.expand(frames, -1).to(torch.int64),
         }
-        return graph.run(feeds, self._frames_per_run()).to(model.device, model.dtype)
+        tokens = self._graphs["compressor"].run(feeds, self._frames_per_run())
+        return tokens.to(self._model.device, self._model.dtype)
 
     def _frames_per_run(self) -> int:
         if self.provider != "cpu":

@@ -35,7 +35,7 @@ class AbandonedError(BaseException):
 
 @dataclass(frozen=True, eq=False)
 class _Frames:
-    """Frames to encode, or patch features to compress with a question.
+    """Frames to encode, or patch features to compress with questions.
 
     number: of the thread that asks. kind: requests of one kind can be done at once; the lowest
     comes first.
@@ -44,7 +44,7 @@ class _Frames:
     number: int
     kind: tuple[Any, ...]
     values: Tensor
-    question: Tensor | None = None
+    questions: Sequence[Sequence[int]] | None = None
     reply: Future[Any] = field(default_factory=Future)
 
 
@@ -186,10 +186,10 @@ class SharedModel:
 
     def _computed(self, batch: Sequence[_Frames]) -> Tensor:
         values = torch.cat([request.values for request in batch])
-        question = batch[0].question
-        if question is None:
+        questions = batch[0].questions
+        if questions is None:
             return self._vision.encode_frames(values)
-        return self._vision.compress(values, question)
+        return self._vision.compress_each(values, questions)
 
     def _abandon(self) -> None:
         """Let no thread wait for what does not come."""
@@ -214,7 +214,6 @@ class SharedModelClient:
         self._shared = shared
         self._vision = vision
         self._number = number
-        self._questions: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -232,24 +231,12 @@ class SharedModelClient:
         seen: Tensor = self._shared.ask(_Frames(self._number, kind, pixel_values))
         return seen
 
-    def compress(
-        self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
-    ) -> Tensor:
-        """See `FrameEncoder.compress`."""
-        if question_mask is not None:
-            raise ValueError("a question that is shared by all frames of a call has no padding")
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        """See `FrameEncoder.compress_each`."""
         # Compressing comes before encoding: it takes less time, and lets its thread go on.
-        kind = (0, self._ids(question_ids), tuple(patches.shape[1:]))
-        seen: Tensor = self._shared.ask(_Frames(self._number, kind, patches, question_ids))
+        kind = (0, tuple(map(tuple, questions)), tuple(patches.shape[1:]))
+        seen: Tensor = self._shared.ask(_Frames(self._number, kind, patches, questions))
         return seen
-
-    def _ids(self, question_ids: Tensor) -> tuple[int, ...]:
-        """A question's ids on the host, where they are copied once and not for every chunk."""
-        known = self._questions.get(id(question_ids))
-        if known is None:
-            known = question_ids, tuple(question_ids[0].tolist())
-            self._questions[id(question_ids)] = known
-        return known[1]
 
     def generate_each(
         self,
