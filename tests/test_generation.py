@@ -28,7 +28,7 @@ def model() -> D2VLM:
 def make_prompt(model: D2VLM, frames: int, seed: int = 0, **fields: object) -> PromptInputs:
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randn(frames, model.config.text_config.hidden_size, generator=generator)
-    before = torch.randint(5, 300, (4,), generator=generator).tolist()
+    before = [17, 204, 99, 31]  # the same in all, so that they are read together
     after = torch.randint(5, 300, (3 + seed,), generator=generator).tolist()
     return PromptInputs(**{"before": before, "after": after, "frame_tokens": tokens, **fields})
 
@@ -117,7 +117,7 @@ def test_the_answer_ends_with_its_end_token(model: D2VLM) -> None:
 
 def test_a_row_that_loops_ends_and_the_others_go_on(model: D2VLM) -> None:
     """With a penalty below 1, which favours what was said, this model says one thing for ever."""
-    prompts = [make_prompt(model, 6, seed=2), make_prompt(model, 5, seed=1)]
+    prompts = [make_prompt(model, 6, seed=0), make_prompt(model, 5, seed=1)]
     stuck = DecodingSettings(max_new_tokens=80, repetition_penalty=0.01, loop_tokens=24)
     free = DecodingSettings(max_new_tokens=80, repetition_penalty=0.01, loop_tokens=0)
     (whole,) = generate(model, prompts[:1], free)

@@ -51,7 +51,7 @@ def make_prompts(model: D2VLM, count: int, *, longest: int = 40) -> list[PromptI
     width = model.config.text_config.hidden_size
     return [
         PromptInputs(
-            torch.randint(5, 300, (4,), generator=generator).tolist(),
+            [17, 204, 99, 31],
             torch.randint(5, 300, (1 + 29 * index % longest,), generator=generator).tolist(),
             torch.randn(2 + 5 * index % 17, width, generator=generator),
         )

@@ -49,6 +49,8 @@ LAYERS = (
     {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
     {
         "sequences",
+        "kept",
+        "prompt_start",
         "step_graph",
         "decoder",
         "token_choice",

@@ -7,9 +7,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from training_runs import tiny_model
 
+from vidground.decoder import Decoder
 from vidground.modeling import D2VLM
 from vidground.random_model import mid_config, official_config
 from vidground.released_procedure import GrowingCache, eager_attention
+from vidground.sequences import PromptInputs, batch_prompts
 from vidground.workload import (
     Work,
     compression_work,
@@ -72,6 +74,19 @@ def test_the_language_model_is_counted_as_torch_does(model: D2VLM) -> None:
     work = prefill_work(config, [length], [frames])
     assert work.flops == counted(model, prefill)
     assert token_work(config, [length + 1]).flops == counted(model, token)
+
+
+def test_what_prompts_begin_with_is_not_read_again(model: D2VLM) -> None:
+    width = model.config.text_config.hidden_size
+    batch = batch_prompts(model, [PromptInputs([5, 6, 7], [8, 9], torch.randn(4, width))])
+
+    def prefill() -> None:
+        decoder = Decoder(model)
+        decoder.add(batch)
+        model.evidence_head(decoder.matching)
+
+    counted(model, prefill)  # the first time they are read
+    assert prefill_work(model.config, [9], [4], start=3).flops == counted(model, prefill)
 
 
 def test_the_released_size_by_hand() -> None:

@@ -261,7 +261,7 @@ def _reports(
     for start in range(0, len(windows), prompts):
         frames = windows[start : start + prompts]
         lengths = [text + shown for shown in frames]
-        work[PREFILL] += prefill_work(config, lengths, frames)
+        work[PREFILL] += prefill_work(config, lengths, frames, start=len(run.prompt.before))
         said = [len(generation.token_ids) for generation in generations[start : start + prompts]]
         for step in range(1, max(said)):
             rows = [n + step for n, all_ in zip(lengths, said, strict=True) if all_ > step]

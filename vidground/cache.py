@@ -1,5 +1,7 @@
 """Keys and values of a decode in progress, in memory that is taken in blocks ahead of need."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,13 @@ class KeyValueCache:
     def length(self, layer: int) -> int:
         """Positions that `layer` holds."""
         return self._lengths[layer]
+
+    def content(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of all positions that a layer holds, (B, heads, length, width)."""
+        keys, values, stop = self._keys[layer], self._values[layer], self._lengths[layer]
+        assert keys is not None
+        assert values is not None
+        return keys[:, :, :stop], values[:, :, :stop]
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
@@ -54,6 +63,18 @@ def _joined(old: Tensor | None, new: Tensor) -> Tensor:
     return new if old is None else torch.cat((old, new), dim=2)
 
 
+def _after(start: Tensor, rows: Tensor) -> Tensor:
+    return torch.cat((start.expand(len(rows), -1, -1, -1), rows), dim=2)
+
+
+@dataclass(frozen=True)
+class CachedStart:
+    """The S positions that rows begin with. keys, values: of each layer, (1, heads, S, width)."""
+
+    keys: tuple[Tensor, ...]
+    values: tuple[Tensor, ...]
+
+
 class RowCache:
     """Keys and values of rows that come and go, each row at positions 0 … its length - 1.
 
@@ -70,14 +91,19 @@ class RowCache:
         self._values: list[Tensor | None] = [None] * layers
         self._rows = slice(0)
         self._adding = False
+        self._start: CachedStart | None = None
         self._index = self._at = torch.empty(0)
         self._size = (0, 0)  # rows and positions that there is room for
         self._span = 0
 
-    def add(self, first: int, rows: int, length: int) -> None:
-        """The next pass fills new rows, from the `first` on, with their first positions."""
+    def add(self, first: int, rows: int, length: int, start: CachedStart | None = None) -> None:
+        """The next pass fills new rows, from the `first` on, with their first positions.
+
+        Args:
+            length: of the rows. start: positions of it that are known, and no part of the pass.
+        """
         self.reserve(first + rows, length)
-        self._adding = True
+        self._adding, self._start = True, start
         self._rows = slice(first, first + rows)
 
     def step(self, positions: Tensor, span: int) -> None:
@@ -116,6 +142,9 @@ class RowCache:
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Take a layer's new keys and values and give all of them; as `KeyValueCache.update`."""
+        if self._adding and self._start is not None:
+            keys = _after(self._start.keys[layer], keys)
+            values = _after(self._start.values[layer], values)
         self._keys[layer] = all_keys = self._written(self._keys[layer], keys)
         self._values[layer] = all_values = self._written(self._values[layer], values)
         if self._adding:

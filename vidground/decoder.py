@@ -5,14 +5,14 @@ Every row is computed as if it were alone: padding changes nothing. Knows no tex
 
 from __future__ import annotations
 
-from itertools import chain
-
 import torch
 from torch import Tensor
 
 from vidground.cache import RowCache
 from vidground.evidence import best_interval, interval_mean, relevance
-from vidground.modeling import D2VLM, IDLE_DECODERS, DecoderContext
+from vidground.kept import kept
+from vidground.modeling import D2VLM, DecoderContext
+from vidground.prompt_start import prompt_start
 from vidground.sequences import PromptBatch
 from vidground.step_graph import Record, StepGraphs, StepInputs, StepOutputs
 
@@ -61,10 +61,11 @@ class Decoder:
         return self._state["memory"][: len(self)]
 
     def add(self, batch: PromptBatch) -> None:
-        """Read new prompts, which become the last rows."""
+        """Read new prompts, which become the last rows; what all begin with was read once."""
         model, config = self.model, self.model.config
-        first, rows = len(self), len(batch.lengths)
-        self._cache.add(first, rows, batch.embeds.shape[1])
+        first, rows, length = len(self), len(batch.lengths), batch.embeds.shape[1]
+        self._cache.add(first, rows, length, prompt_start(model, batch.start))
+        batch = batch.after_start()
         context = model.context(batch.position_ids, batch.visible(), self._cache)
         hidden = model.run_layers(batch.embeds, 0, config.evidence_layer, context)
         memory = batch.at_frames(hidden)
@@ -179,23 +180,20 @@ class Decoder:
         store[first:rows, frames:] = 0
 
 
+class _IdleDecoders(list[Decoder]):
+    """Decoders that have recorded steps for a model, and no rows."""
+
+
 def borrow_decoder(model: D2VLM) -> Decoder:
     """A decoder that records its steps, if possible one that has recorded some for this model."""
-    idle: list[tuple[object, Decoder]] = model.__dict__.setdefault(IDLE_DECODERS, [])
-    while idle:
-        places, decoder = idle.pop()
-        if places == _places(model):
-            return decoder
-    return Decoder(model, graphs=True)
+    idle = kept(model, _IdleDecoders)
+    try:
+        return idle.pop()
+    except IndexError:
+        return Decoder(model, graphs=True)
 
 
 def give_back_decoder(decoder: Decoder) -> None:
     """Keep a decoder for the next who borrows one; its rows are removed."""
     decoder.clear()
-    idle = decoder.model.__dict__.setdefault(IDLE_DECODERS, [])
-    idle[:] = [(_places(decoder.model), decoder)]
-
-
-def _places(model: D2VLM) -> tuple[int, ...]:
-    """Where the weights lie: recordings are of no use once they have moved."""
-    return tuple(tensor.data_ptr() for tensor in chain(model.parameters(), model.buffers()))
+    kept(decoder.model, _IdleDecoders)[:] = [decoder]

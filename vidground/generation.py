@@ -25,8 +25,8 @@ from vidground.token_choice import TokenChooser, is_loop
 _GPU_STEPS = 16  # steps between looks at whether rows ended: one wait for the GPU
 _STEPS_PER_LOOP_CHECK = 32  # a row's own steps, so that its end does not depend on the batch
 _PROMPT_BLOCK = 32
-"""Prompts are padded to multiples of this and read with others of the same padded length only, so
-that sums over a prompt's positions are grouped alike whatever it is read with."""
+"""Prompts are padded to multiples of this and read with others of the same padded length and start
+only, so that sums over a prompt's positions are grouped alike whatever it is read with."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,11 @@ class _Row:
     @property
     def padded(self) -> int:
         return -(-len(self.prompt) // _PROMPT_BLOCK) * _PROMPT_BLOCK
+
+    @property
+    def kind(self) -> tuple[int, tuple[int, ...]]:
+        """Prompts of one kind may be read together."""
+        return self.padded, tuple(self.prompt.before)
 
     def again(self) -> _Row:
         """The row before it was decoded."""
@@ -253,10 +258,10 @@ class GenerationQueue:
         return torch.stack(tokens, 1), found
 
     def _admit(self) -> None:
-        """Read waiting prompts into free rows; together those of one padded length."""
+        """Read waiting prompts into free rows; together those of one kind."""
         while self._waiting and len(self._rows) < self._size.now:
             first, room = self._waiting[0], self._size.now - len(self._rows)
-            group = [row for row in self._waiting if row.padded == first.padded][:room]
+            group = [row for row in self._waiting if row.kind == first.kind][:room]
             self._attempted = len(self._rows) + len(group)
             batch = batch_prompts(self._model, [row.prompt for row in group], length=first.padded)
             self._decoder.add(batch)

@@ -31,8 +31,8 @@ _CACHE = "cache" if "cache" in signature(Phi3DecoderLayer.forward).parameters el
 """What decoder layers call the cache; transformers 5.24 warns of the older name."""
 
 
-IDLE_DECODERS = "_idle_decoders"
-"""Where a model keeps what was recorded for it (`decoder.borrow_decoder`)."""
+KEPT = "_kept"
+"""Where a model keeps what was made of it (`kept.kept`)."""
 
 
 def _head(size: int) -> nn.Sequential:
@@ -86,8 +86,8 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         self.post_init()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies begin without what was recorded on the weights of the original."""
-        return {name: value for name, value in self.__dict__.items() if name != IDLE_DECODERS}
+        """Copies begin without what was made of the weights of the original."""
+        return {name: value for name, value in self.__dict__.items() if name != KEPT}
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embeddings."""

@@ -3,8 +3,10 @@
 Knows the model's embeddings only; no decode loop, no text.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,8 +39,9 @@ class PromptBatch:
     """B prompts, padded on the right to one length L, with at most T frames.
 
     embeds: (B, L, H). position_ids: (B, L), 0 at the first token. lengths: tokens and frames of
-    each prompt. frame_index: (B, T) where in L each frame stands (0 at padding). frame_mask:
-    (B, T) bool. token_ids: each prompt's text tokens, frames left out.
+    each prompt. frame_index: (B, T) the position of each frame (0 at padding). frame_mask: (B, T)
+    bool. token_ids: each prompt's text tokens, frames left out. start: those that all prompts begin
+    with, before their frames. skipped: positions that come before `embeds`, known from elsewhere.
     """
 
     embeds: Tensor
@@ -47,29 +50,40 @@ class PromptBatch:
     frame_index: Tensor
     frame_mask: Tensor
     token_ids: tuple[tuple[int, ...], ...]
+    start: tuple[int, ...]
+    skipped: int = 0
+
+    def after_start(self) -> PromptBatch:
+        """The same prompts without the positions of `start`."""
+        embeds, position_ids = (x[:, len(self.start) :] for x in (self.embeds, self.position_ids))
+        skipped = self.skipped + len(self.start)
+        return replace(self, embeds=embeds, position_ids=position_ids, start=(), skipped=skipped)
 
     def visible(self) -> Tensor:
-        """(B, L, L) bool: causal, but frames see each other both ways (paper, section 4.1).
+        """(B, L, skipped + L) bool: causal, but frames see each other both ways (paper, section
+        4.1).
 
         Padding comes last, so that nothing real sees it.
         """
         positions = self.position_ids
-        is_frame = torch.zeros_like(positions, dtype=torch.bool)
+        rows, length = len(positions), self.skipped + positions.shape[1]
+        is_frame = torch.zeros(rows, length, dtype=torch.bool, device=positions.device)
         is_frame.scatter_(1, self.frame_index, self.frame_mask)
         # scatter wrote padding frames to position 0; where that is a frame, say so again.
         is_frame[:, 0] = (self.frame_mask & (self.frame_index == 0)).any(1)
-        among_frames = is_frame[:, :, None] & is_frame[:, None, :]
-        return (positions[:, None, :] <= positions[:, :, None]) | among_frames
+        among_frames = is_frame[:, self.skipped :, None] & is_frame[:, None, :]
+        columns = torch.arange(length, device=positions.device)
+        return (columns <= positions[:, :, None]) | among_frames
 
     def at_end(self, states: Tensor) -> Tensor:
         """(B, L, H) states at each prompt's last token: (B, H)."""
         rows = torch.arange(len(self.lengths), device=states.device)
-        return states[rows, torch.tensor(self.lengths, device=states.device) - 1]
+        return states[rows, torch.tensor(self.lengths, device=states.device) - 1 - self.skipped]
 
     def at_frames(self, states: Tensor) -> Tensor:
-        """(B, L, H) states at the frame positions: (B, T, H)."""
-        index = self.frame_index.unsqueeze(-1).expand(-1, -1, states.shape[-1])
-        return states.gather(1, index)
+        """(B, L, H) states at the frame positions: (B, T, H); something at padding."""
+        index = (self.frame_index - self.skipped).clamp(min=0)
+        return states.gather(1, index.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
 
 
 def check_prompt(model: D2VLM, prompt: PromptInputs) -> None:
@@ -128,4 +142,13 @@ def batch_prompts(model: D2VLM, prompts: Sequence[PromptInputs], *, length: int 
         frame_index=(first_frame[:, None] + columns).masked_fill(~frame_mask, 0),
         frame_mask=frame_mask,
         token_ids=tuple((*p.before, *p.after) for p in prompts),
+        start=_common_start(model, prompts),
     )
+
+
+def _common_start(model: D2VLM, prompts: Sequence[PromptInputs]) -> tuple[int, ...]:
+    """The text before the frames, if it is the same in all and refers to none of them."""
+    first = tuple(prompts[0].before)
+    refers = model.config.evidence_token_id in first
+    same = all(tuple(prompt.before) == first for prompt in prompts)
+    return first if same and not refers else ()

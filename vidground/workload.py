@@ -72,13 +72,20 @@ def compression_work(config: D2VLMConfig, frames: int, question_tokens: int) -> 
     return Work(frames * per_frame, weights)
 
 
-def prefill_work(config: D2VLMConfig, lengths: Sequence[int], frames: Sequence[int]) -> Work:
+def prefill_work(
+    config: D2VLMConfig, lengths: Sequence[int], frames: Sequence[int], *, start: int = 0
+) -> Work:
     """Reading prompts of these lengths, with so many frames in each, and what the first token and
-    its evidence take; without the work on padding."""
+    its evidence take; without the work on padding.
+
+    Args:
+        start: positions that all prompts begin with and that were read before.
+    """
     head = _head(config)
     flops = 0
     for length, shown in zip(lengths, frames, strict=True):
-        flops += 2 * length * _language_layers(config) + _language_attention(config, length, length)
+        read = length - start
+        flops += 2 * read * _language_layers(config) + _language_attention(config, read, length)
         flops += 2 * config.text_config.vocab_size * config.text_config.hidden_size
         flops += 2 * (shown + 1) * head
     return Work(flops, _language_numbers(config) + 2 * head)
