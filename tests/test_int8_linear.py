@@ -16,6 +16,7 @@ from vidground import D2VLM, Grounder, InputError
 from vidground.cli.main import cli
 from vidground.hub import BUNDLED_MODELS
 from vidground.int8_linear import Int8Linear, hold_in_int8, is_in_int8, quantize_rows
+from vidground.provenance import weight_bits
 from vidground.training.prediction import Predictor
 
 
@@ -100,7 +101,7 @@ def test_a_loaded_model_keeps_its_weights_and_other_words_are_refused() -> None:
     with pytest.raises(InputError, match="'int4'; it must be full or int8"):
         Grounder("toy", weights="int4")
     hold_in_int8(model.language_model)
-    assert Grounder(model).engine.weight_bits == {"weight_bits": 8}
+    assert weight_bits(Grounder(model).engine.model) == {"weight_bits": 8}
     assert Predictor(model).settings["weight_bits"] == 8
 
 

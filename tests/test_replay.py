@@ -65,7 +65,7 @@ def loaded_once(monkeypatch: pytest.MonkeyPatch, model: D2VLM) -> list[dict[str,
         asked.append({"model": name, **options})
         return model
 
-    monkeypatch.setattr("vidground.engine.load_model", stand_in)
+    monkeypatch.setattr("vidground.asked_model.load_model", stand_in)
     return asked
 
 

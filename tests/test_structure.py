@@ -60,7 +60,7 @@ LAYERS = (
     },
     {"onnx_folder", "onnx_vision"},
     {"encoding", "packing", "sources", "encoded_video", "stored_video", "feature_cache"},
-    {"shared_model", "pipeline", "answers", "engine", "reading"},
+    {"shared_model", "pipeline", "asked_model", "answers", "provenance", "engine", "reading"},
     {"grounder", "captioner", "archive", "replay"},
     {"staged_run", "benchmark"},
 )

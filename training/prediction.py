@@ -25,6 +25,7 @@ from vidground.grounder import moment_spans
 from vidground.modeling import D2VLM
 from vidground.parsing import format_interval, released_text
 from vidground.prompts import chat_prompt
+from vidground.provenance import weight_bits
 from vidground.reading import Reading, answer_notes, read_answers
 from vidground.settings import (
     FULL_WEIGHTS,
@@ -114,7 +115,7 @@ class Predictor:
             "decoding": asdict(self._engine.decoding),
             "option_penalty": self._option_engine.decoding.repetition_penalty,
             "grounding": asdict(self._grounding),
-            **self._engine.weight_bits,
+            **weight_bits(self._engine.model),
             **self._vision,
         }
 

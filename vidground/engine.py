@@ -9,19 +9,16 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 import torch
 
-from vidground import __version__
 from vidground.answers import Answer, Answers
+from vidground.asked_model import open_vision, ready_model
 from vidground.batch_sizes import BatchSize, choose_sizes
-from vidground.checkpoint import load_model
 from vidground.cuda_decoding import opens_card
 from vidground.encoded_video import EncodedVideo
 from vidground.encoding import (
@@ -31,25 +28,20 @@ from vidground.encoding import (
     TokenChunk,
     window_tokens,
 )
-from vidground.errors import CheckpointError, InputError, VidgroundError
+from vidground.errors import InputError, VidgroundError
 from vidground.feature_cache import FeatureCache
 from vidground.generation import Generation, generate_each
-from vidground.int8_linear import hold_in_int8, is_in_int8
 from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.modeling import D2VLM
-from vidground.onnx_vision import OnnxVision
-from vidground.packed_linear import pack_linears
-from vidground.pipeline import Flight, Landed, Pipeline, one_by_one
+from vidground.pipeline import Flight, Landed, Pipeline, in_order, one_by_one
 from vidground.progress import OnProgress, Progress, Tracker
 from vidground.prompts import Prompt, PromptIds, encode_prompt
+from vidground.provenance import provenance_of, runtime_of
 from vidground.sequences import PromptInputs
 from vidground.settings import (
     CPU,
     FULL_WEIGHTS,
-    INT8_WEIGHTS,
-    ONNX,
     TORCH,
-    WEIGHTS,
     BatchSettings,
     CacheSettings,
     DecodingSettings,
@@ -65,7 +57,6 @@ from vidground.sources import (
     VideoPatches,
     VideoTokens,
 )
-from vidground.tokens import Tokenizers
 from vidground.types import Provenance
 from vidground.video import VideoReader
 from vidground.windows import Window, plan_windows, windows_about
@@ -128,41 +119,23 @@ class Engine:
         if isolation is not None:
             self._decoder = IsolatedDecoder(isolation, decode_on=decode_on)
         self._here = threading.local()
-        if weights not in WEIGHTS:
-            raise InputError(f"weights is {weights!r}; it must be {' or '.join(WEIGHTS)}")
-        if not isinstance(model, D2VLM):
-            device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-            on_gpu = str(device).startswith("cuda")
-            dtype = dtype or (torch.bfloat16 if on_gpu else torch.float32)
-            model = load_model(model, device=device, dtype=dtype, **dict(load_options or {}))
-            if weights == INT8_WEIGHTS:
-                hold_in_int8(model.language_model)
-        elif device is not None or dtype is not None or weights != FULL_WEIGHTS or load_options:
+        self.model, self.tokenizers = ready_model(
+            model, device=device, dtype=dtype, weights=weights, load_options=load_options
+        )
+        if batch.graphs and self.model.device.type != "cuda":
             raise InputError(
-                "a model that is loaded already keeps its device, dtype, weights and revision"
+                f"graphs are CUDA graphs and the model is on {self.model.device}; use --device "
+                "cuda, or leave --graphs (graphs=True) out"
             )
-        if model.tokenizers is None or model.tokenizers.language is None:
-            raise CheckpointError(
-                f"{model.name_or_path or 'this model'} has no language tokenizer; put the files "
-                "of its tokenizer (tokenizer.json, tokenizer_config.json) beside its weights"
-            )
-        if batch.graphs and model.device.type != "cuda":
-            raise InputError(
-                f"graphs are CUDA graphs and the model is on {model.device}; use --device cuda, or "
-                "leave --graphs (graphs=True) out"
-            )
-        self.model = model.eval()
-        pack_linears(model.language_model, model.lm_head)
-        self.tokenizers: Tokenizers = model.tokenizers
         self.sampling = sampling
         self.decoding = decoding
         self.batch = batch
-        self.vision = _open_vision(vision, self.model, provider)
+        self.vision = open_vision(vision, self.model, provider)
         self.sizes = choose_sizes(
             batch,
-            model.config,
-            device=model.device,
-            item_bytes=model.dtype.itemsize,
+            self.model.config,
+            device=self.model.device,
+            item_bytes=self.model.dtype.itemsize,
             new_tokens=decoding.max_new_tokens,
             readers_use_card=has_card,
         )
@@ -289,21 +262,8 @@ class Engine:
             on_error: told of a file that fails, which is then left out; without it the error is
                 raised and the iteration ends.
         """
-        done: dict[int, tuple[str, Made | Exception]] = {}
-        turn = 0
         with closing(self.work_on(enumerate(paths), lambda file: work(file[1]))) as landed:
-            for result in landed:
-                number, path = result.item
-                done[number] = os.fspath(path), result.outcome
-                while turn in done:
-                    name, outcome = done.pop(turn)
-                    turn += 1
-                    if not isinstance(outcome, Exception):
-                        yield outcome
-                    elif on_error is not None and isinstance(outcome, VidgroundError):
-                        on_error(name, outcome)
-                    else:
-                        raise outcome
+            yield from in_order(landed, on_error)
 
     @contextmanager
     def _flying(self, flight: Flight) -> Iterator[None]:
@@ -361,44 +321,15 @@ class Engine:
 
     def provenance(self, prompt: str, answers: Answers) -> Provenance:
         """Everything that made an answer but what the question alone knows."""
-        times = answers.times_s
-        spans = tuple(
-            (times[w.start], min(times[w.stop - 1] + self.period_s, answers.info.duration_s))
-            for w in answers.windows
-        )
-        return Provenance(
-            model=str(self.model.name_or_path),
-            revision=getattr(self.model.config, "_commit_hash", None),
-            vidground_version=__version__,
-            dtype=str(self.model.dtype).removeprefix("torch."),
+        runtime = runtime_of(self.model, vision=self._vision_name, bits=self._bits)
+        return provenance_of(
+            answers,
+            self.model,
             prompt=prompt,
-            fps=self.sampling.fps,
-            windows_s=spans,
-            decoding=asdict(self.decoding),
-            time_resolution_s=self.period_s,
-            settings=self._settings(),
-            runtime=self._runtime(),
+            sampling=self.sampling,
+            decoding=self.decoding,
+            runtime=runtime,
         )
-
-    def _settings(self) -> dict[str, float | int]:
-        window_s = self.sampling.window_s
-        own: dict[str, float | int] = {} if window_s is None else {"window_s": window_s}
-        return own | {"overlap": self.sampling.overlap} | self.weight_bits
-
-    def _runtime(self) -> dict[str, str]:
-        """What an answer depends on in its last digits."""
-        libraries = {name: version(name) for name in ("torch", "transformers", "av")}
-        attention = str(self.model.config._attn_implementation)
-        used = {"device": self.model.device.type, "attention": attention}
-        weights = self.model.files_digest  # of no use where the commit says it
-        known = {} if weights is None else {"weights": weights}
-        features = {} if self._bits is None else {"features": f"{self._bits} bit"}
-        return {**used, "vision": self._vision_name, **features, **known, **libraries}
-
-    @property
-    def weight_bits(self) -> dict[str, int]:
-        """In how many bits the language model's weights are held; empty for those of its type."""
-        return {"weight_bits": 8} if is_in_int8(self.model.language_model) else {}
 
     @property
     def _bits(self) -> int | None:
@@ -415,8 +346,8 @@ class Engine:
         return VideoReader(path, fps=fps, image_size=size, decode_on=self.decode_on)
 
     def _open_cache(self, settings: CacheSettings) -> FeatureCache:
-        runtime = self._runtime()
-        runtime.pop("weights", None)  # those of the vision part alone matter
+        # Of the weights those of the vision part alone matter, which the cache finds out itself.
+        runtime = runtime_of(self.model, vision=self._vision_name, bits=None)
         return FeatureCache(
             settings,
             vision=self.vision,
@@ -488,15 +419,3 @@ class Engine:
 class _Seeing(TypedDict):
     vision: FrameEncoder
     batch_size: int
-
-
-def _open_vision(vision: str | FrameEncoder, model: D2VLM, provider: str | None) -> FrameEncoder:
-    if isinstance(vision, str) and vision.startswith(ONNX):
-        return OnnxVision(vision.removeprefix(ONNX), model, provider=provider)
-    if provider is not None:
-        raise InputError(f"provider {provider!r} is onnxruntime's; use it with vision='onnx:DIR'")
-    if vision == TORCH:
-        return model
-    if isinstance(vision, str):
-        raise InputError(f"vision is {vision!r}; it must be 'torch' or 'onnx:DIR'")
-    return vision

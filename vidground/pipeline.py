@@ -7,13 +7,16 @@ Knows nothing of what is asked.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from os import PathLike
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from vidground.errors import VidgroundError
 from vidground.generation import Generation
 from vidground.sequences import PromptInputs
 from vidground.settings import DecodingSettings
@@ -54,6 +57,32 @@ def one_by_one(
         except Exception as error:  # noqa: BLE001 - handed on, whatever it is
             outcome = error
         yield Landed(item, outcome, time.monotonic() - begin)
+
+
+def in_order(
+    landed: Iterable[Landed[tuple[int, str | PathLike[str]], Made]],
+    on_error: Callable[[str, VidgroundError], None] | None,
+) -> Generator[Made, None, None]:
+    """What was made of files, which have numbers from 0, in the order of these.
+
+    Args:
+        on_error: told of a file that failed, which is then left out; without it the error is
+            raised.
+    """
+    waiting: dict[int, tuple[str, Made | Exception]] = {}
+    turn = 0
+    for result in landed:
+        number, path = result.item
+        waiting[number] = os.fspath(path), result.outcome
+        while turn in waiting:
+            name, outcome = waiting.pop(turn)
+            turn += 1
+            if not isinstance(outcome, Exception):
+                yield outcome
+            elif on_error is not None and isinstance(outcome, VidgroundError):
+                on_error(name, outcome)
+            else:
+                raise outcome
 
 
 class Pipeline:
