@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 
 import click
 
-from vidground.cli.options import STDOUT, FileOptions, RunOptions, usage_errors
+from vidground.cli.file_options import STDOUT, FileOptions
+from vidground.cli.options import RunOptions
 from vidground.cli.reporting import Reporter, reporting, shown
 from vidground.cli.runner import FAILED, Load, Runner, end_with, end_with_error, set_environment
+from vidground.cli.usage import usage_errors
 from vidground.errors import VidgroundError
 from vidground.files import VIDEO_SUFFIXES, printable
 from vidground.formats import FORMATS

@@ -11,8 +11,8 @@ import click
 
 from vidground.atomic import write_atomically
 from vidground.cli.isolation_options import DECODE_ON
-from vidground.cli.options import usage_errors
 from vidground.cli.reporter import shown
+from vidground.cli.usage import usage_errors
 from vidground.inputs import find_videos
 from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings
 

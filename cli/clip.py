@@ -6,7 +6,7 @@ import click
 
 from vidground.atomic import make_folder
 from vidground.cli.media import Source, open_source, require_free, say, say_program, with_source
-from vidground.cli.options import usage_errors
+from vidground.cli.usage import usage_errors
 from vidground.clips import Clip, ClipMaker
 from vidground.containers import suffix_for_parts
 from vidground.cues import clock

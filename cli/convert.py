@@ -13,8 +13,10 @@ import click
 
 from vidground.atomic import write_atomically
 from vidground.cli.cue_options import CUE_OPTIONS, check_formats
-from vidground.cli.options import LOG_OPTIONS, STDOUT, LogOptions, parse_formats, usage_errors
+from vidground.cli.file_options import STDOUT, parse_formats
+from vidground.cli.log_options import LOG_OPTIONS, LogOptions
 from vidground.cli.reporting import Reporter, reporting
+from vidground.cli.usage import usage_errors
 from vidground.cues import CueSettings
 from vidground.errors import InputError, VidgroundError
 from vidground.files import printable

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from vidground.cli.bars import bar
-from vidground.cli.options import usage_errors
 from vidground.cli.reporting import shown
+from vidground.cli.usage import usage_errors
 from vidground.training.annotations import (
     Annotation,
     AnnotationReport,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidground.cli.bars import bar
-from vidground.cli.options import MODEL_OPTIONS, RESULT_OPTIONS, ModelOptions, usage_errors
+from vidground.cli.model_options import MODEL_OPTIONS, RESULT_OPTIONS, ModelOptions
 from vidground.cli.reporting import shown
 from vidground.cli.score import score
+from vidground.cli.usage import usage_errors
 from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
 from vidground.training.prediction_samples import OPTION_PENALTY, load_absent, load_questions
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidground.cli.options import usage_errors
+from vidground.cli.usage import usage_errors
 from vidground.errors import InputError
 from vidground.settings import DEFAULT_MODEL
 

@@ -7,7 +7,7 @@ import click
 
 from vidground.cli.cue_options import CUE_OPTIONS
 from vidground.cli.media import open_source, require_free, say, say_program, with_source
-from vidground.cli.options import usage_errors
+from vidground.cli.usage import usage_errors
 from vidground.containers import CONTAINERS, container_of
 from vidground.cues import CueSettings
 from vidground.ffmpeg import find_program

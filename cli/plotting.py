@@ -7,9 +7,11 @@ from typing import Any, NoReturn
 import click
 
 from vidground.cli.batch import run_batch
-from vidground.cli.options import STDOUT, RunOptions, usage_errors
+from vidground.cli.file_options import STDOUT
+from vidground.cli.options import RunOptions
 from vidground.cli.reporter import shown
 from vidground.cli.runner import Load
+from vidground.cli.usage import usage_errors
 from vidground.documents import Result
 from vidground.errors import FormatError, VidgroundError
 from vidground.formats import load as load_result

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from vidground.cli.batch import run_batch
-from vidground.cli.options import RunOptions, run_options, usage_errors
+from vidground.cli.options import RunOptions, run_options
 from vidground.cli.plotting import PLOT_OPTION, run_with_plot
+from vidground.cli.usage import usage_errors
 from vidground.settings import GroundingSettings
 from vidground.work import AtOnce, Work
 

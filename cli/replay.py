@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from vidground.cli.options import usage_errors
 from vidground.cli.reporter import shown
+from vidground.cli.usage import usage_errors
 
 
 @click.command()

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from vidground.cli.bars import bar
-from vidground.cli.options import usage_errors
 from vidground.cli.reporter import shown
+from vidground.cli.usage import usage_errors
 from vidground.errors import InputError
 from vidground.files import printable
 from vidground.report import ReportSummary, is_report, write_report

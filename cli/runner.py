@@ -18,8 +18,9 @@ import click
 from vidground.archive import OnEvent, run_archive
 from vidground.atomic import write_atomically
 from vidground.batch_sizes import is_out_of_memory
-from vidground.cli.options import RunOptions, usage_errors
+from vidground.cli.options import RunOptions
 from vidground.cli.reporting import Reporter, bars_wanted
+from vidground.cli.usage import usage_errors
 from vidground.conditions import first_objection
 from vidground.cues import UNSHAPED
 from vidground.errors import CheckpointError, VidgroundError

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidground.cli.options import usage_errors
 from vidground.cli.reporting import shown
+from vidground.cli.usage import usage_errors
 from vidground.errors import CheckpointError, InputError
 from vidground.settings import GroundingSettings
 

@@ -15,8 +15,8 @@ import click
 from vidground.cli.bars import bar
 from vidground.cli.cache_options import cache_is_named, cache_options
 from vidground.cli.isolation_options import ISOLATION_OPTIONS, take_isolation
-from vidground.cli.options import usage_errors
 from vidground.cli.reporter import shown
+from vidground.cli.usage import usage_errors
 from vidground.errors import VidgroundError
 from vidground.inputs import find_videos
 from vidground.result_files import find_results

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vidground.cli.options import usage_errors
+from vidground.cli.usage import usage_errors
 
 # Options that set one value of the configuration, by its dotted name.
 _VALUES: dict[str, tuple[str, Any, str]] = {

@@ -15,9 +15,10 @@ import click
 from vidground.arrivals import SETTLE_S, Arrivals
 from vidground.cli import caption
 from vidground.cli.batch import check_outputs, plan_jobs
-from vidground.cli.options import RunOptions, run_options, usage_errors
+from vidground.cli.options import RunOptions, run_options
 from vidground.cli.reporting import Reporter, reporting
 from vidground.cli.runner import Runner, end_with, end_with_error, set_environment
+from vidground.cli.usage import usage_errors
 from vidground.errors import InputError, VidgroundError
 from vidground.files import file_state
 from vidground.inputs import FoundVideos, InputVideo, find_videos
