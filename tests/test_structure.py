@@ -30,6 +30,7 @@ LAYERS = (
         "orientation",
         "preprocessing",
         "cuda_decoding",
+        "pictures",
         "decoding",
         "footage",
         "video",
@@ -151,7 +152,7 @@ def test_the_sdk_imports_neither_training_nor_export() -> None:
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("av", {"vidground.decoding", "vidground.cuda_decoding"}),
+        ("av", {"vidground.decoding", "vidground.pictures", "vidground.cuda_decoding"}),
         ("onnxruntime", {"vidground.onnx_vision"}),
         ("ffmpeg", {"vidground.ffmpeg"}),
         ("imageio_ffmpeg", {"vidground.ffmpeg"}),

@@ -24,9 +24,10 @@ import numpy as np
 
 from vidground.channel import Channel, ChannelClosedError, Message
 from vidground.cuda_decoding import opens_card
-from vidground.decoding import DecodedFrame, Watch
+from vidground.decoding import Watch
 from vidground.errors import InputError, VidgroundError
 from vidground.footage import Footage, ShownFrame
+from vidground.pictures import DecodedFrame
 from vidground.settings import CPU
 
 OpenFootage = Callable[..., Footage]

@@ -1,4 +1,4 @@
-"""Packets and frames of a video file: beside `cuda_decoding` the only module that imports PyAV.
+"""Packets and frames of a video file; beside `pictures` and `cuda_decoding` the only user of PyAV.
 
 Opens a file so that it is a file and not a program, lists its packets, decodes all of them or
 only chosen stretches, on the CPU or on a card. Knows nothing of sampling, of tensors, or of what
@@ -13,28 +13,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import av
-import numpy as np
-import numpy.typing as npt
-from av.sidedata.sidedata import SideDataContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Discard, Disposition
-from av.video.frame import PictureType
-from av.video.reformatter import ColorRange, VideoReformatter
 
 from vidground.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
 from vidground.cuda_decoding import (
     CudaError,
     accelerator,
-    as_on_the_cpu,
     require_exact,
 )
 from vidground.errors import VideoError
 from vidground.files import printable, require_regular_file
-from vidground.orientation import UPRIGHT, Orientation
 from vidground.packets import PacketList, Packets
+from vidground.pictures import DecodedFrame, Looks
 from vidground.settings import CPU
 from vidground.timeline import Clock, Stretch
 
@@ -51,9 +44,6 @@ _NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 _MOST_READ_ERRORS = 8
 """In a row; then the rest of the file is given up."""
-
-_JPEG_QUANTIZER = 5
-"""From 1, the finest, to 31."""
 
 
 class SkippingError(Exception):
@@ -87,76 +77,6 @@ class StreamFacts:
     codec: str
     clock: Clock
     claimed_s: tuple[float, ...]
-
-
-class DecodedFrame:
-    """One frame as the decoder gave it.
-
-    packet: index of the packet it came from; None if the decoder lost track. pixel_aspect:
-    width of a pixel over its height.
-    """
-
-    def __init__(self, frame: av.VideoFrame, looks: _Looks) -> None:
-        self._frame = frame
-        self._looks = looks
-        self.packet = frame.pts
-        self.corrupt = frame.is_corrupt
-        self.intra = frame.key_frame or frame.pict_type == PictureType.I
-        self.interlaced = frame.interlaced_frame
-        self.pixel_aspect = looks.pixel_aspect
-
-    @property
-    def orientation(self) -> Orientation:
-        """How a player turns the frame."""
-        return self._looks.orientation(self._frame)
-
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """(height, width) as shown: square pixels, turned as the display matrix says."""
-        height, width = self._frame.height, max(1, round(self._frame.width * self.pixel_aspect))
-        return (width, height) if self.orientation.transpose else (height, width)
-
-    def rgb(self) -> npt.NDArray[np.uint8]:
-        """Return the pixels as decoded, (height, width, 3) uint8.
-
-        Colour matrix and range are those the stream states; where it states none, BT.601 and
-        limited range, as libswscale takes them.
-        """
-        return self._looks.rgb(self._frame)
-
-
-class _Looks:
-    """How the frames of one stream become pictures."""
-
-    def __init__(self, pixel_aspect: Fraction) -> None:
-        self.pixel_aspect = pixel_aspect
-        self._reformatter = VideoReformatter()
-        self._rotation: int | None = None
-        self._orientation = UPRIGHT
-
-    def orientation(self, frame: av.VideoFrame) -> Orientation:
-        if frame.rotation != self._rotation:
-            self._rotation = frame.rotation
-            # Side data and their frame hold each other until the garbage collector comes by:
-            # read those of a tiny copy, and only where the angle is new.
-            tiny = self._reformatter.reformat(frame, 16, 16, "gray", interpolation="POINT")
-            side_data = cast("SideDataContainer", tiny.side_data)  # the stubs say a dict
-            self._orientation = UPRIGHT
-            if SideDataType.DISPLAYMATRIX in side_data:
-                matrix = np.frombuffer(bytes(side_data[SideDataType.DISPLAYMATRIX]), np.int32)
-                self._orientation = Orientation.from_display_matrix(matrix.tolist())
-        return self._orientation
-
-    def rgb(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
-        picture = self._reformatter.reformat(
-            as_on_the_cpu(frame, self._reformatter),
-            format="rgb24",
-            interpolation="BILINEAR",
-            src_color_range=frame.color_range,
-            dst_color_range=ColorRange.JPEG,
-            threads=1,
-        )
-        return picture.to_ndarray().astype(np.uint8, copy=False)
 
 
 class VideoFile:
@@ -199,7 +119,7 @@ class VideoFile:
             self._container.close()
             raise
         aspect = self._stream.sample_aspect_ratio
-        self._looks = _Looks(aspect if aspect and aspect > 0 else Fraction(1))
+        self._looks = Looks(aspect if aspect and aspect > 0 else Fraction(1))
 
     def __enter__(self) -> Self:
         return self
@@ -421,27 +341,6 @@ class VideoFile:
 
     def _error(self, what: str) -> VideoError:
         return VideoError(f"{printable(self.path)}: {what}")
-
-
-def encode_jpeg(rgb: npt.NDArray[np.uint8], *, width: int, height: int) -> bytes:
-    """Return a picture scaled to this size, in pixels, as a JPEG of fair quality.
-
-    rgb: (height, width, 3) of any size.
-    """
-    encoder = av.CodecContext.create("mjpeg", "w")
-    encoder.width, encoder.height = width, height
-    encoder.pix_fmt, encoder.color_range = "yuv420p", ColorRange.JPEG
-    encoder.time_base = Fraction(1)
-    encoder.qmin = encoder.qmax = _JPEG_QUANTIZER
-    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(
-        width,
-        height,
-        format="yuv420p",
-        dst_colorspace="itu601",
-        dst_color_range=ColorRange.JPEG,
-        interpolation="AREA",
-    )
-    return b"".join(map(bytes, [*encoder.encode(frame), *encoder.encode(None)]))
 
 
 def _reason(error: Exception) -> str:

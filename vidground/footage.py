@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vidground.cuda_decoding import EXACT_CODECS, CudaError
-from vidground.decoding import UNWATCHED, DecodedFrame, SkippingError, VideoFile, Watch
+from vidground.decoding import UNWATCHED, SkippingError, VideoFile, Watch
 from vidground.errors import VideoError
 from vidground.files import printable
+from vidground.pictures import DecodedFrame
 from vidground.sampling import count_instants, group_samples, sample_frames
 from vidground.settings import AUTO, CPU
 from vidground.timeline import (

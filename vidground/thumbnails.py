@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from vidground.channel import Message
 from vidground.decoder_process import DecoderProcess
-from vidground.decoding import UNWATCHED, Watch, encode_jpeg
+from vidground.decoding import UNWATCHED, Watch
 from vidground.footage import Footage
 from vidground.orientation import Orientation
+from vidground.pictures import encode_jpeg
 from vidground.settings import IsolationSettings
 
 THUMBNAIL_SIZE = (160, 90)

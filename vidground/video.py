@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vidground.decoding import DecodedFrame
 from vidground.footage import Footage
+from vidground.pictures import DecodedFrame
 from vidground.preprocessing import resize_and_crop
 from vidground.settings import CPU
 from vidground.types import VideoInfo
