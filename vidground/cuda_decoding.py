@@ -1,7 +1,7 @@
 """Decoding on an NVIDIA card (NVDEC), as far as it gives what a processor gives, to the bit.
 
 Opens the card for `decoding`, and makes its pictures those of a decoder on the CPU. Beside
-`decoding` the only module that imports PyAV. Knows neither files nor packets.
+`decoding` and `pictures` the only module that imports PyAV. Knows neither files nor packets.
 """
 
 import ctypes
