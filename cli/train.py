@@ -15,10 +15,16 @@ _VALUES: dict[str, tuple[str, Any, str]] = {
     "model": ("model.name", str, "Model to start from: a folder, a bundled model or a hub id."),
     "init": ("model.init", click.Choice(["toy"]), "Start from a small model, random weights."),
     "videos": ("data.videos", str, "Folder that the annotations' videos are relative to."),
+    "unreadable": (
+        "data.unreadable",
+        click.Choice(["error", "skip"]),
+        "A video that is missing or does not open ends the run (error, if not given), or its "
+        "samples are left out and counted (skip).",
+    ),
     "cache": ("data.cache", str, "Folder that keeps decoded frames."),
     "output_dir": ("output.dir", str, "The run's folder."),
-    "epochs": ("schedule.epochs", float, "Passes over the data."),
-    "max_steps": ("schedule.max_steps", int, "Steps, in place of epochs."),
+    "epochs": ("schedule.epochs", float, "Passes over the data, in place of steps."),
+    "max_steps": ("schedule.max_steps", int, "Steps; they win over epochs."),
     "batch_size": ("schedule.batch_size", int, "Samples that pass the model at once."),
     "accumulation": ("schedule.accumulation", int, "Batches that make a step."),
     "learning_rate": ("parameters.learning_rate", float, "Of what is trained in full."),
@@ -28,8 +34,17 @@ _VALUES: dict[str, tuple[str, Any, str]] = {
 }
 _FILES = {
     "annotations": ("data.annotations", "Samples to learn from; may be given several times."),
-    "evaluation": ("data.evaluation", "Held-out samples; may be given several times."),
+    "evaluation": (
+        "data.evaluation",
+        "Held-out samples, evaluated every so many steps (--set output.eval_every=100); may be "
+        "given several times.",
+    ),
 }
+_IN_PLACE_OF = (
+    ("model.name", "model.init"),
+    ("model.init", "model.name"),
+    ("schedule.epochs", "schedule.max_steps"),
+)
 _RUN_CONFIG = "config.yaml"
 # A dry run needs no data, and writes nothing.
 _WHERE_DRY = {
@@ -150,7 +165,7 @@ def _train(
         return
     from vidground.training.run import leave_group, run_training
 
-    folder = run_training(run, resume=resume, overwrite=overwrite)
+    folder = run_training(run, resume=resume, overwrite=overwrite, quiet=quiet)
     leave_group()
     if not quiet and _is_main_process():
         click.echo(f"{folder}: trained", err=True)
@@ -168,8 +183,8 @@ def _values(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any
         if not (key and equals):
             raise click.UsageError(f"--set {setting}: needs KEY=VALUE.")
         values[key] = parse_value(text)
-    # One of the two replaces the other one of the file.
-    for given, other in (("model.name", "model.init"), ("model.init", "model.name")):
+    # What is given here replaces what the file has in its place.
+    for given, other in _IN_PLACE_OF:
         if given in values:
             values.setdefault(other, None)
     return values
@@ -177,7 +192,8 @@ def _values(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any
 
 def _set_up_logging(quiet: bool) -> None:
     logger = logging.getLogger("vidground")
-    logger.setLevel(logging.WARNING if quiet or not _is_main_process() else logging.INFO)
+    told = logging.WARNING if quiet else logging.INFO
+    logger.setLevel(told if _is_main_process() else logging.ERROR)
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))

@@ -13,6 +13,9 @@ from safetensors.torch import load_file
 
 from vidground.cli.main import cli
 from vidground.grounder import Grounder
+from vidground.training.run import build_trainer
+from vidground.training.run_config import read_config
+from vidground.training.run_log import StepBar
 from vidground.training.toy_dataset import write_video
 from vidground.training.toy_model import make_toy_model, toy_config
 
@@ -130,6 +133,80 @@ def test_resuming_goes_on_with_the_runs_own_configuration(run: Path) -> None:
     ends = [line for line in (run / "log.jsonl").read_text().splitlines() if "runtime" in line]
     assert len(ends) == 2  # the first run's end is kept too: it was not begun anew
     assert "max_steps: 4" in (run / "config.yaml").read_text()
+
+
+def test_a_run_that_is_over_is_not_trained_further(run: Path) -> None:
+    before = {path: path.read_bytes() for path in (run / "log.jsonl", run / "model.safetensors")}
+    (run / "model.safetensors").unlink()  # as if it was killed before the model was written
+    fine(train("sft", "-o", str(run), "--resume", "--set", "schedule.decay=constant"))
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (run / "checkpoint-3").exists()
+
+
+def test_epochs_replace_the_steps_of_a_configuration(run: Path, tmp_path: Path) -> None:
+    again = ["--config", str(run / "config.yaml"), "-o", str(tmp_path / "again")]
+    fine(train("sft", *again, "--epochs", "2"))
+    assert [line["step"] for line in log_of(tmp_path / "again")] == [1, 2, 3, 4]
+
+
+def test_a_run_may_log_no_step(data: Path, tmp_path: Path) -> None:
+    fine(sft(data, tmp_path / "run", "--set", "output.log_every=null"))
+    assert log_of(tmp_path / "run") == []
+
+
+@pytest.fixture
+def broken(data: Path, tmp_path: Path) -> list[str]:
+    """Options for samples of a video that is there, one that is missing, and one that is none."""
+    (tmp_path / "a.mp4").symlink_to(data / "a.mp4")
+    (tmp_path / "none.mp4").write_bytes(b"no video")
+    mixed = json.loads((data / "sft.json").read_text())
+    mixed[1]["video"], mixed[2]["video"] = "missing.mp4", "none.mp4"
+    (tmp_path / "mixed.json").write_text(json.dumps(mixed))
+    (tmp_path / "bad.json").write_text(json.dumps(mixed[2:3]))
+    return ["--videos", str(tmp_path), "--annotations"]
+
+
+def test_videos_that_cannot_be_read_are_left_out_on_request(
+    broken: list[str], data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = [*broken, str(tmp_path / "mixed.json"), "--set", "parameters.lora.rank=4"]
+    refused = train("sft", "--model", str(data / "model"), *broken, *FEW, "-o", str(tmp_path / "r"))
+    assert refused.exit_code == 1
+    assert "sample 1: video is 'missing.mp4'; there is no such file" in refused.stderr
+    skipping = [*broken, "--unreadable", "skip", "--quiet"]
+    run = ["--model", str(data / "model"), *FEW, "-o", str(tmp_path / "run")]
+    fine(train("sft", *run, *skipping))
+    told = [record.getMessage() for record in caplog.records]
+    assert "2 of 4 samples are left out: videos that cannot be read" in told
+    assert sum("missing.mp4" in line or "none.mp4" in line for line in told) == 2
+    assert [line["epoch"] for line in log_of(tmp_path / "run")] == [1, 2]  # two samples are left
+
+
+def test_what_a_worker_cannot_read_is_told_in_a_line(
+    broken: list[str], data: Path, tmp_path: Path
+) -> None:
+    bad = [*broken, str(tmp_path / "bad.json"), "--workers", "1"]
+    result = train("sft", "--model", str(data / "model"), *bad, *FEW, "-o", str(tmp_path / "run"))
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path / 'bad.json'}: sample 0: ")
+    assert "Traceback" not in last
+
+
+def test_a_folder_that_cannot_be_made_is_told_of(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    result = sft(data, tmp_path / "run" / "below", "--set", "parameters.lora.rank=4")
+    assert result.exit_code == 1
+    assert "run/below: cannot be written: a part of its folder is a file" in result.stderr
+
+
+def test_a_quiet_run_shows_no_bars(data: Path, tmp_path: Path) -> None:
+    values = {"model.name": str(data / "model"), "output.dir": str(tmp_path / "run")}
+    values |= {"data.annotations": str(data / "sft.json"), "data.videos": str(data)}
+    config = read_config("sft", None, values | {"distribution.cpu": True})
+    for quiet in (True, False):
+        callbacks = build_trainer(config, quiet=quiet).callback_handler.callbacks
+        assert any(isinstance(callback, StepBar) for callback in callbacks) != quiet
 
 
 def test_resuming_with_another_model_is_refused(run: Path, data: Path) -> None:

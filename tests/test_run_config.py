@@ -103,6 +103,13 @@ def test_unknown_keys_are_refused_by_name(key: str, message: str) -> None:
         ("loss.target_decay", 1.0, r"target_decay is 1\.0"),
         ("reference", True, r"reference is for FPO"),
         ("output.eval_every", 5, r"name held-out files in data\.evaluation"),
+        ("data.evaluation", "b.json", r"output\.eval_every not, so nothing would be evaluated"),
+        (
+            "data.unreadable",
+            "replace",
+            r"data\.unreadable is 'replace'; choose from 'error', 'skip'",
+        ),
+        ("objective", "rl", r"objective is 'rl'; it must be sft or fpo"),
         ("distribution.fsdp_config", "f.json", r"fsdp off; turn it on"),
     ],
 )

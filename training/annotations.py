@@ -137,12 +137,12 @@ def load_annotations(
         paths, video_root=video_root, kind=kind, seed=seed, placement_seed=placement_seed
     )
     if report.problems:
-        shown = "\n".join(f"  {problem}" for problem in report.problems[:_SHOWN])
-        more = len(report.problems) - _SHOWN
-        rest = f"\n  … {more} more" if more > 0 else ""
+        count = len(report.problems)
+        shown = "; ".join(map(str, report.problems[:_SHOWN]))
+        more = f"; and {count - _SHOWN} more, see: vidground data validate"
         raise AnnotationError(
-            f"{len(report.problems)} problems in annotations; repair or remove these samples:\n"
-            f"{shown}{rest}"
+            f"{count} problem{'s' * (count > 1)} in annotations; repair or remove these samples: "
+            f"{shown}{more * (count > _SHOWN)}"
         )
     return list(report.annotations)
 

@@ -23,6 +23,7 @@ from vidground.errors import InputError
 from vidground.model_folder import remove_weights
 from vidground.modeling import D2VLM
 from vidground.training.collation import Collator
+from vidground.training.failures import run_failures
 from vidground.training.objective import FpoObjective, Objective, SftObjective
 from vidground.training.parameters import count_parameters, prepare_parameters
 from vidground.training.run_config import RunConfig, read_config
@@ -48,26 +49,36 @@ _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with
 _MAY_CHANGE = frozenset({"output", "schedule", "distribution"})
 
 
-def run_training(config: RunConfig, *, resume: bool = False, overwrite: bool = False) -> Path:
+def run_training(
+    config: RunConfig, *, resume: bool = False, overwrite: bool = False, quiet: bool = False
+) -> Path:
     """Train, and write the model into the run's folder.
 
     Args:
         resume: go on from the folder's last checkpoint, if there is one.
         overwrite: remove the run that the folder holds.
+        quiet: show no bars.
 
     Returns:
         the run's folder, which `Grounder` loads.
 
     Raises:
-        VidgroundError: the configuration, the model or the data cannot be used.
+        VidgroundError: the configuration, the model or the data cannot be used, or the folder
+            cannot be written to.
     """
     folder = Path(config.output.dir)
+    with run_failures(folder):
+        _run(config, folder, resume=resume, overwrite=overwrite, quiet=quiet)
+    return folder
+
+
+def _run(config: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quiet: bool) -> None:
     transformers_logging.disable_progress_bar()
     main_process = os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate
     if main_process:
         check_folder(config, resume=resume, overwrite=overwrite)
     checkpoint = last_checkpoint(folder) if resume else None
-    trainer = build_trainer(config)
+    trainer = build_trainer(config, quiet=quiet)
     # Only now, when nothing is known to be wrong, is anything written or removed.
     if main_process:
         if overwrite:
@@ -78,7 +89,6 @@ def run_training(config: RunConfig, *, resume: bool = False, overwrite: bool = F
         _logger.info("going on from %s", checkpoint)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model()
-    return folder
 
 
 def leave_group() -> None:
@@ -110,7 +120,7 @@ def check_folder(config: RunConfig, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def build_trainer(config: RunConfig) -> ObjectiveTrainer:
+def build_trainer(config: RunConfig, *, quiet: bool = False) -> ObjectiveTrainer:
     """The trainer of a run, ready for `train`."""
     arguments = training_arguments(config)
     set_seed(config.schedule.seed)  # the adapters' start is random
@@ -122,7 +132,10 @@ def build_trainer(config: RunConfig) -> ObjectiveTrainer:
     objective = _objective(config, start.model)
     if config.schedule.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
-    train_data, eval_data = load_data(config.data, config.objective, start.model, arguments)
+    train_data, eval_data = load_data(
+        config.data, config.objective, start.model, arguments, quiet=quiet
+    )
+    make_folder(config.output.dir)  # transformers makes it too, and tells less if it cannot
     return ObjectiveTrainer(
         objective,
         arguments,
@@ -131,7 +144,7 @@ def build_trainer(config: RunConfig) -> ObjectiveTrainer:
         collator=Collator.of(start.config, config.sft),
         train_data=train_data,
         eval_data=eval_data,
-        callbacks=_callbacks(config),
+        callbacks=_callbacks(config, quiet=quiet),
     )
 
 
@@ -157,8 +170,8 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         dataloader_persistent_workers=schedule.workers > 0,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
-        logging_steps=output.log_every,
         logging_nan_inf_filter=False,
+        **_every("logging", output.log_every),
         **_every("save", output.save_every),
         **_every("eval", output.eval_every),
         save_total_limit=output.keep,
@@ -219,10 +232,11 @@ def _writer(
     return AdapterWriter(base.config, base.name, model.tokenizers, lora, objective.trained)
 
 
-def _callbacks(config: RunConfig) -> list[TrainerCallback]:
+def _callbacks(config: RunConfig, *, quiet: bool) -> list[TrainerCallback]:
     folder = Path(config.output.dir)
     board = [TensorBoardLog(folder / TENSORBOARD)] if config.output.tensorboard else []
-    return [JsonLog(folder), StepBar(), *board]
+    bars = [] if quiet else [StepBar()]
+    return [JsonLog(folder), *bars, *board]
 
 
 def _check_same(config: RunConfig, earlier: RunConfig, folder: Path) -> None:

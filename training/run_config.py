@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -56,8 +56,10 @@ class DataSource:
     videos: folder that their videos are relative to. evaluation: files of held-out samples.
     fps: frames per second of video. rejected_seed: of the draw of one rejected response for each
     sample. placement_seed: a question without `<image>` has the frames before it; with a seed,
-    before or after it at random. frames: "pixels"; "patches" to encode every video once, if the
-    vision encoder does not learn; or "tokens" to read it once with each of its questions, if the
+    before or after it at random. unreadable: a video that is missing or does not open is an
+    "error", which ends the run; "skip" opens all before training, leaves out the samples of such
+    ones and counts them. frames: "pixels"; "patches" to encode every video once, if the vision
+    encoder does not learn; or "tokens" to read it once with each of its questions, if the
     compressor does not learn either. cache: folder that keeps them, of at most cache_gib; None to
     decode every time.
     """
@@ -69,6 +71,7 @@ class DataSource:
     rejected_seed: int = REJECTED_SEED
     placement_seed: int | None = None
     limits: SampleLimits = field(default_factory=SampleLimits)
+    unreadable: Literal["error", "skip"] = "error"
     frames: Literal["pixels", "patches", "tokens"] = "pixels"
     cache: str | None = None
     cache_gib: float = DEFAULT_CACHE_BYTES / (1 << 30)
@@ -132,7 +135,7 @@ class Output:
     """
 
     dir: str = ""
-    log_every: int = 1
+    log_every: int | None = 1
     save_every: int | None = 500
     eval_every: int | None = None
     keep: int | None = 2
@@ -225,6 +228,11 @@ class RunConfig:
             )
         if self.output.eval_every is not None and not self.data.evaluation:
             raise InputError("output.eval_every is set; name held-out files in data.evaluation")
+        if self.data.evaluation and self.output.eval_every is None:
+            raise InputError(
+                "data.evaluation is set and output.eval_every not, so nothing would be evaluated; "
+                "give it a number of steps, or leave data.evaluation out"
+            )
 
     @property
     def sft(self) -> SftSettings:
@@ -261,6 +269,8 @@ def read_config(
     for name, value in (missing or {}).items():
         _put(content, name.split("."), value, name, replace=False)
     made_for = content.setdefault("objective", objective)
+    if made_for not in get_args(ObjectiveName):
+        raise InputError(f"objective is {made_for!r}; it must be sft or fpo")
     if made_for != objective:
         raise InputError(
             f"the configuration is made for objective {made_for!r}; run: vidground train {made_for}"

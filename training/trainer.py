@@ -67,6 +67,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
         self.parameters = parameters
         self.writer = writer
         self._tally: Tensor | None = None
+        self._has_trained = False
         # Set up the devices, then train on one: with several, DataParallel would split batches.
         _ = arguments.device
         arguments._n_gpu = min(arguments._n_gpu, 1)
@@ -88,7 +89,13 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
     def get_batch_samples(
         self, epoch_iterator: Iterator[TrainingBatch], num_batches: int, device: torch.device
     ) -> tuple[list[TrainingBatch], Any]:
-        """The parts of this process, and the `LossCounts` of the whole batch of all processes."""
+        """The parts of this process, and the `LossCounts` of the whole batch of all processes.
+
+        None, when a run that is over goes on: transformers would train a step more.
+        """
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return [], LossCounts(0, 0, 0)
         batches = list(islice(epoch_iterator, num_batches))
         counts = sum((batch.counts for batch in batches), LossCounts(0, 0, 0))
         if self.accelerator.num_processes > 1:
@@ -104,6 +111,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
         num_items_in_batch: Any = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """This part's share of the loss of the whole batch, whose counts are given."""
+        self._has_trained = True
         outputs = model(inputs, num_items_in_batch)
         sums = outputs["parts"].double().sum(0)
         self._tally = sums if self._tally is None else self._tally + sums
@@ -113,6 +121,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the parts of the loss since the last log, each averaged over all rows it has.
+
+        Nothing is told of a training without a step.
 
         Raises:
             TrainingError: the loss is not finite.
@@ -130,6 +140,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
                     f"the loss is {logs['loss']} near step {self.state.global_step}; resume from "
                     "an earlier checkpoint with lower learning rates or a longer warm-up"
                 )
+        if "train_runtime" in logs and not self._has_trained:
+            return
         logs.pop("total_flos", None)
         super().log(logs, start_time)
 

@@ -1,0 +1,32 @@
+import errno
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from vidground.errors import FormatError, InputError
+from vidground.training.failures import run_failures
+
+RUN = Path("run")
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "run/log.jsonl"), "run/log.jsonl: No sp"),
+        (SafetensorError("I/O error: No space left (os error 28)"), "run: I/O error: No space"),
+        (RuntimeError("[enforce fail] PytorchStreamWriter failed writing\nframe 1"), "run: .*ing;"),
+    ],
+)
+def test_a_full_disk_is_told_in_a_line_with_a_remedy(raised: Exception, told: str) -> None:
+    with pytest.raises(FormatError, match=f"^{told}") as caught, run_failures(RUN):
+        raise raised
+    assert "free space and go on with --resume" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_pass() -> None:
+    for error in (RuntimeError("a bug"), InputError("a value"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught, run_failures(RUN):
+            raise error
+        assert caught.value is error
