@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vidground.cli.usage import is_named
 from vidground.errors import InputError
 from vidground.settings import CacheSettings
 
@@ -75,7 +76,7 @@ def take_cache(values: dict[str, Any]) -> CacheSettings | None:
     }
     if values.pop("cache"):
         return CacheSettings(**{name: value for name, value in given.items() if value is not None})
-    if any(map(_is_named, ("cache_dir", "cache_size", "cache_bits"))):
+    if any(map(is_named, ("cache_dir", "cache_size", "cache_bits"))):
         raise click.UsageError(
             "--cache-dir, --cache-size and --cache-bits are about the cache, which --no-cache does "
             "without."
@@ -85,9 +86,4 @@ def take_cache(values: dict[str, Any]) -> CacheSettings | None:
 
 def cache_is_named() -> bool:
     """Whether any of these options stands on the command line."""
-    return any(map(_is_named, ("cache", "cache_dir", "cache_size", "cache_bits")))
-
-
-def _is_named(parameter: str) -> bool:
-    source = click.get_current_context().get_parameter_source(parameter)
-    return source == click.core.ParameterSource.COMMANDLINE
+    return any(map(is_named, ("cache", "cache_dir", "cache_size", "cache_bits")))

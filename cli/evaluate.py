@@ -14,7 +14,7 @@ from vidground.cli.bars import bar
 from vidground.cli.model_options import MODEL_OPTIONS, RESULT_OPTIONS, ModelOptions
 from vidground.cli.reporting import shown
 from vidground.cli.score import score
-from vidground.cli.usage import usage_errors
+from vidground.cli.usage import is_named, usage_errors
 from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
 from vidground.training.prediction_samples import OPTION_PENALTY, load_absent, load_questions
 
@@ -182,6 +182,8 @@ def convert(benchmark: str, source: Path, target: Path, subset: str, overwrite: 
     vidground eval predict --annotations charades.json --videos Charades_v1 -o charades
     vidground eval score charades --benchmark charades
     """
+    if benchmark != "youcook2" and is_named("subset"):
+        raise click.UsageError(f"--subset is of YouCook2; {benchmark} has none.")
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} exists; name another file, or use --overwrite.")
     from vidground.atomic import write_atomically

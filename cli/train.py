@@ -1,14 +1,19 @@
 """`vidground train`: supervised fine-tuning and factorized preference optimization."""
 
+from __future__ import annotations
+
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidground.cli.usage import usage_errors
+from vidground.cli.usage import is_named, usage_errors
+
+if TYPE_CHECKING:
+    from vidground.training.run_config import RunConfig
 
 # Options that set one value of the configuration, by its dotted name.
 _VALUES: dict[str, tuple[str, Any, str]] = {
@@ -158,6 +163,7 @@ def _train(
             values,
             missing=_WHERE_DRY if dry_run else None,
         )
+        _refuse_idle_rate(run)
     if dry_run:
         from vidground.training.dry_run import plan_training
 
@@ -169,6 +175,15 @@ def _train(
     leave_group()
     if not quiet and _is_main_process():
         click.echo(f"{folder}: trained", err=True)
+
+
+def _refuse_idle_rate(run: RunConfig) -> None:
+    """Refuse a rate for adapters, given as an option, where there are none."""
+    if is_named("lora_learning_rate") and run.parameters.trained != "released":
+        raise click.UsageError(
+            f"--lora-learning-rate is of adapters, and parameters.trained is "
+            f"{run.parameters.trained!r}, without any; leave it out, or set 'released'."
+        )
 
 
 def _values(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:

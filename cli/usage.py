@@ -8,6 +8,12 @@ import click
 from vidground.errors import InputError
 
 
+def is_named(parameter: str) -> bool:
+    """Whether a parameter of the running command stands on the command line."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source == click.core.ParameterSource.COMMANDLINE
+
+
 @contextmanager
 def usage_errors() -> Iterator[None]:
     """An argument that the SDK refuses before any work is an error of usage: exit code 2."""

@@ -59,6 +59,8 @@ def test_intervals_of_a_question(tmp_path: Path) -> None:
         ({"video": "a/../../b.mp4"}, "must be a relative path"),
         ({"video": "a\\b.mp4"}, "must be a relative path"),
         ({"video": "a\0.mp4"}, "must be a relative path"),
+        ({"video": "a\ud800.mp4"}, "video is 'a.*it must be a text"),
+        ({"conversations": turns("a", "</evi>b\udfff")}, "the turn of gpt says .*needs a text"),
         ({"duration": None}, "duration is None"),
         ({"duration": True}, "duration is True"),
         ({"duration": "20"}, "duration is '20'"),

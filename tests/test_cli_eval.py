@@ -190,6 +190,30 @@ def test_sim_is_computed_with_a_sentence_model(
     assert tasks["dvc"]["Sim_parsed"] == pytest.approx(1.0)
 
 
+def test_a_sentence_model_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    named = ("--similarity-model", str(tmp_path / "none"), "--bootstrap", 0)
+    scored = call("score", GOLDEN, "--out", tmp_path / "scores", *named)
+    assert scored.exit_code == 1
+    assert "cannot be loaded" in scored.stderr or "needs the package" in scored.stderr
+    assert not (tmp_path / "scores").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", GOLDEN, "--benchmark", "charades", "--rules", "strict"),
+        ("score", GOLDEN, "--benchmark", "youcook2", "--threshold", 0.5),
+        ("score", GOLDEN, "--benchmark", "charades", "--no-similarity"),
+        ("score", GOLDEN, "--no-similarity", "--similarity-model", "m"),
+        ("convert", "charades", "a.txt", "a.json", "--subset", "validation"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(arguments: tuple[Any, ...]) -> None:
+    refused = call(*arguments)
+    assert refused.exit_code == 2
+    assert arguments[-2] in refused.stderr or arguments[-1] in refused.stderr
+
+
 def test_other_benchmarks(tmp_path: Path) -> None:
     source, target = tmp_path / "sta.txt", tmp_path / "sta.json"
     source.write_text("AAA 1 5##a person sits\n")

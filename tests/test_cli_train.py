@@ -282,6 +282,10 @@ def test_states_may_be_recomputed_and_numbers_be_short(data: Path, tmp_path: Pat
         (["--max-steps", "0"], "schedule.max_steps is 0"),
         (["--config", "nowhere.yaml"], "cannot be read"),
         (["--config", "fpo"], "run: vidground train fpo"),
+        (
+            ["--lora-learning-rate", "1", "--set", "parameters.trained=full"],
+            "--lora-learning-rate is of adapters, and parameters.trained is 'full'",
+        ),
     ],
 )
 def test_wrong_usage_is_told_before_any_work(

@@ -48,6 +48,7 @@ def test_highlights_of_all_annotators_are_targets() -> None:
         ({**TVG, "idx": True}, "idx is True"),
         ({**TVG, "video": 3}, "video is 3"),
         ({**TVG, "duration": 0}, "duration is 0"),
+        ({**TVG, "duration": 10**400}, "duration is 1000"),
         ({**TVG, "tgt": [[1, 5]]}, "must be \\[start, end\\]"),
         ({**TVG, "tgt": [1, float("nan")]}, "must be \\[start, end\\]"),
         ({**TVG, "tgt": [5, 1]}, "must not end before it starts"),
@@ -89,7 +90,12 @@ def test_errors_name_the_file_and_the_position(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [("{}", "holds a dict"), ("[", "is no JSON"), ("[]", "holds no predictions")],
+    [
+        ("{}", "holds a dict"),
+        ("[", "is no JSON"),
+        ("[]", "holds no predictions"),
+        ("[" * 100_000, "is no JSON"),
+    ],
 )
 def test_files_that_hold_no_predictions(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "p.json"

@@ -21,6 +21,7 @@ VIDEO: dict[str, Any] = {
         {"segment": [114, 127], "id": 1, "sentence": "place a slice of cheese "},
     ],
 }
+STEP, NAN = VIDEO["annotations"][0], float("nan")
 
 
 def write(path: Path, content: object) -> Path:
@@ -91,7 +92,15 @@ def test_youcook2(tmp_path: Path) -> None:
         ({"database": {"v": VIDEO | {"subset": "testing"}}}, "no videos of subset 'validation'"),
         ({"database": {"v": VIDEO | {"annotations": []}}}, "v: has no annotations"),
         ({"database": {"v": VIDEO | {"annotations": [{"segment": [1]}]}}}, "v: annotation"),
+        (
+            {"database": {"v": VIDEO | {"annotations": [STEP | {"sentence": None}]}}},
+            "v: annotation",
+        ),
+        ({"database": {"v": VIDEO | {"annotations": [STEP | {"segment": [1, NAN]}]}}}, "v: annot"),
+        ({"database": {"v": VIDEO | {"annotations": ["a step"]}}}, "v: annotation 'a step' has no"),
         ({"database": {"v": VIDEO | {"duration": None}}}, "v: duration is None"),
+        ({"database": {"v": VIDEO | {"duration": NAN}}}, "v: duration is nan"),
+        ("[" * 100_000, "is no JSON"),
     ],
 )
 def test_other_json_is_refused(tmp_path: Path, content: object, reason: str) -> None:

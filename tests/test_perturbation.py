@@ -175,6 +175,12 @@ def test_an_answer_without_evidence_is_wrong_in_its_text_only() -> None:
     assert "tgt" not in pair
 
 
+def test_an_answer_without_a_stage_is_rejected_without_one() -> None:
+    others = OtherAnswers.of([telling("a dog runs")])
+    pair = made(preference_annotation(annotation("a man opens the door."), others=others))
+    assert said(pair, "rejected_4_f") == "a dog runs."
+
+
 def test_captions_are_exchanged_within_a_task() -> None:
     rows = [
         annotation("</evi>(A)", task="rvq", src=[1, 2]),
@@ -286,7 +292,8 @@ def test_an_answer_of_another_form_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"max_iou": 0}, {"min_changed_words": 0}, {"repeats": 1}, {"fps": 0}]
+    "values",
+    [{"max_iou": 0}, {"min_changed_words": 0}, {"repeats": 1}, {"fps": 0}, {"fps": float("inf")}],
 )
 def test_settings_refuse_what_has_no_meaning(values: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(values))):

@@ -30,7 +30,7 @@ class FieldError(ValueError):
 def label_of(sample: dict[str, Any], name: str) -> str:
     """A short text that must not be blank, such as the task."""
     value = sample.get(name)
-    if not isinstance(value, str) or not value.strip():
+    if not _is_text(value):
         raise FieldError(f"{name} is {shortened(value)}; it must be a text")
     return value
 
@@ -52,7 +52,7 @@ def video_of(sample: dict[str, Any], root: Path | None) -> str:
 def duration_of(sample: dict[str, Any]) -> float:
     """The video's duration in seconds."""
     value = sample.get("duration")
-    if not _is_number(value) or value <= 0:
+    if not is_number(value) or value <= 0:
         raise FieldError(f"duration is {shortened(value)}; it must be a number of seconds above 0")
     return float(value)
 
@@ -64,7 +64,7 @@ def seconds_of(value: Any, name: str) -> tuple[float, ...]:
     if not isinstance(value, list):
         raise FieldError(f"{name} is {shortened(value)}; it must be a list of seconds")
     for number in value:
-        if not _is_number(number):
+        if not is_number(number):
             raise FieldError(
                 f"{name} holds {shortened(number)}; it must hold finite numbers of seconds"
             )
@@ -83,7 +83,7 @@ def turns_of(value: Any, name: str) -> tuple[str, str]:
                 f"{name}: {shortened(turn)} is no turn of {speaker}; first human, then gpt"
             )
         text = turn.get("value")
-        if not isinstance(text, str) or not text.strip():
+        if not _is_text(text):
             raise FieldError(
                 f"{name}: the turn of {speaker} says {shortened(text)}; it needs a text"
             )
@@ -143,7 +143,17 @@ def _check_count(found: int, intervals: int, where: str, field: str) -> None:
         )
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Whether a value is a text that is not blank; half a surrogate pair is no character."""
+    return (
+        isinstance(value, str)
+        and bool(value.strip())
+        and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    )
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a finite number, and no longer a time than any video has."""
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)

@@ -5,13 +5,13 @@ response as `a`. Knows nothing of reading responses or of scores.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vidground.errors import InputError
+from vidground.training.annotation_fields import is_number
 from vidground.training.answer_reading import Interval
 
 OPTION_TASKS = ("rar", "eca", "rvq")
@@ -76,7 +76,7 @@ def _read_file(file: Path) -> list[Any]:
         content = json.loads(text)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: is no JSON in UTF-8 ({error})") from error
     if not isinstance(content, list):
         raise InputError(f"{file}: holds a {type(content).__name__}; needs a list of predictions")
@@ -113,7 +113,7 @@ def read_prediction(item: Any, name: str) -> Prediction:
     task = _text(item, "task", name)
     if task not in TASKS:
         _refuse(name, f"task is {task!r}; must be one of {', '.join(TASKS)}")
-    if "duration" in item and not (_is_number(item["duration"]) and item["duration"] > 0):
+    if "duration" in item and not (is_number(item["duration"]) and item["duration"] > 0):
         _refuse(name, f"duration is {item['duration']!r}; must be seconds above 0")
     targets = () if task in OPTION_TASKS else _targets(item, task, name)
     options, right_option = _options(item, name) if task in _WITH_OPTIONS else (0, 0)
@@ -154,10 +154,6 @@ def _integer(item: Mapping[str, Any], key: str, name: str) -> int:
     return value
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
@@ -178,7 +174,7 @@ def _is_nested(value: object) -> bool:
 
 
 def _interval(pair: Any, name: str) -> Interval:
-    if not (_is_list(pair) and len(pair) == 2 and all(map(_is_number, pair))):
+    if not (_is_list(pair) and len(pair) == 2 and all(map(is_number, pair))):
         _refuse(name, f"tgt holds {pair!r}; must be [start, end] in seconds")
     if pair[0] > pair[1]:
         _refuse(name, f"tgt holds {list(pair)}; must not end before it starts")

@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from vidground.errors import InputError
 from vidground.prompts import captioning_question, grounding_question
+from vidground.training.annotation_fields import is_number
 from vidground.training.charades import SOURCE as CHARADES_SOURCE
 from vidground.training.youcook2 import SOURCE as YOUCOOK2_SOURCE
 
@@ -67,7 +68,7 @@ def convert_youcook2(source: str | Path, *, subset: str = "validation") -> list[
     try:
         database = json.loads(_read(source))["database"]
         videos = {name: video for name, video in database.items() if video["subset"] == subset}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: is no JSON ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -92,17 +93,21 @@ def _dense_fields(video: Mapping[str, Any], name: str) -> dict[str, Any]:
         _refuse(name, "has no annotations; choose a subset that has")
     targets, captions = [], []
     for step in steps:
-        try:
-            start, end = (float(time_s) for time_s in step["segment"])
-            captions.append(str(step["sentence"]).strip())
-        except (KeyError, TypeError, ValueError):
+        fields = step if isinstance(step, dict) else {}
+        segment, sentence = fields.get("segment"), fields.get("sentence")
+        if not (_is_segment(segment) and isinstance(sentence, str) and sentence.strip()):
             _refuse(name, f"annotation {step!r} has no segment [start, end] or no sentence")
-        targets.append(sorted((start, end)))
+        captions.append(sentence.strip())
+        targets.append(sorted(map(float, segment)))
     duration = video.get("duration")
-    if not isinstance(duration, int | float) or duration <= 0:
+    if not is_number(duration) or duration <= 0:
         _refuse(name, f"duration is {duration!r}; must be seconds above 0")
     question = captioning_question(topic=_YOUCOOK2_TOPIC, noun="cooking step")
     return {"duration": float(duration), "tgt": targets, "g": captions, "q": question}
+
+
+def _is_segment(value: Any) -> TypeGuard[list[float]]:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
 
 
 def _read(path: str | Path) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vidground.errors import InputError
+from vidground.tokens import EVIDENCE_END
 from vidground.training.annotated_answers import AnnotatedAnswer, Interval, read_answer
 
 CHOSEN = "chosen"
@@ -51,7 +52,7 @@ class PerturbationSettings:
             ("max_iou", 0 < self.max_iou <= 1, "above 0 and at most 1"),
             ("min_changed_words", self.min_changed_words >= 1, "at least 1"),
             ("repeats", self.repeats >= 2, "at least 2"),
-            ("fps", self.fps > 0, "above 0"),
+            ("fps", 0 < self.fps <= 60, "above 0 and at most 60"),
         ):
             if not ok:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be {limit}")
@@ -304,6 +305,15 @@ def _somewhere(length_s: float, scene: _Scene) -> Interval:
     return start_s, round(min(start_s + length_s, scene.duration_s), 1)
 
 
+def _in_form_of(annotation: Mapping[str, Any], other: AnnotatedAnswer) -> str:
+    """An answer's text; where no event is told of, with `</evi>` only if the right one has it."""
+    (right,) = [turn["value"] for turn in annotation["conversations"] if turn["from"] == "gpt"]
+    text = other.text()
+    if other.intervals or EVIDENCE_END in right:
+        return text
+    return text.removeprefix(EVIDENCE_END)
+
+
 def _released_form(
     annotation: Mapping[str, Any],
     answer: AnnotatedAnswer,
@@ -312,7 +322,7 @@ def _released_form(
     human = next(turn for turn in annotation["conversations"] if turn["from"] == "human")
     found = {**annotation, "conversations": {CHOSEN: list(annotation["conversations"])}}
     for name, other in rejected.items():
-        said = {"from": "gpt", "value": other.text()}
+        said = {"from": "gpt", "value": _in_form_of(annotation, other)}
         found["conversations"][name] = [dict(human), said]
     times = {name: other.times_s for name, other in rejected.items()}
     if answer.intervals or any(times.values()):

@@ -108,7 +108,7 @@ def _items(file: Path) -> list[tuple[str, Any]]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: is no JSON in UTF-8 ({error})") from error
     if not isinstance(content, list):
         raise InputError(f"{file}: holds a {type(content).__name__}; needs a list of samples")

@@ -64,13 +64,15 @@ class SentenceSimilarity:
 
 
 def _load(package: Any, model: str, *, allow_download: bool) -> Any:
+    # Here, for it is slow to import. Its bar would be shown where nobody looks, too.
+    importlib.import_module("transformers.utils.logging").disable_progress_bar()
     try:
         return package.SentenceTransformer(model, local_files_only=not allow_download)
     except (OSError, ValueError) as error:
         remedy = (
             "check the name and the connection"
             if allow_download
-            else "give a folder that holds it, or allow the download"
+            else "give a folder that holds it, or fetch it into the hub's cache"
         )
         raise CheckpointError(f"sentence model {model!r} cannot be loaded; {remedy}") from error
 
