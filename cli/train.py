@@ -149,6 +149,7 @@ def _train(
     **options: Any,
 ) -> None:
     _set_up_logging(quiet)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # Here, so that --help needs no torch.
     from vidground.training.run_config import read_config
 

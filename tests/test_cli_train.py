@@ -318,8 +318,11 @@ def test_several_processes_leave_their_group_when_they_have_trained(
         "cli()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    # Asked for or not, the CPU is what they share where there is no GPU.
+    cpu = f"distribution.cpu={str(torch.accelerator.is_available()).lower()}"
+    run = [*sft_arguments(data, tmp_path / "run"), "--set", cpu]
     ended = subprocess.run(
-        [*command, "--standalone", str(script), "train", *sft_arguments(data, tmp_path / "run")],
+        [*command, "--standalone", str(script), "train", *run],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -327,7 +330,9 @@ def test_several_processes_leave_their_group_when_they_have_trained(
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert ended.stdout.split("\n")[:2] == ["2 False"] * 2
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert len(log_of(tmp_path / "run")) == 2
+    assert sum("runtime" in line for line in lines) == 1  # one of them tells
     assert Grounder(str(tmp_path / "run"), device="cpu") is not None
 
 

@@ -75,15 +75,14 @@ def run_training(
 def _run(config: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quiet: bool) -> None:
     transformers_logging.disable_progress_bar()
     main_process = os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate
-    if main_process:
-        check_folder(config, resume=resume, overwrite=overwrite)
+    # By all processes, so that none is left waiting for one that has ended.
+    check_folder(config, resume=resume, overwrite=overwrite)
     checkpoint = last_checkpoint(folder) if resume else None
     trainer = build_trainer(config, quiet=quiet)
     # Only now, when nothing is known to be wrong, is anything written or removed.
     if main_process:
         if overwrite:
             _remove_run(folder)
-        make_folder(folder)
         write_atomically(folder / CONFIG, config.to_yaml())
     if checkpoint is not None:
         _logger.info("going on from %s", checkpoint)
@@ -178,7 +177,8 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
         report_to=[],
         disable_tqdm=True,
         ddp_find_unused_parameters=False,
-        use_cpu=spread.cpu,
+        # Without a GPU it must be said: several processes would else train apart, each on its own.
+        use_cpu=spread.cpu or not torch.accelerator.is_available(),
         deepspeed=spread.deepspeed,
         fsdp=spread.fsdp or None,
         fsdp_config=_fsdp_config(spread.fsdp_config),
