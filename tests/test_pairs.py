@@ -172,6 +172,7 @@ def test_results_that_do_not_belong_together() -> None:
         (other, RIGHT, r"is about in/match\.mp4, and the prediction about other\.mp4"),
         (RIGHT, told(), "holds no events"),
         (told(), RIGHT, "holds no events"),
+        (RIGHT, told((3, 7, " ."), (10, 14, "a dog barks")), "event 3 - 7 s has no text"),
     ):
         with pytest.raises(InputError, match=reason):
             list(preference_samples(one, two))

@@ -23,14 +23,20 @@ TIMES, TEXT = "rejected_0_times", "rejected_1_f"
 _MENTION = re.compile(r"(\d+(?:\.\d+)?) - (\d+(?:\.\d+)?) s\b")
 
 
-def caption_answer(events: Sequence[Event]) -> AnnotatedAnswer:
+def caption_answer(events: Sequence[Event], *, predicted: bool) -> AnnotatedAnswer:
     """Captioned events as the answer that would tell of them.
 
     Raises:
-        InputError: there are no events.
+        InputError: there are no events, or one of a correction has no text.
     """
     if not events:
         raise InputError("holds no events; at least one must be told of")
+    silent = [event for event in events if not event.text.strip(". \n\t")]
+    if silent and not predicted:
+        raise InputError(
+            f"the event {silent[0].start_s:g} - {silent[0].end_s:g} s has no text; say what "
+            "happens, or take it out"
+        )
     return AnnotatedAnswer(
         intervals=tuple((event.start_s, event.end_s) for event in events),
         captions=tuple(" ".join(event.text.split()).rstrip(". ") for event in events),

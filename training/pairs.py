@@ -101,7 +101,8 @@ def preference_samples(
         raise InputError(f"is about {new.path}, and the prediction about {old.path}")
     head = {"source": SOURCE, "video": _video_field(new.path, videos), "duration": new.duration_s}
     if isinstance(predicted, Captions) and isinstance(corrected, Captions):
-        chosen, rejected = caption_answer(corrected.events), caption_answer(predicted.events)
+        chosen = caption_answer(corrected.events, predicted=False)
+        rejected = caption_answer(predicted.events, predicted=True)
         yield _samples({"task": "dvc", **head}, predicted.provenance, chosen, rejected)
     elif isinstance(predicted, Groundings) and isinstance(corrected, Groundings):
         for before, after in _same_queries(predicted, corrected):
