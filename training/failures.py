@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 
 from vidground.errors import FormatError, VidgroundError
 
-_OF_TORCH = "PytorchStreamWriter"  # in what torch.save raises when it cannot write
+# In what torch.save raises when it cannot write; why, it does not say.
+_OF_TORCH = ("PytorchStreamWriter", "inline_container.cc")
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def run_failures(folder: Path) -> Iterator[None]:
             raise
         raise type(error)(raised) from error
     except (OSError, SafetensorError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and _OF_TORCH not in str(error):
+        if isinstance(error, RuntimeError) and not any(name in str(error) for name in _OF_TORCH):
             raise
         raise FormatError(
             f"{_place(error, folder)}; free space and go on with --resume, or name another folder"
@@ -45,4 +46,6 @@ def _as_raised(error: VidgroundError) -> str:
 def _place(error: Exception, folder: Path) -> str:
     file = getattr(error, "filename", None) or folder
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    if isinstance(error, RuntimeError):
+        reason = "torch could not write a checkpoint to its end, as when the disk is full"
     return f"{file}: {reason}"
