@@ -214,11 +214,14 @@ def pairs(
 
     with usage_errors():
         found = pairs_of_files(predicted, corrected, videos=videos)
-    write_atomically(out, json.dumps(found.samples, indent=1, ensure_ascii=False) + "\n")
     for name in found.unmatched:
         click.echo(f"left out: {shown(name)} is in one folder only", err=True)
     for failure in found.failures:
         click.echo(f"failed: {shown(failure)}", err=True)
+    if found.failures and not found.samples:
+        click.echo(f"{out}: not written, for there is no pair", err=True)
+        raise click.exceptions.Exit(1)
+    write_atomically(out, json.dumps(found.samples, indent=1, ensure_ascii=False) + "\n")
     counts = ", ".join(f"{count} of {name}" for name, count in found.counts.items())
     click.echo(
         f"{out}: {len(found.samples)} pairs ({counts}) from {found.answers} answers, of which "

@@ -237,6 +237,19 @@ def test_folders_become_one_file_that_validates(tmp_path: Path) -> None:
     assert validate.exit_code == 0, validate.output
 
 
+def test_nothing_is_written_where_all_failed(tmp_path: Path) -> None:
+    late = (Event(2, 90, "too late"),)
+    save(RIGHT, tmp_path / "a.json")
+    save(replace(RIGHT, events=late), tmp_path / "b.json")
+    out = tmp_path / "fpo.json"
+    done = call("--predicted", tmp_path / "a.json", "--corrected", tmp_path / "b.json", "-o", out)
+    assert done.exit_code == 1
+    failed, told_last = done.stderr.splitlines()
+    assert failed.startswith("failed: ")
+    assert told_last == f"{out}: not written, for there is no pair"
+    assert not out.exists()
+
+
 def test_one_file_and_where_videos_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     predicted = told((3, 7, "ein Mann läuft"), (10, 14, "a dog barks"))

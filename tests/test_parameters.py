@@ -20,7 +20,7 @@ from vidground.training.parameters import (
     parameter_groups,
     prepare_parameters,
 )
-from vidground.training.settings import LoraSettings, ParameterSettings, SftSettings
+from vidground.training.settings import LoraSettings, ParameterSettings, SftSettings, TrainedSet
 from vidground.training.sft import sft_losses
 
 SMALL = ParameterSettings(lora=LoraSettings(rank=4, alpha=8, dropout=0.0))
@@ -145,6 +145,14 @@ def test_rates_are_above_zero() -> None:
     for name in ("learning_rate", "memory_learning_rate"):
         with pytest.raises(InputError, match=f"{name} is 0"):
             ParameterSettings(**{name: 0.0})
+
+
+@pytest.mark.parametrize(("trained", "part"), [("language", "compressor"), ("released", "memory")])
+def test_a_rate_that_no_parameter_has_is_refused(trained: TrainedSet, part: str) -> None:
+    rate = {f"{part}_learning_rate": 1e-4}
+    with pytest.raises(InputError, match=f"{part}_learning_rate is 0.0001, and with"):
+        ParameterSettings(trained=trained, **rate)
+    ParameterSettings(trained="full", **rate)
 
 
 def test_a_kept_vision_part() -> None:

@@ -173,6 +173,14 @@ def test_a_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None
         read_config("sft", written(tmp_path, text), NEEDED)
 
 
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    text = "schedule:\n  epochs: 2\n  seed: 1\n  epochs: 3\n"
+    with pytest.raises(InputError, match="epochs stands twice, the second time in line 4"):
+        read_config("sft", written(tmp_path, text), NEEDED)
+    apart = written(tmp_path, "schedule: {epochs: 2}\noutput: {keep: 1}\n")
+    assert read_config("sft", apart, NEEDED).schedule.epochs == 2
+
+
 def test_a_value_in_text_is_read_as_yaml() -> None:
     assert parse_value("[a.json, b.json]") == ["a.json", "b.json"]
     assert parse_value("null") is None

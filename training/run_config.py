@@ -299,6 +299,21 @@ def bundled_configs() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would take the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Keys and values of a mapping."""
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} stands twice, the second time in line "
+                    f"{key.start_mark.line + 1}; keep one"
+                )
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(file: str | Path) -> dict[str, Any]:
     path = Path(file)
     if not path.is_file() and str(file) in bundled_configs():
@@ -307,7 +322,7 @@ def _read_yaml(file: str | Path) -> dict[str, Any]:
     else:
         text = _read_text(path)
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{file} is no YAML: {_first_line(error)}") from error
     if not isinstance(content, dict):

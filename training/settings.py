@@ -118,5 +118,12 @@ class ParameterSettings:
         for name in (rate for rate in self.__slots__ if rate.endswith("learning_rate")):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0")
+        idle = {"language": "compressor", "released": "memory"}.get(self.trained)
+        rate = None if idle is None else getattr(self, f"{idle}_learning_rate")
+        if rate is not None:
+            raise InputError(
+                f"{idle}_learning_rate is {rate}, and with trained {self.trained!r} no parameter "
+                "has it; leave it out, or train another set"
+            )
         if self.weight_decay < 0:
             raise InputError(f"weight_decay is {self.weight_decay}; it must be 0 or above")
