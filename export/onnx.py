@@ -99,6 +99,9 @@ def export_onnx(
     make_folder(target)
     for name in (MANIFEST, "parity.json"):  # until all is written it is no export
         (target / name).unlink(missing_ok=True)
+    for name in PARTS:  # a part that is not exported now would stay, and be no part of the export
+        for file in _files(name):
+            (target / file).unlink(missing_ok=True)
     details = _details(model, dtype, blocks_in_float)
     written: dict[str, ExportedPart] = {}
     for name in PARTS:
@@ -124,7 +127,7 @@ def _export_part(
     floating = torch.float16 if dtype == "fp16" else torch.float32
     module = in_float(getattr(model, name), floating)
     graph = _TRACERS[name](module, model, floating)
-    file, variant = f"{name}.onnx", f"{name}_vnni.onnx"
+    file, beside, variant = _files(name)
     if quantized:
         quantize_products(graph.graph, skip=blocks_in_float * _PRODUCTS_PER_BLOCK)
     stored = "int8" if quantized else str(floating).removeprefix("torch.")
@@ -132,15 +135,18 @@ def _export_part(
     graph.metadata_props.update(_metadata(details, stored, digest))
     # The two forms of an int8 graph share one file of weights.
     external = quantized or _weight_bytes(graph) > external_bytes
-    for old in (file, f"{file}.data", variant):
-        (folder / old).unlink(missing_ok=True)
-    data = f"{file}.data" if external else None
+    data = beside if external else None
     ir.save(graph, folder / file, external_data=data, size_threshold_bytes=_INLINE_BYTES)
     if quantized:
         signed = ir.load(folder / file)
         signed_variant(signed.graph)
         ir.save(signed, folder / variant)
     return ExportedPart(file, stored, digest, variant if quantized else None)
+
+
+def _files(name: str) -> tuple[str, str, str]:
+    """A part's graph, the weights that it keeps in a file beside, and its form for VNNI."""
+    return f"{name}.onnx", f"{name}.onnx.data", f"{name}_vnni.onnx"
 
 
 def in_float(module: Part, dtype: torch.dtype) -> Part:

@@ -45,7 +45,7 @@ class Difference:
     """Features of an export beside those of the model in float32.
 
     features: vectors compared. largest, mean: absolute difference of their values. cosine_min,
-    cosine_mean: of the vectors.
+    cosine_mean: of the vectors; one that holds what is no finite number counts as -1.
     """
 
     features: int
@@ -191,8 +191,11 @@ class _Meter:
     def add(self, found: Tensor, wanted: Tensor) -> None:
         """Compare (..., width) features."""
         found, wanted = found.double().flatten(0, -2), wanted.double().flatten(0, -2)
+        # No comparison with NaN is true, so that it would pass for near.
+        usable = found.isfinite().all(-1)
+        found = found.nan_to_num(0, 0, 0)
         gap = (found - wanted).abs()
-        cosines = torch.cosine_similarity(found, wanted, dim=-1)
+        cosines = torch.cosine_similarity(found, wanted, dim=-1).where(usable, -1)
         self._largest = max(self._largest, float(gap.max()))
         self._total += float(gap.sum())
         self._values += gap.numel()

@@ -27,6 +27,7 @@ def golden_folder() -> Path:
 
 
 @cache
+@torch.inference_mode(False)  # whichever test asks first: not all can be traced of what it makes
 def golden_model() -> D2VLM:
     """The golden checkpoint in float32; not to be changed."""
     return D2VLM.from_pretrained(golden_folder())

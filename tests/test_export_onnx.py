@@ -22,6 +22,7 @@ from vidground.export.onnx import export_onnx, float_blocks
 from vidground.export.parity import Agreement, Difference, Parity, interval_overlaps, measure_parity
 from vidground.export.quantization import quantize_products, signed_variant
 from vidground.onnx_folder import read_export, weights_digest
+from vidground.onnx_vision import OnnxVision
 
 CPU = ["CPUExecutionProvider"]
 NEAR = {"rtol": 1e-4, "atol": 1e-4}
@@ -118,6 +119,13 @@ def test_eight_bit_graphs_are_close_and_a_third_of_the_size() -> None:
     assert (export.path / "vision.onnx.data").stat().st_size < 0.34 * whole.stat().st_size
     operators = [node.op_type for node in onnx.load(export.path / part.file).graph.node]
     assert operators.count("MatMulIntegerToFloat") == 3 * 4
+
+
+@pytest.mark.usefixtures("traced")
+def test_an_earlier_export_leaves_no_graphs_behind(tmp_path: Path) -> None:
+    export_onnx(golden_model(), tmp_path, dtype="int8")
+    export_onnx(golden_model(), tmp_path, parts=("compressor",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compressor.onnx", "export.json"]
 
 
 @pytest.mark.usefixtures("traced")
@@ -228,6 +236,27 @@ def test_parity_fails_above_the_tolerance(video: Path) -> None:
     assert error > 1e-9
     far = measure_parity(golden_model(), export, [video], answers=False, tolerance=error / 2)
     assert not far.passed
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_features_that_are_no_numbers_fail(
+    video: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: float
+) -> None:
+    """As when a graph in half precision overflows."""
+    encode = OnnxVision.encode_frames
+
+    def overflow(vision: OnnxVision, pixel_values: torch.Tensor) -> torch.Tensor:
+        features = encode(vision, pixel_values)
+        features[0, 3, 7] = number
+        return features
+
+    monkeypatch.setattr(OnnxVision, "encode_frames", overflow)
+    export = exported("fp32", "vision", "compressor")
+    parity = measure_parity(golden_model(), export, [video], answers=False)
+    assert not parity.passed
+    assert parity.parts["vision"].error == 2
+    parity.save(tmp_path)
+    assert not {"NaN", "Infinity"} & set((tmp_path / "parity.json").read_text().split())
 
 
 def test_parity_is_of_the_frames_asked_for(video: Path) -> None:
