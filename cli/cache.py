@@ -54,9 +54,16 @@ def clear(cache_dir: str | None) -> None:
 
 
 def _open(cache_dir: str | None) -> BoundedFolder | None:
-    """The folder, if there is one."""
+    """The folder, if there is one.
+
+    Raises FormatError if it cannot be looked into.
+    """
     place = CacheSettings(cache_dir).place
-    return BoundedFolder(place, max_bytes=1) if place.is_dir() else None
+    try:
+        is_there = place.is_dir()
+    except OSError as error:
+        raise FormatError(f"{place} cannot be looked into: {error.strerror}") from error
+    return BoundedFolder(place, max_bytes=1) if is_there else None
 
 
 def _size(size_bytes: float) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vidground.bounded_folder import BoundedFolder
-from vidground.errors import InputError
+from vidground.errors import FormatError, InputError
 
 LIMIT = 1000
 
@@ -108,3 +108,14 @@ def test_clearing_tells_what_it_removed(folder: BoundedFolder) -> None:
 def test_a_folder_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="0 bytes holds nothing"):
         BoundedFolder(tmp_path, max_bytes=0)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(FormatError, match="Permission denied; choose another folder"):
+        BoundedFolder(tmp_path, max_bytes=1)

@@ -380,6 +380,24 @@ def test_a_full_disk_is_told_once_and_costs_no_answer(
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["bytes.lock"]
 
 
+def test_a_damaged_entry_that_must_stay_costs_no_answer(
+    tmp_path: Path, model: D2VLM, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder of another user's."""
+    cache = cache_of(tmp_path)
+    wanted = asked(model, film, cache)
+    (entry,) = entries(tmp_path)
+    entry.write_bytes(entry.read_bytes()[:-700])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    grounder = Grounder(model, decoding=SHORT, cache=cache)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        assert grounder.query(film, "a red circle") == wanted
+
+
 def test_a_folder_that_cannot_be_made_is_told_of(
     tmp_path: Path, model: D2VLM, film: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidground.atomic import atomic_path, make_folder
-from vidground.errors import InputError
+from vidground.errors import FormatError, InputError
 
 SUFFIX = ".safetensors"
 """Of the files; what is named otherwise is none of this folder's business."""
@@ -61,7 +61,7 @@ class BoundedFolder:
 
     Raises:
         InputError: `max_bytes` is below 1, or the folder holds what is not a cache's.
-        FormatError: the folder cannot be made.
+        FormatError: the folder cannot be made or looked into.
     """
 
     def __init__(self, folder: str | Path, *, max_bytes: int) -> None:
@@ -70,7 +70,12 @@ class BoundedFolder:
         self.folder = Path(folder)
         self.max_bytes = max_bytes
         make_folder(self.folder)
-        self._take_possession()
+        try:
+            self._take_possession()
+        except OSError as error:
+            raise FormatError(
+                f"{self.folder} cannot be looked into: {error.strerror}; choose another folder"
+            ) from error
 
     def path(self, key: str) -> Path:
         """Where the file of a key is, if there is one."""

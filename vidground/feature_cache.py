@@ -151,19 +151,20 @@ class FeatureCache:
         return _digest(file.sha256, Path(file.path).suffix.lower(), self._features)
 
     def _find(self, file: _File, keys: Sequence[str]) -> StoredVideo | None:
-        if self._folder is None:
+        folder = self._folder  # another thread may give it up meanwhile
+        if folder is None:
             return None
         try:
-            return StoredVideo(self._folder, keys, file.path)
+            try:
+                return StoredVideo(folder, keys, file.path)
+            except FormatError:  # cut off by a crash of the machine, for instance
+                for key in keys:
+                    folder.path(key).unlink(missing_ok=True)
         except FileNotFoundError:
-            return None
-        except FormatError:  # cut off by a crash of the machine, for instance
-            for key in keys:
-                self._folder.path(key).unlink(missing_ok=True)
-            return None
+            pass
         except OSError as error:
             self._give_up(error)
-            return None
+        return None
 
     def _entry(self, file: _File, key: str, kind: str, video: KnownVideo) -> Entry:
         return Entry(
