@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidground.atomic import write_atomically
+from vidground.atomic import make_folder, write_atomically
 from vidground.cli.isolation_options import DECODE_ON
 from vidground.cli.reporter import shown
 from vidground.cli.usage import usage_errors
 from vidground.inputs import find_videos
+from vidground.outputs import require_writable
 from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def bench(
     """
     if model is not None and random_weights is not None:
         raise click.UsageError("--random-weights stands for a model; leave out --model.")
+    if json_path not in (None, STDOUT):
+        require_writable(str(json_path))
     found = find_videos(inputs, recursive=recursive)
     if found.missing or not found.videos:
         reasons = "; ".join(shown(str(error)) for _, error in found.missing)
@@ -144,6 +147,7 @@ def bench(
     )
     text = json.dumps(to_dict(measured), indent=2) + "\n"
     if json_path not in (None, STDOUT):
+        make_folder(Path(str(json_path)).parent)
         write_atomically(Path(str(json_path)), text)
     click.echo(text if json_path == STDOUT else to_table(measured), nl=json_path != STDOUT)
 

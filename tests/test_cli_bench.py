@@ -28,11 +28,13 @@ def run(*arguments: str):
 
 
 def test_a_table_on_stdout_and_json_in_a_file(video, tmp_path) -> None:
-    result = run(video, "--model", "toy", "--tokens", "30", "--json", str(tmp_path / "b.json"))
+    result = run(
+        video, "--model", "toy", "--tokens", "30", "--json", str(tmp_path / "new" / "b.json")
+    )
     assert result.exit_code == 0, result.output
     assert "as a whole" in result.stdout
     assert "answers" in result.stderr
-    values = json.loads((tmp_path / "b.json").read_text())
+    values = json.loads((tmp_path / "new" / "b.json").read_text())
     assert values["most_tokens"] == 30
     assert values["baseline"] is None
 
@@ -71,6 +73,10 @@ def test_wrong_usage(video, tmp_path) -> None:
     both = run(video, "--model", "toy", "--random-weights", "mid")
     assert both.exit_code == 2
     assert "leave out --model" in both.stderr
+    unwritable = run(video, "--model", "toy", "--json", str(tmp_path))
+    assert unwritable.exit_code == 1
+    assert "cannot be written" in unwritable.stderr
+    assert "frames of" not in unwritable.stderr  # before anything is measured
     missing = run(str(tmp_path / "none.mp4"), "--model", "toy")
     assert missing.exit_code == 2
     assert "none.mp4" in missing.stderr
