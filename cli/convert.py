@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from vidground.atomic import write_atomically
+from vidground.atomic import make_folder, write_atomically
 from vidground.cli.cue_options import CUE_OPTIONS, check_formats
 from vidground.cli.file_options import STDOUT, parse_formats
 from vidground.cli.log_options import LOG_OPTIONS, LogOptions
@@ -97,6 +97,7 @@ def convert(
         code = _FAILED if summary.failed else 0
         try:
             if log.summary is not None:
+                make_folder(log.summary.parent)
                 write_atomically(log.summary, json.dumps(summary.to_dict(), indent=2) + "\n")
         except VidgroundError as error:
             code = _FAILED

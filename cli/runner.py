@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from vidground.archive import OnEvent, run_archive
-from vidground.atomic import write_atomically
+from vidground.atomic import make_folder, write_atomically
 from vidground.batch_sizes import is_out_of_memory
 from vidground.cli.options import RunOptions
 from vidground.cli.reporting import Reporter, bars_wanted
@@ -180,6 +180,7 @@ def end_with(summary: RunSummary, options: RunOptions, reporter: Reporter) -> No
     try:
         if options.log.summary is not None:
             text = json.dumps(summary.to_dict(), indent=2) + "\n"
+            make_folder(options.log.summary.parent)
             write_atomically(options.log.summary, text)
     except VidgroundError as error:
         failed = True

@@ -117,13 +117,13 @@ def test_a_folder_is_mirrored_below_the_output_folder():
 def test_a_file_that_fails_is_told_and_the_others_are_done(model):
     touch("a.mp4", "b.mp4", "quiet.mp4")
     model.errors["b.mp4"] = VideoError("'b.mp4': no frame can be decoded")
-    result = run("caption", "*.mp4", "gone.mp4", "--summary", "run.json")
+    result = run("caption", "*.mp4", "gone.mp4", "--summary", "runs/1.json")
     assert result.exit_code == 1
-    assert files() == ["a.mp4", "a.srt", "b.mp4", "quiet.mp4", "quiet.srt", "run.json"]
+    assert files() == ["a.mp4", "a.srt", "b.mp4", "quiet.mp4", "quiet.srt", "runs/1.json"]
     assert "failed: 'b.mp4': no frame can be decoded\n" in result.stderr
     assert last_line(result) == "2 done (1 empty), 0 skipped, 2 failed: gone.mp4, b.mp4"
     assert " s of video per second, " in result.stderr.splitlines()[-1]
-    summary = json.loads(Path("run.json").read_text())
+    summary = json.loads(Path("runs/1.json").read_text())
     counts = {key: summary[key] for key in ("done", "empty", "skipped", "failed", "interrupted")}
     assert counts == {"done": 2, "empty": 1, "skipped": 0, "failed": 2, "interrupted": False}
     assert {file["path"]: file["status"] for file in summary["files"]} == {

@@ -67,14 +67,14 @@ def test_a_broken_file_is_told_by_name_and_the_rest_goes_on() -> None:
     Path("in/a.json").write_text('{"schema_version": 1, "kind": "captions"}')
     Path("in/b.json").write_text("\x00")
     Path("in/run.json").write_text('{"schema_version": 1, "done": 1}')
-    result = run("in", "gone.json", "--to", "srt", "--summary", "done.json")
+    result = run("in", "gone.json", "--to", "srt", "--summary", "new/done.json")
     assert result.exit_code == 1
     assert re.search("in/a.json: .* is missing", result.stderr)
     assert "in/b.json: not JSON" in result.stderr
     assert "'gone.json': no such file" in result.stderr
     assert "'in/run.json': no result of vidground; passed over" in result.stderr
     assert Path("in/match.srt").exists()
-    summary = json.loads(Path("done.json").read_text())
+    summary = json.loads(Path("new/done.json").read_text())
     assert (summary["done"], summary["failed"]) == (1, 3)
 
 
