@@ -172,7 +172,8 @@ class RayWorkers(Workers):
         data = self._ray.data
         variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         batches = (
-            data.range(turns, override_num_blocks=turns)
+            # No tasks make these, which would wait for a CPU that workers leave them none of.
+            data.from_items([{"id": turn} for turn in range(turns)], override_num_blocks=turns)
             .map(
                 VideoWorker,
                 fn_constructor_args=(
