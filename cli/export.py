@@ -168,3 +168,9 @@ def _report(parity: Parity) -> None:
         )
     verdict = "passed" if parity.passed else "FAILED"
     click.echo(f"  {verdict}: tolerance {parity.tolerance:g} on 1 - cosine", err=True)
+    if not parity.passed and parity.dtype == "int8":
+        click.echo(
+            "  --float-blocks leaves more of the first blocks in float, where errors count most; "
+            "--tolerance accepts more",
+            err=True,
+        )

@@ -308,6 +308,7 @@ def test_the_command_fails_above_the_tolerance(video: Path, tmp_path: Path) -> N
     done = export_command(*arguments)
     assert done.exit_code == 1
     assert "FAILED: tolerance 1e-09" in done.stderr
+    assert "--float-blocks leaves more" in done.stderr
     assert not json.loads((tmp_path / "parity.json").read_text())["passed"]
 
 

@@ -245,6 +245,21 @@ def test_a_video_that_kills_every_worker_fails_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray")
+def test_a_worker_may_take_all_cpus(tmp_path: Path) -> None:
+    """Nothing of the run is left to wait for one."""
+    jobs, result = jobs_in(tmp_path, "ab"), RESULT
+    workers = RayWorkers(lambda: lambda _job, _: result, workers=1)
+    done: list[int] = []
+    running = threading.Thread(
+        target=lambda: done.append(run_archive(jobs, workers).done), daemon=True
+    )
+    running.start()
+    running.join(120)
+    workers.close()
+    assert done == [2]
+
+
+@pytest.mark.usefixtures("ray")
 def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path: Path) -> None:
     def load() -> Work:
         raise CheckpointError("no such model")
