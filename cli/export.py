@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,8 @@ def onnx(
     vidground export onnx --out d2vlm-int8 --dtype int8 --frames match.mp4 --features-only
     """
     films = list(videos) or _films(model)
+    if tolerance is not None and isnan(tolerance):
+        raise click.UsageError("--tolerance is nan, above which is nothing; give a number.")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise InputError(f"{folder} is not empty; give another folder, or --overwrite")
     _require_tools()
@@ -103,7 +106,10 @@ def onnx(
     from vidground.checkpoint import load_model
     from vidground.export.onnx import export_onnx
     from vidground.export.parity import measure_parity
+    from vidground.footage import Footage
 
+    for film in films:  # one that cannot be read is told before, not after minutes of exporting
+        Footage(film, fps=1.0)
     loaded = load_model(model, revision=revision, subfolder=subfolder, local_files_only=offline)
     if sum(p.numel() for p in loaded.parameters()) * 4 <= _COMFORTABLE_BYTES:
         loaded = loaded.float()

@@ -320,6 +320,13 @@ def test_the_command_asks_for_what_it_needs(
     assert "Give --frames VIDEO" in no_frames.stderr
     blocks = export_command("--out", tmp_path, "--frames", video, "--float-blocks", "1")
     assert blocks.exit_code == 2
+    nothing = export_command("--out", tmp_path, "--frames", video, "--tolerance", "nan")
+    assert nothing.exit_code == 2
+    broken = tmp_path.with_suffix(".mp4")
+    broken.write_bytes(b"no video")
+    unread = export_command("--out", tmp_path, "--frames", video, "--frames", broken)
+    assert unread.exit_code == 1
+    assert broken.name in unread.stderr
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     no_tools = export_command("--out", tmp_path, "--frames", video)
     assert no_tools.exit_code == 1
