@@ -6,6 +6,7 @@ the model itself. Knows no command line.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -93,9 +94,11 @@ def _run(config: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quie
 def leave_group() -> None:
     """Leave the group of processes that trained together, if there is one; then Python may end.
 
-    Threads of a group that is still there are torn down while they run: now and then the process
-    aborts, and torchrun calls the finished training failed.
+    A thread of a group that is still there may let go of a tensor while Python ends: the process
+    aborts, and torchrun calls the finished training failed. The group waits for its threads when
+    nothing holds it any more, which a trainer does: to be called once that is out of use.
     """
+    gc.collect()  # trainer and callbacks hold each other
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
