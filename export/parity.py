@@ -127,8 +127,7 @@ class FloatReference:
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         """See `FrameEncoder`."""
-        ids = [torch.tensor([list(question)]) for question in questions]
-        tokens = self._compressor.each(patches.to(self.dtype), ids)
+        tokens = self._compressor.each(patches.to(self.dtype), questions)
         return tokens.to(self._model.device, self._model.dtype)
 
 

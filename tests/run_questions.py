@@ -64,7 +64,7 @@ def main() -> None:
     config = official_config()
     compressor = FrameCompressor(config).eval()
     patches = torch.randn(_FRAMES, 256, config.vision_config.hidden_size)
-    questions = list(torch.randint(5, 1000, (options.questions, 1, _QUESTION_TOKENS)))
+    questions = torch.randint(5, 1000, (options.questions, _QUESTION_TOKENS)).tolist()
     with torch.inference_mode():
         print(
             "the compressor, released size:",

@@ -101,18 +101,19 @@ class FrameCompressor(nn.Module):
         ).last_hidden_state[:, : queries.shape[1]]
         return self._pool(patches, self.output_projection(read))
 
-    def each(self, patches: Tensor, questions: Sequence[Tensor]) -> Tensor:
+    def each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         """Frame tokens of N frames for each of Q questions; what frames alone decide is computed
         once, 40 % of the work at the released size.
 
         Args:
-            patches: as in `forward`. questions: at least one, (1, L) tokens without padding.
+            patches: as in `forward`. questions: at least one, tokens of the Q-Former's tokenizer.
 
         Returns:
             (N, Q, H).
         """
+        ids = [torch.tensor([list(question)], device=patches.device) for question in questions]
         with _images_are_the_same() if len(questions) > 1 else nullcontext():
-            tokens = [self(patches, ids, torch.ones_like(ids)) for ids in questions]
+            tokens = [self(patches, question, torch.ones_like(question)) for question in ids]
         return torch.stack(tokens, dim=1)
 
     def _pool(self, patches: Tensor, rows: Tensor) -> Tensor:

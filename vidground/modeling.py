@@ -111,8 +111,7 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         """Frame tokens for each question, (N, Q, H); see `FrameCompressor.each`."""
-        ids = [torch.tensor([list(question)], device=patches.device) for question in questions]
-        return self.compressor.each(patches, ids)
+        return self.compressor.each(patches, questions)
 
     def context(
         self,
