@@ -98,8 +98,8 @@ def leave_group() -> None:
     aborts, and torchrun calls the finished training failed. The group waits for its threads when
     nothing holds it any more, which a trainer does: to be called once that is out of use.
     """
-    gc.collect()  # trainer and callbacks hold each other
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # trainer and callbacks hold each other
         torch.distributed.destroy_process_group()
 
 
