@@ -11,17 +11,17 @@ from typing import Any, NoReturn
 
 import click
 
-from vidground.cli.file_options import STDOUT, FileOptions
-from vidground.cli.options import RunOptions
-from vidground.cli.reporting import Reporter, reporting, shown
+from vidground.archive.inputs import FoundVideos, InputVideo, find_videos, parse_list
+from vidground.archive.outputs import Job, plan_outputs, require_writable
+from vidground.archive.planning import Plan
+from vidground.cli.options.files import STDOUT, FileOptions
+from vidground.cli.options.run_options import RunOptions
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.make_reporter import Reporter, reporting, shown
 from vidground.cli.runner import FAILED, Load, Runner, end_with, end_with_error, set_environment
-from vidground.cli.usage import usage_errors
 from vidground.errors import VidgroundError
-from vidground.files import VIDEO_SUFFIXES, printable
-from vidground.formats import FORMATS
-from vidground.inputs import FoundVideos, InputVideo, find_videos, parse_list
-from vidground.outputs import Job, plan_outputs, require_writable
-from vidground.planning import Plan
+from vidground.results.formats import FORMATS
+from vidground.storage.files import VIDEO_SUFFIXES, printable
 
 # Formats that name the video in every document or line, so that several can share a stream.
 _STREAMABLE = ("json", "jsonl")

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidground.atomic import make_folder, write_atomically
-from vidground.cli.isolation_options import DECODE_ON
-from vidground.cli.reporter import shown
-from vidground.cli.usage import usage_errors
-from vidground.inputs import find_videos
-from vidground.outputs import require_writable
+from vidground.archive.inputs import find_videos
+from vidground.archive.outputs import require_writable
+from vidground.cli.options.isolation import DECODE_ON
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.reporter import shown
 from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings
+from vidground.storage.atomic import make_folder, write_atomically
 
 if TYPE_CHECKING:
+    from vidground.benchmark.random_model import Size
     from vidground.captioner import DenseCaptioner
-    from vidground.random_model import Size
 
 STDOUT = "-"
 
@@ -133,8 +133,8 @@ def bench(
         batch = BatchSettings(prompts=batch_size, frames=frame_batch, videos=videos)
     settings = {"decoding": decoding, "batch": batch, "decode_on": decode_on}
     # Here, so that --help needs no torch.
-    from vidground.benchmark import run_benchmark
-    from vidground.benchmark_report import to_dict, to_table
+    from vidground.benchmark.report import to_dict, to_table
+    from vidground.benchmark.run import run_benchmark
 
     with usage_errors():
         captioner = _load(model, random_weights, device, dtype, settings, offline=offline)
@@ -163,8 +163,8 @@ def _load(
 ) -> DenseCaptioner:
     import torch
 
+    from vidground.benchmark.random_model import random_model
     from vidground.captioner import DenseCaptioner
-    from vidground.random_model import random_model
 
     if random_weights is None:
         options: dict[str, Any] = {"local_files_only": True} if offline else {}

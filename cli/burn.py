@@ -5,17 +5,17 @@ from typing import Any, get_args
 
 import click
 
-from vidground.cli.bars import bar
-from vidground.cli.cue_options import CUE_OPTIONS
 from vidground.cli.media import open_source, require_free, say, say_program, with_source
-from vidground.cli.usage import usage_errors
-from vidground.containers import CONTAINERS, container_of
-from vidground.cues import CueSettings
-from vidground.documents import video_of
-from vidground.ffmpeg import find_program
-from vidground.formats import require_packages
-from vidground.subtitle_tracks import BurnSettings, Position
-from vidground.subtitle_tracks import burn as burn_in
+from vidground.cli.options.cues import CUE_OPTIONS
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.bars import bar
+from vidground.media.containers import CONTAINERS, container_of
+from vidground.media.ffmpeg import find_program
+from vidground.media.subtitle_tracks import BurnSettings, Position
+from vidground.media.subtitle_tracks import burn as burn_in
+from vidground.results.cues import CueSettings
+from vidground.results.documents import video_of
+from vidground.results.formats import require_packages
 
 _DEFAULTS = BurnSettings()
 

@@ -4,12 +4,12 @@ from collections import Counter
 
 import click
 
-from vidground.bounded_folder import BoundedFolder
-from vidground.cli.cache_options import FOLDER_OPTION, SIZE_OPTION
-from vidground.cli.reporter import shown
+from vidground.cli.options.cache import FOLDER_OPTION, SIZE_OPTION
+from vidground.cli.reporting.reporter import shown
 from vidground.errors import FormatError
-from vidground.row_file import read_metadata
 from vidground.settings import CacheSettings
+from vidground.storage.bounded_folder import BoundedFolder
+from vidground.storage.row_file import read_metadata
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 

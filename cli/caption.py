@@ -2,9 +2,9 @@
 
 import click
 
+from vidground.archive.workers import AtOnce, Work
 from vidground.cli.batch import run_batch
-from vidground.cli.options import RunOptions, run_options
-from vidground.work import AtOnce, Work
+from vidground.cli.options.run_options import RunOptions, run_options
 
 PROMPT_OPTION = click.option(
     "--prompt",

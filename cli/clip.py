@@ -4,17 +4,17 @@ from pathlib import Path
 
 import click
 
-from vidground.atomic import make_folder
 from vidground.cli.media import Source, open_source, require_free, say, say_program, with_source
-from vidground.cli.usage import usage_errors
-from vidground.clips import Clip, ClipMaker
-from vidground.containers import suffix_for_parts
-from vidground.cues import clock
-from vidground.cuts import Cut, CutSettings, Mode
+from vidground.cli.options.usage import usage_errors
 from vidground.errors import InputError, VidgroundError
-from vidground.ffmpeg import find_program
-from vidground.moment_choice import ChoiceSettings, choose_events, clip_name, file_stem
-from vidground.types import Event
+from vidground.media.clip_selection import ChoiceSettings, choose_events, clip_name, file_stem
+from vidground.media.clips import Clip, ClipMaker
+from vidground.media.containers import suffix_for_parts
+from vidground.media.cuts import Cut, CutSettings, Mode
+from vidground.media.ffmpeg import find_program
+from vidground.results.cues import clock
+from vidground.results.types import Event
+from vidground.storage.atomic import make_folder
 
 _FAILED = 1
 

@@ -11,19 +11,19 @@ from typing import Any
 
 import click
 
-from vidground.atomic import make_folder, write_atomically
-from vidground.cli.cue_options import CUE_OPTIONS, check_formats
-from vidground.cli.file_options import STDOUT, parse_formats
-from vidground.cli.log_options import LOG_OPTIONS, LogOptions
-from vidground.cli.reporting import Reporter, reporting
-from vidground.cli.usage import usage_errors
-from vidground.cues import CueSettings
+from vidground.archive.events import FileReport, RunSummary, report_on
+from vidground.archive.outputs import is_file, require_writable
+from vidground.cli.options.cues import CUE_OPTIONS, check_formats
+from vidground.cli.options.files import STDOUT, parse_formats
+from vidground.cli.options.log import LOG_OPTIONS, LogOptions
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.make_reporter import Reporter, reporting
 from vidground.errors import InputError, VidgroundError
-from vidground.files import printable
-from vidground.formats import FORMATS, load, render, save
-from vidground.outcomes import FileReport, RunSummary, report_on
-from vidground.outputs import is_file, require_writable
-from vidground.result_files import SUFFIX, FoundResults, ResultFile, find_results
+from vidground.results.cues import CueSettings
+from vidground.results.formats import FORMATS, load, render, save
+from vidground.results.result_files import SUFFIX, FoundResults, ResultFile, find_results
+from vidground.storage.atomic import make_folder, write_atomically
+from vidground.storage.files import printable
 
 _FAILED = 1
 

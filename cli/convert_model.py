@@ -33,8 +33,8 @@ def convert_model(
     """
     _check_target(source, target, overwrite=overwrite)
     # Here, so that --help needs no torch.
-    from vidground.checkpoint import load_model
-    from vidground.model_folder import remove_weights
+    from vidground.checkpoints.loading import load_model
+    from vidground.checkpoints.model_folder import remove_weights
 
     model = load_model(source, revision=revision, subfolder=subfolder, dtype=dtype)
     remove_weights(target)

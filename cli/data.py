@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from vidground.cli.bars import bar
-from vidground.cli.reporting import shown
-from vidground.cli.usage import usage_errors
-from vidground.training.annotations import (
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.bars import bar
+from vidground.cli.reporting.make_reporter import shown
+from vidground.training.data.annotations import (
     Annotation,
     AnnotationReport,
     Kind,
@@ -20,7 +20,7 @@ from vidground.training.annotations import (
     load_annotations,
     videos_of,
 )
-from vidground.training.perturbation import PerturbationSettings
+from vidground.training.data.perturbation import PerturbationSettings
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -104,7 +104,7 @@ def toy(out: Path, videos: int, seed: int, size: int, test_share: float) -> None
     vidground train sft --config toy-sft
     """
     # Here, so that --help needs no PyAV.
-    from vidground.training.toy_dataset import write_dataset
+    from vidground.training.toy.dataset import write_dataset
 
     with usage_errors(), bar("video", videos) as on_progress:
         write_dataset(
@@ -156,8 +156,8 @@ def perturb(source: Path, target: Path, overwrite: bool, **settings: Any) -> Non
     """
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} exists; name another file, or use --overwrite.")
-    from vidground.atomic import write_atomically
-    from vidground.training.perturbation import preference_annotations
+    from vidground.storage.atomic import write_atomically
+    from vidground.training.data.perturbation import preference_annotations
 
     with usage_errors():
         chosen = PerturbationSettings(**settings)
@@ -209,8 +209,8 @@ def pairs(
     """
     if out.exists() and not overwrite:
         raise click.UsageError(f"{out} exists; name another file, or use --overwrite.")
-    from vidground.atomic import write_atomically
-    from vidground.training.pairs import pairs_of_files
+    from vidground.storage.atomic import write_atomically
+    from vidground.training.data.correction_pairs import pairs_of_files
 
     with usage_errors():
         found = pairs_of_files(predicted, corrected, videos=videos)
@@ -234,7 +234,7 @@ def pairs(
 
 def _video_problems(annotations: Sequence[Annotation], video_root: Path) -> list[Problem]:
     # Here, so that checking texts alone needs no PyAV.
-    from vidground.training.video_checks import measure_videos, video_problems
+    from vidground.training.data.video_checks import measure_videos, video_problems
 
     with bar("video", len(videos_of(annotations))) as on_progress:
         measured = measure_videos(annotations, video_root, on_progress=on_progress)
@@ -247,7 +247,7 @@ def _place(problem: Problem, files: Sequence[Path]) -> tuple[int, int]:
 
 def _tell_counts(report: AnnotationReport, files: Sequence[Path]) -> None:
     """Say what there is, and what training leaves out of it by default."""
-    from vidground.training.dataset import within_limits
+    from vidground.training.data.dataset import within_limits
 
     usable = report.annotations
     click.echo(

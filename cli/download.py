@@ -25,8 +25,8 @@ def download(
     Prints the folder that the model lies in.
     """
     # Here, because the hub client reads its environment variables when it is imported.
-    from vidground.hub import HubAccess
-    from vidground.hub import download as fetch
+    from vidground.checkpoints.hub import HubAccess
+    from vidground.checkpoints.hub import download as fetch
 
     found = fetch(model, revision=revision, subfolder=subfolder, hub=HubAccess(cache_dir=cache_dir))
     click.echo(found.path)

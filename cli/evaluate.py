@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidground.cli.bars import bar
-from vidground.cli.model_options import MODEL_OPTIONS, RESULT_OPTIONS, ModelOptions
-from vidground.cli.reporting import shown
+from vidground.cli.options.model import MODEL_OPTIONS, RESULT_OPTIONS, ModelOptions
+from vidground.cli.options.usage import is_named, usage_errors
+from vidground.cli.reporting.bars import bar
+from vidground.cli.reporting.make_reporter import shown
 from vidground.cli.score import score
-from vidground.cli.usage import is_named, usage_errors
 from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
-from vidground.training.prediction_samples import OPTION_PENALTY, load_absent, load_questions
+from vidground.training.evaluation.questions import OPTION_PENALTY, load_absent, load_questions
 
 if TYPE_CHECKING:
-    from vidground.training.prediction import Predictor
+    from vidground.training.evaluation.predictor import Predictor
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -108,8 +108,8 @@ def predict(
     with usage_errors():
         predictor = _predictor(options)
     # Here, so that --help needs no torch.
-    from vidground.training.prediction import predict as answer_all
-    from vidground.training.prediction_store import open_folder
+    from vidground.training.evaluation.prediction_store import open_folder
+    from vidground.training.evaluation.predictor import predict as answer_all
 
     def tell(video: str, reason: str) -> None:
         named = reason if video in reason else f"{video}: {reason}"
@@ -143,7 +143,7 @@ def _predictor(options: dict[str, Any]) -> Predictor:
     batch = BatchSettings(prompts=options.pop("batch_size"))
     penalty = options.pop("option_penalty")
     decoding = DecodingSettings(**options)
-    from vidground.training.prediction import Predictor
+    from vidground.training.evaluation.predictor import Predictor
 
     return Predictor(
         model.model,
@@ -186,8 +186,11 @@ def convert(benchmark: str, source: Path, target: Path, subset: str, overwrite: 
         raise click.UsageError(f"--subset is of YouCook2; {benchmark} has none.")
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} exists; name another file, or use --overwrite.")
-    from vidground.atomic import write_atomically
-    from vidground.training.evaluation_conversion import convert_charades, convert_youcook2
+    from vidground.storage.atomic import write_atomically
+    from vidground.training.evaluation.benchmark_conversion import (
+        convert_charades,
+        convert_youcook2,
+    )
 
     if benchmark == "charades":
         samples = convert_charades(source)

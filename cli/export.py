@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vidground.cli.usage import usage_errors
+from vidground.cli.options.usage import usage_errors
 from vidground.errors import InputError
 from vidground.settings import DEFAULT_MODEL
 
@@ -103,10 +103,10 @@ def onnx(
         raise InputError(f"{folder} is not empty; give another folder, or --overwrite")
     _require_tools()
     # Here, so that --help needs no torch.
-    from vidground.checkpoint import load_model
+    from vidground.checkpoints.loading import load_model
     from vidground.export.onnx import export_onnx
     from vidground.export.parity import measure_parity
-    from vidground.footage import Footage
+    from vidground.video.frame_sampler import Footage
 
     for film in films:  # one that cannot be read is told before, not after minutes of exporting
         Footage(film, fps=1.0)

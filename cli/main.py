@@ -61,7 +61,7 @@ class _Failure(click.ClickException):
     """An error of vidground as one line; exit code 1."""
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - the signature of click's
-        from vidground.cli.reporting import shown
+        from vidground.cli.reporting.make_reporter import shown
 
         click.echo(f"error: {shown(self.message)}", err=True)
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from vidground.cli.reporter import shown
-from vidground.documents import Result
+from vidground.cli.reporting.reporter import shown
 from vidground.errors import InputError
-from vidground.ffmpeg import Program
-from vidground.files import printable
-from vidground.formats import load
-from vidground.result_videos import require_video
+from vidground.media.ffmpeg import Program
+from vidground.results.documents import Result
+from vidground.results.formats import load
+from vidground.results.result_videos import require_video
+from vidground.storage.files import printable
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

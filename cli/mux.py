@@ -5,15 +5,15 @@ from typing import Any
 
 import click
 
-from vidground.cli.cue_options import CUE_OPTIONS
 from vidground.cli.media import open_source, require_free, say, say_program, with_source
-from vidground.cli.usage import usage_errors
-from vidground.containers import CONTAINERS, container_of
-from vidground.cues import CueSettings
-from vidground.ffmpeg import find_program
-from vidground.formats import require_packages
-from vidground.subtitle_tracks import TrackSettings
-from vidground.subtitle_tracks import mux as add_track
+from vidground.cli.options.cues import CUE_OPTIONS
+from vidground.cli.options.usage import usage_errors
+from vidground.media.containers import CONTAINERS, container_of
+from vidground.media.ffmpeg import find_program
+from vidground.media.subtitle_tracks import TrackSettings
+from vidground.media.subtitle_tracks import mux as add_track
+from vidground.results.cues import CueSettings
+from vidground.results.formats import require_packages
 
 _CODECS = tuple(dict.fromkeys(c for kind in CONTAINERS.values() for c in kind.subtitles))
 

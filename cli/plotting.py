@@ -6,21 +6,21 @@ from typing import Any, NoReturn
 
 import click
 
+from vidground.archive.inputs import find_videos
+from vidground.archive.ledger import Ledger
+from vidground.archive.outputs import Job, plan_outputs, require_writable
+from vidground.archive.workers import Work
 from vidground.cli.batch import run_batch
-from vidground.cli.file_options import STDOUT
-from vidground.cli.options import RunOptions
-from vidground.cli.reporter import shown
+from vidground.cli.options.files import STDOUT
+from vidground.cli.options.run_options import RunOptions
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.reporter import shown
 from vidground.cli.runner import Load
-from vidground.cli.usage import usage_errors
-from vidground.documents import Result
 from vidground.errors import FormatError, VidgroundError
-from vidground.formats import load as load_result
-from vidground.inputs import find_videos
-from vidground.ledger import Ledger
-from vidground.outputs import Job, plan_outputs, require_writable
-from vidground.plots import check_plot, plot_relevance
-from vidground.types import Groundings
-from vidground.work import Work
+from vidground.results.documents import Result
+from vidground.results.formats import load as load_result
+from vidground.results.types import Groundings
+from vidground.review.plots import check_plot, plot_relevance
 
 PLOT_OPTION = click.option(
     "--plot",

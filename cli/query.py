@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
+from vidground.archive.workers import AtOnce, Work
 from vidground.cli.batch import run_batch
-from vidground.cli.options import RunOptions, run_options
+from vidground.cli.options.run_options import RunOptions, run_options
+from vidground.cli.options.usage import usage_errors
 from vidground.cli.plotting import PLOT_OPTION, run_with_plot
-from vidground.cli.usage import usage_errors
 from vidground.settings import GroundingSettings
-from vidground.work import AtOnce, Work
 
 _GROUNDING = GroundingSettings()
 
@@ -77,7 +77,7 @@ def query(
 def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSettings) -> Work:
     # Here, so that --help needs no torch.
     from vidground.grounder import Grounder
-    from vidground.types import Groundings
+    from vidground.results.types import Groundings
 
     grounder = Grounder(
         options.model.model,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from vidground.cli.reporter import shown
-from vidground.cli.usage import usage_errors
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.reporter import shown
 
 
 @click.command()
@@ -40,7 +40,7 @@ def replay(
         os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # Here, so that --help needs no torch.
-    from vidground.replay import replay as make_again
+    from vidground.review.replay import replay as make_again
 
     with usage_errors():
         outcome = make_again(

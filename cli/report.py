@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from vidground.cli.bars import bar
-from vidground.cli.reporter import shown
-from vidground.cli.usage import usage_errors
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.bars import bar
+from vidground.cli.reporting.reporter import shown
 from vidground.errors import InputError
-from vidground.files import printable
-from vidground.report import ReportSummary, is_report, write_report
-from vidground.result_files import FoundResults, find_results
+from vidground.results.result_files import FoundResults, find_results
+from vidground.review.report import ReportSummary, is_report, write_report
+from vidground.storage.files import printable
 
 _FAILED = 1
 _LARGE_BYTES = 100_000_000

@@ -15,23 +15,23 @@ from typing import Any, NoReturn
 
 import click
 
-from vidground.archive import OnEvent, run_archive
-from vidground.atomic import make_folder, write_atomically
-from vidground.batch_sizes import is_out_of_memory
-from vidground.cli.options import RunOptions
-from vidground.cli.reporting import Reporter, bars_wanted
-from vidground.cli.usage import usage_errors
-from vidground.conditions import first_objection
-from vidground.cues import UNSHAPED
+from vidground.archive.events import RunSummary
+from vidground.archive.job_steps import write_file
+from vidground.archive.ledger import Ledger
+from vidground.archive.outputs import Job
+from vidground.archive.planning import Plan, Recipe
+from vidground.archive.run import OnEvent, run_archive
+from vidground.archive.workers import Late, Work, Workers, as_workers
+from vidground.cli.options.run_options import RunOptions
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.make_reporter import Reporter, bars_wanted
 from vidground.errors import CheckpointError, VidgroundError
-from vidground.filing import write_file
-from vidground.formats import render
-from vidground.ledger import Ledger
-from vidground.outcomes import RunSummary
-from vidground.outputs import Job
-from vidground.planning import Plan, Recipe
+from vidground.inference.batch_sizes import is_out_of_memory
+from vidground.results.conditions import first_objection
+from vidground.results.cues import UNSHAPED
+from vidground.results.formats import render
 from vidground.settings import FULL_WEIGHTS, CacheSettings
-from vidground.work import Late, Work, Workers, as_workers
+from vidground.storage.atomic import make_folder, write_atomically
 
 FAILED = 1
 
@@ -137,7 +137,7 @@ def _start(load: Load, options: RunOptions) -> Workers:
     engine = options.engine
     if engine.engine == "local":
         return as_workers(_loaded(load, options))
-    from vidground.ray_engine import RayWorkers
+    from vidground.archive.ray_workers import RayWorkers
 
     # A worker does one video at a time; an open file could not be sent.
     sent = replace(
@@ -200,7 +200,7 @@ def end_with_error(error: VidgroundError, reporter: Reporter) -> NoReturn:
 
 def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
     """What makes the results, as it is recorded; speed and device do not belong to it."""
-    from vidground.model_identity import folder_fingerprint, known_commit
+    from vidground.checkpoints.fingerprint import folder_fingerprint, known_commit
 
     model, decoding = options.model, asdict(options.decoding)
     if options.decoding.temperature == 0:
@@ -234,7 +234,7 @@ def _features(cache: CacheSettings | None) -> dict[str, int]:
 
 def _vision(vision: str) -> dict[str, str | None]:
     """The export that encodes frames; nothing for the model itself, as in older records."""
-    from vidground.model_identity import folder_fingerprint
+    from vidground.checkpoints.fingerprint import folder_fingerprint
 
     scheme, _, folder = vision.partition(":")
     return {"vision": folder_fingerprint(folder)} if scheme == "onnx" else {}

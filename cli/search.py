@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidground.cli.bars import bar
-from vidground.cli.cache_options import cache_is_named, cache_options
-from vidground.cli.isolation_options import ISOLATION_OPTIONS, take_isolation
-from vidground.cli.reporter import shown
-from vidground.cli.usage import usage_errors
+from vidground.archive.inputs import find_videos
+from vidground.cli.options.cache import cache_is_named, cache_options
+from vidground.cli.options.isolation import ISOLATION_OPTIONS, take_isolation
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.bars import bar
+from vidground.cli.reporting.reporter import shown
 from vidground.errors import VidgroundError
-from vidground.inputs import find_videos
-from vidground.result_files import find_results
-from vidground.search import Hit, SearchOutcome, search_results, search_videos
+from vidground.results.result_files import find_results
+from vidground.results.video_lookup import file_uri
+from vidground.review.search import Hit, SearchOutcome, search_results, search_videos
 from vidground.settings import (
     CPU,
     CacheSettings,
@@ -28,7 +29,6 @@ from vidground.settings import (
     IsolationSettings,
     SamplingSettings,
 )
-from vidground.video_places import file_uri
 
 if TYPE_CHECKING:
     from vidground.grounder import Grounder

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vidground.cli.usage import is_named, usage_errors
+from vidground.cli.options.usage import is_named, usage_errors
 
 if TYPE_CHECKING:
-    from vidground.training.run_config import RunConfig
+    from vidground.training.config import RunConfig
 
 # Options that set one value of the configuration, by its dotted name.
 _VALUES: dict[str, tuple[str, Any, str]] = {
@@ -151,7 +151,7 @@ def _train(
     _set_up_logging(quiet)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # Here, so that --help needs no torch.
-    from vidground.training.run_config import read_config
+    from vidground.training.config import read_config
 
     with usage_errors():
         values = _values(options, settings)
@@ -189,7 +189,7 @@ def _refuse_idle_rate(run: RunConfig) -> None:
 
 def _values(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
     """The values that options set, by dotted name."""
-    from vidground.training.run_config import parse_value
+    from vidground.training.config import parse_value
 
     values = {key: options[name] for name, (key, _, _) in _VALUES.items()}
     values |= {key: options[name] or None for name, (key, _) in _FILES.items()}

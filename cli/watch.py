@@ -12,18 +12,18 @@ from contextlib import closing
 
 import click
 
-from vidground.arrivals import SETTLE_S, Arrivals
+from vidground.archive.arrivals import SETTLE_S, Arrivals
+from vidground.archive.events import FileReport, RunSummary, Started, Waiting
+from vidground.archive.inputs import FoundVideos, InputVideo, find_videos
+from vidground.archive.outputs import Job, clash_text
 from vidground.cli import caption
 from vidground.cli.batch import check_outputs, plan_jobs
-from vidground.cli.options import RunOptions, run_options
-from vidground.cli.reporting import Reporter, reporting
+from vidground.cli.options.run_options import RunOptions, run_options
+from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.make_reporter import Reporter, reporting
 from vidground.cli.runner import Runner, end_with, end_with_error, set_environment
-from vidground.cli.usage import usage_errors
 from vidground.errors import InputError, VidgroundError
-from vidground.files import file_state
-from vidground.inputs import FoundVideos, InputVideo, find_videos
-from vidground.outcomes import FileReport, RunSummary, Started, Waiting
-from vidground.outputs import Job, clash_text
+from vidground.storage.files import file_state
 
 _PAUSE_S = 1.0  # between two looks; less if a file may be complete sooner
 _SHORTEST_PAUSE_S = 0.05

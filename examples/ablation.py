@@ -28,14 +28,14 @@ from train_toy import CACHE_BYTES, MEMORY_RATE, make_films, teach
 
 from vidground import D2VLM
 from vidground.errors import InputError
-from vidground.training.evaluation import EvaluationSettings, evaluate_etbench
-from vidground.training.perturbation import PerturbationSettings, preference_annotations
-from vidground.training.prediction import Predictor, predict
-from vidground.training.prediction_samples import load_questions
-from vidground.training.prediction_store import open_folder, read_folder
+from vidground.training.config import read_config
+from vidground.training.data.perturbation import PerturbationSettings, preference_annotations
+from vidground.training.evaluation.prediction_store import open_folder, read_folder
+from vidground.training.evaluation.predictor import Predictor, predict
+from vidground.training.evaluation.questions import load_questions
+from vidground.training.evaluation.scores import EvaluationSettings, evaluate_etbench
 from vidground.training.run import run_training
-from vidground.training.run_config import read_config
-from vidground.training.toy_model import make_toy_model
+from vidground.training.toy.model import make_toy_model
 
 GROUNDING, CAPTIONING = ("tvg", "tal", "evs"), ("dvc", "slc")
 """Tasks of the toy world that F1(gnd) and F1(cap) are means of."""

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vidground.training.toy_dataset import toy_film, write_video
-from vidground.training.toy_drawing import render
-from vidground.training.toy_world import ToySettings
+from vidground.training.toy.dataset import toy_film, write_video
+from vidground.training.toy.drawing import render
+from vidground.training.toy.world import ToySettings
 
 SETTINGS = ToySettings(min_duration_s=16, max_duration_s=32, max_events=3)
 SEED, SIZE = 1, 112

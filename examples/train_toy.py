@@ -20,20 +20,20 @@ import numpy as np
 import torch
 
 from vidground import D2VLM
-from vidground.preprocessing import normalize
-from vidground.prompts import FRAMES, captioning_question
-from vidground.training.frame_cache import PixelFrames, TokenFrames
-from vidground.training.perturbation import PerturbationSettings, preference_annotations
+from vidground.language.prompts import FRAMES, captioning_question
+from vidground.training.config import ObjectiveName, read_config
+from vidground.training.data.frame_sources import PixelFrames, TokenFrames
+from vidground.training.data.perturbation import PerturbationSettings, preference_annotations
+from vidground.training.data.tensor_cache import TensorCache
 from vidground.training.run import run_training
-from vidground.training.run_config import ObjectiveName, read_config
-from vidground.training.tensor_cache import TensorCache
-from vidground.training.toy_captions import facts
-from vidground.training.toy_dataset import toy_film, write_dataset
-from vidground.training.toy_events import WatchedFilm, train_events, watched
-from vidground.training.toy_model import make_toy_model
-from vidground.training.toy_stills import SeenShapes, crowded_stills, shapes_in
-from vidground.training.toy_vision import OnStep, train_compressor, train_encoder
-from vidground.training.toy_world import ToySettings, ToyVideo
+from vidground.training.toy.captions import facts
+from vidground.training.toy.dataset import toy_film, write_dataset
+from vidground.training.toy.events import WatchedFilm, train_events, watched
+from vidground.training.toy.model import make_toy_model
+from vidground.training.toy.stills import SeenShapes, crowded_stills, shapes_in
+from vidground.training.toy.vision import OnStep, train_compressor, train_encoder
+from vidground.training.toy.world import ToySettings, ToyVideo
+from vidground.video.preprocessing import normalize
 
 FILMS = {
     "short": (2500, 11, ToySettings(min_duration_s=6, max_duration_s=10, max_events=1, fps=2)),

@@ -20,18 +20,18 @@ import torch
 from torch import nn
 
 from vidground import __version__
-from vidground.atomic import make_folder
 from vidground.errors import InputError
 from vidground.export.quantization import quantize_products, signed_variant
-from vidground.modeling import D2VLM
-from vidground.onnx_folder import (
+from vidground.features.onnx_folder import (
     MANIFEST,
     PARTS,
     ExportedPart,
     ExportFolder,
     weights_digest,
 )
-from vidground.preprocessing import CLIP_MEAN, CLIP_STD
+from vidground.model.d2vlm import D2VLM
+from vidground.storage.atomic import make_folder
+from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD
 
 Part = TypeVar("Part", bound=nn.Module)
 

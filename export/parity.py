@@ -16,19 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidground.atomic import write_atomically
-from vidground.encoding import FrameEncoder
-from vidground.engine import Engine
 from vidground.errors import InputError
 from vidground.export.onnx import in_float
-from vidground.generation import Generation
-from vidground.modeling import D2VLM
-from vidground.onnx_folder import ExportFolder
-from vidground.onnx_vision import OnnxVision
-from vidground.preprocessing import normalize
-from vidground.prompts import captioning_question, chat_prompt, encode_prompt
+from vidground.features.frame_encoding import FrameEncoder
+from vidground.features.onnx_encoder import OnnxVision
+from vidground.features.onnx_folder import ExportFolder
+from vidground.generation.generation_queue import Generation
+from vidground.inference.engine import Engine
+from vidground.language.prompts import captioning_question, chat_prompt, encode_prompt
+from vidground.model.d2vlm import D2VLM
 from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
-from vidground.video import VideoReader
+from vidground.storage.atomic import write_atomically
+from vidground.video.preprocessing import normalize
+from vidground.video.reader import VideoReader
 
 PARITY = "parity.json"
 

@@ -13,15 +13,15 @@ from typing import Any
 
 from result_makers import VIDEO, captions
 
-from vidground.archive import run_archive
-from vidground.documents import Result
-from vidground.files import file_sha256
-from vidground.inputs import find_videos
-from vidground.ledger import Ledger
-from vidground.outcomes import RunSummary
-from vidground.outputs import Job, plan_outputs
-from vidground.planning import Recipe
-from vidground.types import Event
+from vidground.archive.events import RunSummary
+from vidground.archive.inputs import find_videos
+from vidground.archive.ledger import Ledger
+from vidground.archive.outputs import Job, plan_outputs
+from vidground.archive.planning import Recipe
+from vidground.archive.run import run_archive
+from vidground.results.documents import Result
+from vidground.results.types import Event
+from vidground.storage.files import file_sha256
 
 FORMATS = ("srt", "json")
 

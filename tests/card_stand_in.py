@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from vidground.footage import Footage
+from vidground.video.frame_sampler import Footage
 
 CARD_FORMATS = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 
@@ -67,7 +67,9 @@ def put_in(monkeypatch: pytest.MonkeyPatch, change: Change = lambda _, frame: fr
     """Let files be opened on a stand-in from now on, and models find a card in this process."""
     card = Card(change)
     monkeypatch.setattr(av, "open", card.open)
-    monkeypatch.setattr("vidground.engine.opens_card", lambda decode_on: decode_on != "cpu")
+    monkeypatch.setattr(
+        "vidground.inference.engine.opens_card", lambda decode_on: decode_on != "cpu"
+    )
     return card
 
 

@@ -6,9 +6,9 @@ from fractions import Fraction
 from hypothesis import strategies as st
 from result_makers import VIDEO, captions
 
-from vidground.editing import EDITOR_RATES
-from vidground.plaintext import plain_text
-from vidground.types import Captions, Event
+from vidground.results.editing import EDITOR_RATES
+from vidground.results.safe_text import plain_text
+from vidground.results.types import Captions, Event
 
 TEXTS = st.text(max_size=20) | st.text("12 \n\r*:;,\"'<>&{}\\%\x00\u2028\x85\ud800\x1b[m\ufffe")
 

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vidground.footage import Footage, ShownFrame
-from vidground.thumbnails import MomentFootage
+from vidground.review.thumbnails import MomentFootage
+from vidground.video.frame_sampler import Footage, ShownFrame
 
 
 class Telling(Footage):

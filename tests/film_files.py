@@ -13,10 +13,10 @@ import pytest
 from result_makers import PROVENANCE
 from video_files import make_video, plain_decode, read_index
 
-from vidground.ffmpeg import Program, find_program
-from vidground.files import file_sha256
-from vidground.timed_video import TimedVideo
-from vidground.types import Captions, Event, VideoInfo
+from vidground.media.ffmpeg import Program, find_program
+from vidground.media.timed_video import TimedVideo
+from vidground.results.types import Captions, Event, VideoInfo
+from vidground.storage.files import file_sha256
 
 SOUND_RATE = 8000
 _CHUNK = 1000

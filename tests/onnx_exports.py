@@ -10,7 +10,7 @@ from tokenizer_files import released_checkpoint
 
 from vidground import D2VLM
 from vidground.export.onnx import export_onnx
-from vidground.onnx_folder import ExportFolder
+from vidground.features.onnx_folder import ExportFolder
 
 _PLACE = TemporaryDirectory(prefix="vidground-exports-")
 

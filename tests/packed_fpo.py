@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vidground.evidence import interval_means
-from vidground.modeling import D2VLM
-from vidground.training.batches import TrainingBatch
-from vidground.training.losses import relevance_targets
-from vidground.training.passes import at_columns, embed
-from vidground.training.settings import FpoSettings
+from vidground.model.d2vlm import D2VLM
+from vidground.model.evidence import interval_means
+from vidground.training.objectives.batches import TrainingBatch
+from vidground.training.objectives.forward import at_columns, embed
+from vidground.training.objectives.losses import relevance_targets
+from vidground.training.objectives.settings import FpoSettings
 
 
 def packed_fpo_loss(model: D2VLM, batch: TrainingBatch, settings: FpoSettings) -> Tensor:

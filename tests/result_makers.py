@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from vidground.types import (
+from vidground.results.types import (
     Captions,
     Event,
     GroundingResult,

@@ -51,7 +51,7 @@ Way = Callable[[Path], Iterator[Picture]]
 
 def ours(path: Path) -> Iterator[Picture]:
     """`VideoReader`, in this process."""
-    from vidground.video import VideoReader
+    from vidground.video.reader import VideoReader
 
     for run in VideoReader(path, fps=1, image_size=SIZE).runs():
         yield run.pixels.numpy()
@@ -59,7 +59,7 @@ def ours(path: Path) -> Iterator[Picture]:
 
 def ours_alone(path: Path) -> Iterator[Picture]:
     """`Footage`, as the command line's decoding process runs it: no torch, frames at full size."""
-    from vidground.footage import Footage
+    from vidground.video.frame_sampler import Footage
 
     for shown in Footage(path, fps=1).frames():
         yield shown.frame.rgb()
@@ -106,7 +106,7 @@ def torchcodec_exact(path: Path) -> Iterator[Picture]:
     """torchcodec's exact mode gives frames at full size; each is resized as ours are."""
     from torchcodec.decoders import VideoDecoder
 
-    from vidground.preprocessing import resize_and_crop
+    from vidground.video.preprocessing import resize_and_crop
 
     decoder = VideoDecoder(
         str(path), seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC"
@@ -127,7 +127,7 @@ def ffmpeg_program(path: Path) -> Iterator[Picture]:
 
 def pyav_in_sequence(path: Path) -> Iterator[Picture]:
     """PyAV decodes every frame; those that are wanted become pictures as ours do."""
-    from vidground.preprocessing import resize_and_crop
+    from vidground.video.preprocessing import resize_and_crop
 
     for frame in _in_sequence(path):
         rgb = frame.to_ndarray(
@@ -157,14 +157,17 @@ def facts(path: Path) -> tuple[str, int, int]:
 OURS, ALONE, PLAIN = "ours", "ours, decoder alone", "PyAV in sequence"
 RIVALS = ("decord resized", "torchcodec exact", "ffmpeg program")
 WAYS: dict[str, tuple[Way, tuple[str, ...]]] = {
-    OURS: (ours, ("vidground.video",)),
-    ALONE: (ours_alone, ("vidground.footage",)),
+    OURS: (ours, ("vidground.video.reader",)),
+    ALONE: (ours_alone, ("vidground.video.frame_sampler",)),
     "released, decord": (released, ("decord", "torch")),
     "released, PyAV": (released_by_pyav, ("av", "torch")),
     "decord resized": (decord_resized, ("decord",)),
-    "torchcodec exact": (torchcodec_exact, ("torchcodec.decoders", "vidground.preprocessing")),
+    "torchcodec exact": (
+        torchcodec_exact,
+        ("torchcodec.decoders", "vidground.video.preprocessing"),
+    ),
     "ffmpeg program": (ffmpeg_program, ()),
-    PLAIN: (pyav_in_sequence, ("av", "vidground.preprocessing")),
+    PLAIN: (pyav_in_sequence, ("av", "vidground.video.preprocessing")),
 }
 """Every way, and the libraries that are loaded before its time counts."""
 

@@ -28,14 +28,14 @@ from packed_fpo import packed_fpo_loss
 from torch import Tensor
 from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig, Phi3Config
 
-from vidground.configuration import D2VLMConfig
-from vidground.modeling import D2VLM
-from vidground.training.collation import Collator
-from vidground.training.fpo import fpo_losses
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.collation import Collator
+from vidground.training.data.samples import PreferenceSample, Response, TrainingPrompt
+from vidground.training.objectives.forward import embed
+from vidground.training.objectives.fpo import fpo_losses
+from vidground.training.objectives.settings import FpoSettings, LoraSettings, ParameterSettings
 from vidground.training.parameters import count_parameters, prepare_parameters
-from vidground.training.passes import embed
-from vidground.training.samples import PreferenceSample, Response, TrainingPrompt
-from vidground.training.settings import FpoSettings, LoraSettings, ParameterSettings
 
 SETTINGS = FpoSettings()
 EVIDENCE, EVIDENCE_END, TURN_END = 4, 5, 6

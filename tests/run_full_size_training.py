@@ -22,14 +22,14 @@ from run_fpo_throughput import (
     make_sample,
 )
 
-from vidground.configuration import D2VLMConfig
-from vidground.modeling import D2VLM
-from vidground.training.collation import Collator
-from vidground.training.memory import SampleLengths, batch_memory, fixed_memory
-from vidground.training.objective import FpoObjective, Objective, SftObjective
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.collation import Collator
+from vidground.training.data.samples import SftSample
+from vidground.training.memory_estimate import SampleLengths, batch_memory, fixed_memory
+from vidground.training.objectives.objective import FpoObjective, Objective, SftObjective
+from vidground.training.objectives.settings import FpoSettings, ParameterSettings, SftSettings
 from vidground.training.parameters import count_parameters, parameter_groups, prepare_parameters
-from vidground.training.samples import SftSample
-from vidground.training.settings import FpoSettings, ParameterSettings, SftSettings
 
 GIBIBYTE = 1 << 30
 SETTINGS = ParameterSettings()

@@ -26,8 +26,8 @@ import av
 from damaged_files import DamagedFile, write_damaged
 
 from vidground.errors import VidgroundError
-from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.settings import IsolationSettings
+from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
 
 _REASONS = ("crashed", "was killed", "no progress", "of memory", "failed (")
 """What only a process of its own survives; everything else is told of any damaged file."""

@@ -33,23 +33,23 @@ import torch
 from torch import Tensor
 
 from vidground import DecodingSettings
-from vidground.batch_sizes import BatchSize
-from vidground.ceilings import (
+from vidground.benchmark.ceilings import (
     Ceilings,
     best_seconds,
     device_name,
     measure_ceilings,
     synchronize,
 )
+from vidground.benchmark.measuring import StageMeter
+from vidground.benchmark.random_model import random_model
+from vidground.benchmark.workload import token_work, vision_work
 from vidground.errors import VidgroundError
-from vidground.generation import generate_each
-from vidground.modeling import D2VLM
-from vidground.prompts import PromptIds, captioning_question, chat_prompt, encode_prompt
-from vidground.random_model import random_model
-from vidground.sequences import PromptInputs
+from vidground.generation.generation_queue import generate_each
+from vidground.generation.prompt_batch import PromptInputs
+from vidground.inference.batch_sizes import BatchSize
+from vidground.language.prompts import PromptIds, captioning_question, chat_prompt, encode_prompt
+from vidground.model.d2vlm import D2VLM
 from vidground.settings import BatchSettings
-from vidground.stage_meter import StageMeter
-from vidground.workload import token_work, vision_work
 
 FRAMES = 60
 """Of a prompt: a minute of video."""
@@ -155,8 +155,8 @@ def _goal(share: float, least: float) -> tuple[str, bool]:
 def whole(bench: Bench, videos: list[Path], theirs: int) -> Iterator[Row]:
     """Files to captions, beside the released procedure on the first videos."""
     from vidground import DenseCaptioner
-    from vidground.decode_comparison import decode_all
-    from vidground.released_procedure import answer_as_released
+    from vidground.benchmark.decode_comparison import decode_all
+    from vidground.benchmark.released_procedure import answer_as_released
 
     captioner = DenseCaptioner(
         bench.model,
@@ -199,8 +199,8 @@ def whole(bench: Bench, videos: list[Path], theirs: int) -> Iterator[Row]:
 
 def decoding(bench: Bench, videos: list[Path]) -> Iterator[Row]:
     """The card's decoders beside all processor cores, nothing else, on the same videos."""
-    from vidground.cuda_decoding import opens_card
-    from vidground.decode_comparison import compare_decoding
+    from vidground.benchmark.decode_comparison import compare_decoding
+    from vidground.video.nvdec import opens_card
 
     if not opens_card("auto"):
         yield Row("decoding on the card", "left out: no card that decodes video")

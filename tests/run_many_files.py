@@ -28,12 +28,12 @@ from process_memory import tree_bytes
 from result_makers import VIDEO, captions
 from video_files import make_video
 
-from vidground.archive import run_archive
-from vidground.documents import Result
-from vidground.files import file_sha256
-from vidground.inputs import find_videos
-from vidground.outputs import Job, plan_outputs
-from vidground.types import Event
+from vidground.archive.inputs import find_videos
+from vidground.archive.outputs import Job, plan_outputs
+from vidground.archive.run import run_archive
+from vidground.results.documents import Result
+from vidground.results.types import Event
+from vidground.storage.files import file_sha256
 
 _MIB = 1 << 20
 _SETTLED = 100  # files after which memory is not to grow any more

@@ -24,7 +24,7 @@ LENGTHS_S = {"1 minute": 60, "2 hours": 2 * 3600, "24 hours": 24 * 3600}
 CHILD = """
 import json, sys
 from vidground import CacheSettings, DecodingSettings, Grounder, IsolationSettings
-from vidground.training.toy_model import make_toy_model, toy_config
+from vidground.training.toy.model import make_toy_model, toy_config
 film, folder = sys.argv[1:]
 config = toy_config(
     image_size=32, patch_size=16, vision_layers=1, vision_width=32, text_layers=2, text_width=32

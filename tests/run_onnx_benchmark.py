@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from vidground import D2VLM
-from vidground.configuration import D2VLMConfig
 from vidground.export.onnx import export_onnx
-from vidground.onnx_vision import OnnxVision
-from vidground.preprocessing import normalize
+from vidground.features.onnx_encoder import OnnxVision
+from vidground.model.configuration import D2VLMConfig
+from vidground.video.preprocessing import normalize
 
 Encode = Callable[[Tensor], Tensor]
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidground import DenseCaptioner
-from vidground.checkpoint import load_model
-from vidground.engine import Engine
+from vidground.checkpoints.loading import load_model
 from vidground.export.onnx import export_onnx
-from vidground.generation import Generation
-from vidground.onnx_vision import OnnxVision
-from vidground.prompts import Prompt, captioning_question, chat_prompt, grounding_question
-from vidground.training.toy_dataset import ToyFilm, toy_film, write_dataset
+from vidground.features.onnx_encoder import OnnxVision
+from vidground.generation.generation_queue import Generation
+from vidground.inference.engine import Engine
+from vidground.language.prompts import Prompt, captioning_question, chat_prompt, grounding_question
+from vidground.training.toy.dataset import ToyFilm, toy_film, write_dataset
 
 SEED, LEAST_IOU = 99, 0.9
 Interval = tuple[int, int]

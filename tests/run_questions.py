@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from vidground import DecodingSettings, Grounder
-from vidground.compressor import FrameCompressor
-from vidground.random_model import official_config, random_model
+from vidground.benchmark.random_model import official_config, random_model
+from vidground.model.compressor import FrameCompressor
 
 _FRAMES, _QUESTION_TOKENS = 8, 16
 

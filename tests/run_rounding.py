@@ -15,9 +15,9 @@ import json
 from pathlib import Path
 
 from vidground import BatchSettings, CacheSettings, DecodingSettings, SamplingSettings
-from vidground.engine import Engine
 from vidground.export.parity import interval_overlaps
-from vidground.prompts import captioning_question, chat_prompt, grounding_question
+from vidground.inference.engine import Engine
+from vidground.language.prompts import captioning_question, chat_prompt, grounding_question
 
 LIKE = 0.9
 

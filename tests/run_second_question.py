@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from vidground import CacheSettings, DecodingSettings, Grounder
-from vidground.training.toy_model import make_toy_model, toy_config
+from vidground.training.toy.model import make_toy_model, toy_config
 
 QUESTIONS = ("a red circle appears", "a blue square moves left", "a green triangle grows")
 

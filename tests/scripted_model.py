@@ -7,9 +7,9 @@ import pytest
 import torch
 from training_runs import tiny_model
 
-from vidground.generation import Evidence, Generation
-from vidground.modeling import D2VLM
-from vidground.sequences import PromptInputs
+from vidground.generation.generation_queue import Evidence, Generation
+from vidground.generation.prompt_batch import PromptInputs
+from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
 Said = tuple[str, Sequence[tuple[int, int]], float]
@@ -28,7 +28,7 @@ class ScriptedModel:
         self.spans: list[Any] = []
         self.settings: list[DecodingSettings] = []
         self.batches: list[int] = []
-        monkeypatch.setattr("vidground.engine.generate_each", self._generate)
+        monkeypatch.setattr("vidground.inference.engine.generate_each", self._generate)
 
     def _generate(
         self,

@@ -12,19 +12,25 @@ from training_cases import golden_model
 from video_files import make_video
 
 from vidground import DenseCaptioner, Grounder
-from vidground.configuration import D2VLMConfig
-from vidground.generation import Generation, TokenChooser, generate
-from vidground.modeling import D2VLM
-from vidground.parsing import Segment, answer_text, caption_segments, parse_answer, released_text
-from vidground.sequences import PromptInputs
+from vidground.generation.generation_queue import Generation, TokenChooser, generate
+from vidground.generation.prompt_batch import PromptInputs
+from vidground.language.response_parsing import (
+    Segment,
+    answer_text,
+    caption_segments,
+    parse_answer,
+    released_text,
+)
+from vidground.language.tokenizers import Tokenizers
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
-from vidground.tokens import Tokenizers
-from vidground.training.collation import Collator
-from vidground.training.passes import run_responses
-from vidground.training.prediction import Predictor
-from vidground.training.prediction_samples import Question
-from vidground.training.samples import Response, SftSample, TrainingPrompt
-from vidground.training.settings import SftSettings
+from vidground.training.data.collation import Collator
+from vidground.training.data.samples import Response, SftSample, TrainingPrompt
+from vidground.training.evaluation.predictor import Predictor
+from vidground.training.evaluation.questions import Question
+from vidground.training.objectives.forward import run_responses
+from vidground.training.objectives.settings import SftSettings
 
 BEFORE, AFTER, QUESTION = [7, 8, 9], [11, 12], [5, 6]
 FRAMES = 6
@@ -58,7 +64,7 @@ def said_by(
             seen.append(logits[0].log_softmax(-1))
             return torch.tensor([answer[len(seen) - 1]])
 
-    monkeypatch.setattr("vidground.generation.TokenChooser", Scripted)
+    monkeypatch.setattr("vidground.generation.generation_queue.TokenChooser", Scripted)
     with torch.inference_mode():
         frames = model.compress(patches_of(model), torch.tensor([QUESTION]))
     prompt = PromptInputs(BEFORE, AFTER, frames)

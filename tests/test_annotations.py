@@ -10,7 +10,7 @@ import pytest
 from annotation_files import ANSWER, MOVED, QUESTION, fpo_sample, sft_sample, turns, write
 
 from vidground.errors import InputError
-from vidground.training.annotations import (
+from vidground.training.data.annotations import (
     AnnotatedResponse,
     AnnotationError,
     PreferenceAnnotation,

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.training.answer_reading import (
+from vidground.training.evaluation.answer_reading import (
     answer_text,
     evidence_text,
     read_captions,

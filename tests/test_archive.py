@@ -6,13 +6,13 @@ import pytest
 import torch
 from result_makers import ASKED, captions
 
-from vidground.archive import run_archive
+from vidground.archive.events import FileReport, Started, Waiting
+from vidground.archive.ledger import Ledger
+from vidground.archive.outputs import Job
+from vidground.archive.run import run_archive
+from vidground.archive.workers import OneByOne, Workers, finish
 from vidground.errors import CheckpointError, VideoError
-from vidground.ledger import Ledger
-from vidground.outcomes import FileReport, Started, Waiting
-from vidground.outputs import Job
-from vidground.types import Event
-from vidground.work import OneByOne, Workers, finish
+from vidground.results.types import Event
 
 
 def jobs_of(folder, *names, formats=("srt",)):

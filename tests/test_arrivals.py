@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vidground.arrivals import Arrivals
-from vidground.files import FileState
+from vidground.archive.arrivals import Arrivals
+from vidground.storage.files import FileState
 
 A, B = Path("a.mp4"), Path("b.mp4")
 

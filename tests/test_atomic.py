@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vidground.atomic import atomic_path, make_folder, write_atomically
 from vidground.errors import FormatError
+from vidground.storage.atomic import atomic_path, make_folder, write_atomically
 
 
 def names(folder: Path) -> list[str]:

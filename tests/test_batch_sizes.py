@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import vidground.batch_sizes
-from vidground.batch_sizes import (
+import vidground.inference.batch_sizes
+from vidground.features.frame_encoding import FittingEncoder
+from vidground.generation.batch_decoder import Decoder
+from vidground.generation.generation_queue import GenerationQueue, generate, generate_each
+from vidground.generation.prompt_batch import PromptBatch, PromptInputs
+from vidground.inference.batch_sizes import (
     BatchSize,
     BatchSizes,
     choose_sizes,
@@ -17,12 +21,8 @@ from vidground.batch_sizes import (
     in_parts,
     row_bytes,
 )
-from vidground.cache import KeyValueCache
-from vidground.decoder import Decoder
-from vidground.encoding import FittingEncoder
-from vidground.generation import GenerationQueue, generate, generate_each
-from vidground.modeling import D2VLM
-from vidground.sequences import PromptBatch, PromptInputs
+from vidground.model.d2vlm import D2VLM
+from vidground.model.kv_cache import KeyValueCache
 from vidground.settings import BatchSettings, DecodingSettings
 
 CHECKPOINT = Path(__file__).parent / "golden" / "checkpoint"
@@ -54,7 +54,7 @@ def chosen(
     free: int,
     device: str = "cpu",
 ) -> BatchSizes:
-    monkeypatch.setattr(vidground.batch_sizes, "free_bytes", lambda _: free)
+    monkeypatch.setattr(vidground.inference.batch_sizes, "free_bytes", lambda _: free)
     return choose_sizes(
         settings, model.config, device=torch.device(device), item_bytes=4, new_tokens=64
     )
@@ -112,7 +112,7 @@ def test_fewer_read_at_once_where_each_takes_memory_of_a_card(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
-    monkeypatch.setattr(vidground.batch_sizes, "free_bytes", lambda _: 64 * GIB)
+    monkeypatch.setattr(vidground.inference.batch_sizes, "free_bytes", lambda _: 64 * GIB)
     size = partial(
         choose_sizes,
         config=model.config,
@@ -127,7 +127,7 @@ def test_fewer_read_at_once_where_each_takes_memory_of_a_card(
 
 def test_free_memory_is_measured() -> None:
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert whole // 256 < vidground.batch_sizes.free_bytes(torch.device("cpu")) <= whole
+    assert whole // 256 < vidground.inference.batch_sizes.free_bytes(torch.device("cpu")) <= whole
 
 
 def test_a_size_only_falls() -> None:

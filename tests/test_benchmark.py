@@ -16,16 +16,16 @@ from vidground import (
     released_procedure,
     stage_meter,
 )
-from vidground.benchmark import run_benchmark
-from vidground.benchmark_report import Benchmark, Total, times_ours, to_dict, to_table
-from vidground.ceilings import Ceilings
-from vidground.decoder import Decoder
+from vidground.benchmark.ceilings import Ceilings
+from vidground.benchmark.measuring import STAGES, Usage
+from vidground.benchmark.report import Benchmark, Total, times_ours, to_dict, to_table
+from vidground.benchmark.run import run_benchmark
+from vidground.benchmark.staged_run import StagedRun
+from vidground.benchmark.workload import Work
 from vidground.errors import InputError
-from vidground.sequences import PromptBatch
+from vidground.generation.batch_decoder import Decoder
+from vidground.generation.prompt_batch import PromptBatch
 from vidground.settings import BatchSettings
-from vidground.stage_meter import STAGES, Usage
-from vidground.staged_run import StagedRun
-from vidground.workload import Work
 
 GREEDY = DecodingSettings(max_new_tokens=40, loop_tokens=0)
 

@@ -6,7 +6,7 @@ import av
 import pytest
 from video_files import make_video
 
-from vidground.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
+from vidground.video.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
 
 
 def packets_of(path: Path) -> tuple[bytes, list[bytes]]:

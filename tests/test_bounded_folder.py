@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vidground.bounded_folder import BoundedFolder
 from vidground.errors import FormatError, InputError
+from vidground.storage.bounded_folder import BoundedFolder
 
 LIMIT = 1000
 

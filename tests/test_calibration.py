@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.calibration import calibration, moment_hits
-from vidground.types import Moment
+from vidground.results.types import Moment
+from vidground.training.evaluation.calibration import calibration, moment_hits
 
 
 def test_reliability_by_hand() -> None:

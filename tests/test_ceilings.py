@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from vidground import ceilings
-from vidground.ceilings import best_seconds, device_name, measure_ceilings
+from vidground.benchmark import ceilings
+from vidground.benchmark.ceilings import best_seconds, device_name, measure_ceilings
 
 CPU = torch.device("cpu")
 

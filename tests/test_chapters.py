@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from result_makers import any_events, captions
 from test_readers import expected
 
-from vidground.formats import render
-from vidground.types import Event
+from vidground.results.formats import render
+from vidground.results.types import Event
 
 
 def test_chapters_by_hand() -> None:

@@ -13,11 +13,11 @@ from tokenizer_files import GOLDEN_CHECKPOINT, make_language_tokenizer, released
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from vidground.checkpoint import load_model
-from vidground.configuration import D2VLMConfig
+from vidground.checkpoints.loading import load_model
+from vidground.checkpoints.released_format import translate
 from vidground.errors import CheckpointError, InputError
-from vidground.modeling import D2VLM
-from vidground.released import translate
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vidground.claims import LOCK_FILE, claim
+from vidground.archive.claims import LOCK_FILE, claim
 from vidground.errors import FormatError
 
 
@@ -24,7 +24,7 @@ def test_one_at_a_time_holds_a_claim(tmp_path: Path) -> None:
 
 def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time\nfrom vidground.claims import claim\n"
+        "import sys, time\nfrom vidground.archive.claims import claim\n"
         "with claim(sys.argv[1], 'a') as mine:\n    print(mine, flush=True)\n    time.sleep(60)"
     )
     process = subprocess.Popen(

@@ -12,8 +12,8 @@ import vidground.cli.query
 from vidground.cli.main import cli
 from vidground.errors import CheckpointError, FormatError, VideoError
 from vidground.progress import Progress
+from vidground.results.types import Event, Groundings, Moment
 from vidground.settings import DecodingSettings, SamplingSettings
-from vidground.types import Event, Groundings, Moment
 
 
 @pytest.fixture(autouse=True)

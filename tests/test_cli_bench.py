@@ -5,11 +5,11 @@ from click.testing import CliRunner
 from test_random_model import tiny_config
 from video_files import make_video
 
-from vidground import benchmark
-from vidground import random_model as random_models
-from vidground.ceilings import Ceilings
+from vidground.benchmark import random_model as random_models
+from vidground.benchmark import run as benchmark
+from vidground.benchmark.ceilings import Ceilings
 from vidground.cli.main import cli
-from vidground.cuda_decoding import opens_card
+from vidground.video.nvdec import opens_card
 
 
 @pytest.fixture(autouse=True)

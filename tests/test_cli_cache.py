@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vidground.cli.main import cli
-from vidground.modeling import D2VLM
-from vidground.video import VideoReader
+from vidground.model.d2vlm import D2VLM
+from vidground.video.reader import VideoReader
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "film_2.mp4"
 QUICK = ("--no-isolation", "--max-new-tokens", "8", "--quiet")

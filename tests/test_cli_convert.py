@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from result_makers import ASKED, TWO, captions
 
 from vidground.cli.main import cli
-from vidground.formats import FORMATS, CueSettings, load, render
-from vidground.types import Event
+from vidground.results.formats import FORMATS, CueSettings, load, render
+from vidground.results.types import Event
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from video_files import make_video
 
 from vidground.cli.data import data
-from vidground.training.annotations import AnnotationError, load_annotations
+from vidground.training.data.annotations import AnnotationError, load_annotations
 
 
 def call(*arguments: str | Path | int) -> Result:

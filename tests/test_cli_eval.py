@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from training_runs import tiny_model
 
 from vidground.cli.main import cli
-from vidground.training.toy_dataset import write_dataset
+from vidground.training.toy.dataset import write_dataset
 
 GOLDEN = Path(__file__).parent / "golden" / "etbench" / "predictions.json"
 

@@ -12,8 +12,8 @@ from film_files import captions_of, indices, info_of, make_film
 from result_makers import answer
 
 from vidground.cli.main import cli
-from vidground.timed_video import TimedVideo
-from vidground.types import Event, Groundings, Moment
+from vidground.media.timed_video import TimedVideo
+from vidground.results.types import Event, Groundings, Moment
 
 pytest.importorskip("imageio_ffmpeg")
 

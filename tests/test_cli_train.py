@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 
 from vidground.cli.main import cli
 from vidground.grounder import Grounder
+from vidground.training.config import read_config
+from vidground.training.logs import StepBar
 from vidground.training.run import build_trainer
-from vidground.training.run_config import read_config
-from vidground.training.run_log import StepBar
-from vidground.training.toy_dataset import write_video
-from vidground.training.toy_model import make_toy_model, toy_config
+from vidground.training.toy.dataset import write_video
+from vidground.training.toy.model import make_toy_model, toy_config
 
 SECONDS = 6
 FEW = ["--max-steps", "2", "--batch-size", "2", "--set", "distribution.cpu=true"]

@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 from result_makers import VIDEO, captions
 
-from vidground.claims import claim
+from vidground.archive.claims import claim
 from vidground.cli.main import cli
 from vidground.errors import VideoError
-from vidground.files import file_sha256
-from vidground.types import Event
+from vidground.results.types import Event
+from vidground.storage.files import file_sha256
 
 Script = dict[float, Callable[[], object]]
 

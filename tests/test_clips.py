@@ -9,11 +9,11 @@ import pytest
 from film_files import indices, loses_turns, make_film, programs, sound, tone_start_s
 from video_files import make_video, remux
 
-from vidground.clips import ClipMaker
-from vidground.cuts import CutSettings, Mode
 from vidground.errors import InputError
-from vidground.ffmpeg import FfmpegError, Program
-from vidground.timed_video import TimedVideo
+from vidground.media.clips import ClipMaker
+from vidground.media.cuts import CutSettings, Mode
+from vidground.media.ffmpeg import FfmpegError, Program
+from vidground.media.timed_video import TimedVideo
 
 SOUND_FRAME_S = 1024 / 8000
 """Copied sound begins and ends with a packet of its own."""

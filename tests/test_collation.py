@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from vidground.errors import InputError
-from vidground.training.batches import TrainingBatch
-from vidground.training.collation import Collator, Sample
-from vidground.training.samples import (
+from vidground.training.data.collation import Collator, Sample
+from vidground.training.data.samples import (
     PreferenceSample,
     Response,
     SftSample,
     TrainingPrompt,
     frame_spans,
 )
+from vidground.training.objectives.batches import TrainingBatch
 
 EVI, END, STOP = 90, 91, 9
 COLLATE = Collator(EVI, END)

@@ -8,7 +8,7 @@ from onnx_exports import golden_model
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidground.modeling import D2VLM
+from vidground.model.d2vlm import D2VLM
 
 QUESTIONS = [[7, 8, 9], [4], [9, 9, 2, 5]]
 

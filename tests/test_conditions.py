@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from result_makers import ASKED, TWO, VIDEO, answer, captions
 
-from vidground.conditions import Condition, first_objection, measure, parse_conditions
 from vidground.errors import InputError
-from vidground.quality import caption_quality
-from vidground.types import Groundings, Moment
+from vidground.results.conditions import Condition, first_objection, measure, parse_conditions
+from vidground.results.quality import caption_quality
+from vidground.results.types import Groundings, Moment
 
 QUALITY = caption_quality(TWO.events, 4.5, truncated=True)
 KNOWN = replace(TWO, quality=QUALITY, warnings=("a", "b"))

@@ -16,14 +16,14 @@ import pytest
 from card_stand_in import moved, put_in
 from video_files import make_video
 
-import vidground.cuda_decoding
+import vidground.video.nvdec
 from vidground import DecodingSettings, DenseCaptioner, Grounder, InputError, VideoError
-from vidground.benchmark import run_benchmark
-from vidground.benchmark_report import to_dict, to_table
-from vidground.cuda_decoding import accelerator, opens_card
-from vidground.decode_comparison import compare_decoding
-from vidground.footage import Footage
+from vidground.benchmark.decode_comparison import compare_decoding
+from vidground.benchmark.report import to_dict, to_table
+from vidground.benchmark.run import run_benchmark
 from vidground.settings import check_decode_on
+from vidground.video.frame_sampler import Footage
+from vidground.video.nvdec import accelerator, opens_card
 
 FRAMES = 60
 HAS_CARD = opens_card("auto")
@@ -298,7 +298,7 @@ def test_a_card_is_one_that_decodes(
     create: Any, load: Any, told: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        vidground.cuda_decoding, "accelerator", lambda _: SimpleNamespace(create=create)
+        vidground.video.nvdec, "accelerator", lambda _: SimpleNamespace(create=create)
     )
     monkeypatch.setattr(ctypes, "CDLL", load)
     assert not opens_card("cpu")

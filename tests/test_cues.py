@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.cues import Cue, CueSettings, clock, to_cues
 from vidground.errors import InputError
-from vidground.types import Event
+from vidground.results.cues import Cue, CueSettings, clock, to_cues
+from vidground.results.types import Event
 
 TWO_HUNDRED_HOURS = 200 * 3600.0
 

@@ -6,10 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vidground.cuts import CutSettings, Cutter
 from vidground.errors import InputError
-from vidground.packets import Packets
-from vidground.timeline import Timeline
+from vidground.media.cuts import CutSettings, Cutter
+from vidground.video.packets import Packets
+from vidground.video.timeline import Timeline
 
 FRAME_S = 0.04
 

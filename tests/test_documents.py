@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from result_makers import ASKED, PROVENANCE, TWO, answer, any_events, captions
 
 from vidground.errors import FormatError
-from vidground.formats import from_dict, load, render, to_dict
-from vidground.types import Event, Groundings
+from vidground.results.formats import from_dict, load, render, to_dict
+from vidground.results.types import Event, Groundings
 
 
 def test_exact_json() -> None:

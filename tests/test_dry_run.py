@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vidground.cli.main import cli
+from vidground.training.config import read_config
 from vidground.training.dry_run import plan_training, planned_data
-from vidground.training.run_config import read_config
-from vidground.training.toy_dataset import write_dataset
-from vidground.training.toy_model import make_toy_model, toy_config
-from vidground.training.toy_world import ToySettings
+from vidground.training.toy.dataset import write_dataset
+from vidground.training.toy.model import make_toy_model, toy_config
+from vidground.training.toy.world import ToySettings
 
 TOY = {"model.init": "toy", "parameters.trained": "full"}
 

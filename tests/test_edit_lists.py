@@ -9,11 +9,11 @@ from edit_makers import at_any_rate, in_frames
 from hypothesis import given, settings
 from result_makers import TWO, VIDEO, captions
 
-from vidground.editing import EDITOR_RATES
 from vidground.errors import FormatError
-from vidground.formats import render
-from vidground.plaintext import plain_text
-from vidground.types import Captions, Event
+from vidground.results.editing import EDITOR_RATES
+from vidground.results.formats import render
+from vidground.results.safe_text import plain_text
+from vidground.results.types import Captions, Event
 
 DAY_S = 24 * 3600.0
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from result_makers import VIDEO
 
-from vidground.editing import EDITOR_RATES, Span, editor_rate, to_edit, to_frames
-from vidground.types import Event
+from vidground.results.editing import EDITOR_RATES, Span, editor_rate, to_edit, to_frames
+from vidground.results.types import Event
 
 FILM, NTSC, HIGH = Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)
 

@@ -5,8 +5,13 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from vidground.encoding import PatchChunk, WindowTokens, compress_chunks, window_tokens
-from vidground.windows import Window, plan_windows
+from vidground.features.frame_encoding import (
+    PatchChunk,
+    WindowTokens,
+    compress_chunks,
+    window_tokens,
+)
+from vidground.features.windows import Window, plan_windows
 
 
 class CountingModel(SimpleNamespace):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.answer_reading import Rules
-from vidground.training.etbench import intervals, load_predictions, score, table
-from vidground.training.statistics import bootstrap_interval
+from vidground.training.evaluation.answer_reading import Rules
+from vidground.training.evaluation.bootstrap import bootstrap_interval
+from vidground.training.evaluation.etbench import intervals, load_predictions, score, table
 
 GOLDEN = Path(__file__).parent / "golden" / "etbench"
 RULES: tuple[Rules, ...] = ("official", "strict")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.etbench_predictions import load_predictions, read_prediction
+from vidground.training.evaluation.etbench_predictions import load_predictions, read_prediction
 
 TVG: dict[str, Any] = {
     "task": "tvg",

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.etbench import intervals, load_predictions, score
-from vidground.training.etbench_predictions import read_prediction
-from vidground.training.evaluation import (
+from vidground.training.evaluation.caption_facts import fact_scores, in_toy_language
+from vidground.training.evaluation.etbench import intervals, load_predictions, score
+from vidground.training.evaluation.etbench_predictions import read_prediction
+from vidground.training.evaluation.moment_scores import calibrations, detection
+from vidground.training.evaluation.scores import (
     IOU_GRID,
     EvaluationSettings,
     evaluate_charades,
@@ -18,8 +20,6 @@ from vidground.training.evaluation import (
     merged_intervals,
     recall_curves,
 )
-from vidground.training.evaluation_facts import fact_scores, in_toy_language
-from vidground.training.evaluation_moments import calibrations, detection
 
 GOLDEN = Path(__file__).parent / "golden" / "etbench" / "predictions.json"
 FEW = EvaluationSettings(bootstrap=30)

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.evidence import (
+from vidground.model.evidence import (
     best_interval,
     interval_frames,
     interval_mean,

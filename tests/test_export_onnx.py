@@ -21,8 +21,8 @@ from vidground.export import onnx as export_module
 from vidground.export.onnx import export_onnx, float_blocks
 from vidground.export.parity import Agreement, Difference, Parity, interval_overlaps, measure_parity
 from vidground.export.quantization import quantize_products, signed_variant
-from vidground.onnx_folder import read_export, weights_digest
-from vidground.onnx_vision import OnnxVision
+from vidground.features.onnx_encoder import OnnxVision
+from vidground.features.onnx_folder import read_export, weights_digest
 
 CPU = ["CPUExecutionProvider"]
 NEAR = {"rtol": 1e-4, "atol": 1e-4}

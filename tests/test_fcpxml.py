@@ -10,8 +10,8 @@ from edit_makers import at_any_rate, in_frames
 from hypothesis import given, settings
 from result_makers import TWO, VIDEO, captions
 
-from vidground.formats import render
-from vidground.types import Captions, Event
+from vidground.results.formats import render
+from vidground.results.types import Captions, Event
 
 # The children that the elements may have in version 1.10, in order, and the attributes that
 # they must have, as far as they are written here.

@@ -23,13 +23,13 @@ from vidground import (
     SamplingSettings,
     VideoError,
 )
-from vidground.encoding import FrameEncoder
-from vidground.feature_cache import part_fingerprint
+from vidground.features.feature_cache import part_fingerprint
+from vidground.features.frame_encoding import FrameEncoder
 from vidground.progress import Progress
-from vidground.row_file import RowWriter
-from vidground.training.toy_model import make_toy_model, toy_config
-from vidground.types import GroundingResult
-from vidground.video import VideoReader
+from vidground.results.types import GroundingResult
+from vidground.storage.row_file import RowWriter
+from vidground.training.toy.model import make_toy_model, toy_config
+from vidground.video.reader import VideoReader
 
 SHORT = DecodingSettings(max_new_tokens=12)
 SECONDS = 40  # three chunks of frames

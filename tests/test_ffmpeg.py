@@ -10,8 +10,7 @@ import pytest
 from film_files import programs
 from video_files import make_video
 
-from vidground import decoding
-from vidground.ffmpeg import (
+from vidground.media.ffmpeg import (
     FILES_ONLY,
     VIDEO_ONLY,
     FfmpegError,
@@ -21,6 +20,7 @@ from vidground.ffmpeg import (
     find_program,
     run,
 )
+from vidground.video import video_file as decoding
 
 HOSTILE = "-y %d 'q\" : \\ ;[a],\nb\udcff.mp4"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vidground.errors import VideoError
-from vidground.files import VIDEO_SUFFIXES, file_sha256, printable, require_regular_file
+from vidground.storage.files import VIDEO_SUFFIXES, file_sha256, printable, require_regular_file
 
 
 def test_hash_of_a_file_larger_than_a_chunk(tmp_path: Path) -> None:

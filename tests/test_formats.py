@@ -12,8 +12,8 @@ import pytest
 from result_makers import ASKED, TWO, VIDEO, answer, captions
 
 from vidground.errors import FormatError
-from vidground.formats import FORMATS, SUBTITLE_FORMATS, CueSettings, load, render, save
-from vidground.types import Captions, Event, Groundings
+from vidground.results.formats import FORMATS, SUBTITLE_FORMATS, CueSettings, load, render, save
+from vidground.results.types import Captions, Event, Groundings
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,6 @@ def test_answers_on_two_videos_are_refused() -> None:
 
 
 def test_formats_load_neither_torch_nor_what_only_some_need() -> None:
-    code = "import sys, vidground.formats, vidground.quality\n"
+    code = "import sys, vidground.results.formats, vidground.results.quality\n"
     code += "sys.exit(bool({'torch', 'pysubs2', 'opentimelineio'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,12 +13,12 @@ from training_cases import (
     preference_samples,
 )
 
-from vidground.modeling import D2VLM
-from vidground.training.collation import Collator
-from vidground.training.fpo import FpoLosses, fpo_losses, reference_log_probs
-from vidground.training.samples import PreferenceSample, Response, SftSample
-from vidground.training.settings import FpoSettings, SftSettings
-from vidground.training.sft import sft_losses
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.collation import Collator
+from vidground.training.data.samples import PreferenceSample, Response, SftSample
+from vidground.training.objectives.fpo import FpoLosses, fpo_losses, reference_log_probs
+from vidground.training.objectives.settings import FpoSettings, SftSettings
+from vidground.training.objectives.sft import sft_losses
 
 SETTINGS = FpoSettings()
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}

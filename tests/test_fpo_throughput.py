@@ -6,9 +6,9 @@ from packed_fpo import packed_fpo_loss
 from run_fpo_throughput import Sizes, Steps, Trained, largest_difference, make_model
 from training_cases import golden_model, preference_samples
 
-from vidground.training.collation import Collator
-from vidground.training.fpo import fpo_losses
-from vidground.training.settings import FpoSettings
+from vidground.training.data.collation import Collator
+from vidground.training.objectives.fpo import fpo_losses
+from vidground.training.objectives.settings import FpoSettings
 
 SETTINGS = FpoSettings()
 TINY = Sizes(

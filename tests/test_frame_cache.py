@@ -14,20 +14,20 @@ from torch.utils.data import DataLoader
 from video_files import make_video
 
 from vidground.errors import FormatError, InputError, VideoError
-from vidground.modeling import D2VLM
-from vidground.preprocessing import normalize
-from vidground.training import frame_cache
-from vidground.training.annotations import load_annotations
-from vidground.training.collation import Collator
-from vidground.training.dataset import AnnotationDataset
-from vidground.training.frame_cache import PatchFrames, PixelFrames, TokenFrames
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data import frame_sources as frame_cache
+from vidground.training.data.annotations import load_annotations
+from vidground.training.data.collation import Collator
+from vidground.training.data.dataset import AnnotationDataset
+from vidground.training.data.frame_sources import PatchFrames, PixelFrames, TokenFrames
+from vidground.training.data.tensor_cache import TensorCache
+from vidground.training.objectives.settings import ParameterSettings, SftSettings
+from vidground.training.objectives.sft import sft_losses
 from vidground.training.parameters import prepare_parameters
-from vidground.training.settings import ParameterSettings, SftSettings
-from vidground.training.sft import sft_losses
-from vidground.training.tensor_cache import TensorCache
-from vidground.training.toy_model import make_toy_model, toy_config
-from vidground.training.toy_tokenizers import make_toy_tokenizers
-from vidground.video import VideoReader
+from vidground.training.toy.model import make_toy_model, toy_config
+from vidground.training.toy.tokenizers import make_toy_tokenizers
+from vidground.video.preprocessing import normalize
+from vidground.video.reader import VideoReader
 
 SIZE = 32
 LARGE = 1 << 24
@@ -168,7 +168,7 @@ def test_a_write_that_fails_leaves_nothing_and_the_count_recovers(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("vidground.training.tensor_cache.save_file", full)
+        patched.setattr("vidground.training.data.tensor_cache.save_file", full)
         with pytest.raises(FormatError, match=r"kept here: .*No space.*free space"):
             cache.store("a", kilobytes(30))
     assert [path.name for path in tmp_path.iterdir()] == ["bytes.lock"]

@@ -8,13 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidground.batch_sizes import BatchSize
-from vidground.cache import KeyValueCache
-from vidground.decoder import Decoder
 from vidground.errors import InputError
-from vidground.generation import Generation, GenerationQueue, generate, generate_each
-from vidground.modeling import D2VLM
-from vidground.sequences import PromptInputs, batch_prompts
+from vidground.generation.batch_decoder import Decoder
+from vidground.generation.generation_queue import (
+    Generation,
+    GenerationQueue,
+    generate,
+    generate_each,
+)
+from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.inference.batch_sizes import BatchSize
+from vidground.model.d2vlm import D2VLM
+from vidground.model.kv_cache import KeyValueCache
 from vidground.settings import DecodingSettings
 
 CHECKPOINT = Path(__file__).parent / "golden" / "checkpoint"

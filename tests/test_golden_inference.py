@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vidground.decoder import Decoder
-from vidground.generation import generate
-from vidground.modeling import D2VLM
-from vidground.sequences import PromptInputs, batch_prompts
+from vidground.generation.batch_decoder import Decoder
+from vidground.generation.generation_queue import generate
+from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.generation.token_choice import TokenChooser
+from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
-from vidground.token_choice import TokenChooser
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = json.loads((GOLDEN / "cases.json").read_text())

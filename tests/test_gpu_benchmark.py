@@ -10,8 +10,8 @@ import run_gpu_benchmark
 from card_stand_in import put_in
 from test_random_model import tiny_config
 
-from vidground import random_model
-from vidground.cuda_decoding import opens_card
+from vidground.benchmark import random_model
+from vidground.video.nvdec import opens_card
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_without_a_card_its_decoders_are_left_out(rows) -> None:
 
 
 def test_a_cards_decoders_are_compared_with_the_processor(rows, monkeypatch) -> None:
-    monkeypatch.setattr("vidground.cuda_decoding.opens_card", lambda _: True)
+    monkeypatch.setattr("vidground.video.nvdec.opens_card", lambda _: True)
     put_in(monkeypatch)
     found = rows()
     assert "2 videos, 8 at once" in found["decoding on the card"]["value"]
@@ -59,7 +59,7 @@ def test_a_cards_decoders_are_compared_with_the_processor(rows, monkeypatch) -> 
 
 
 def test_decoders_that_fail_do_not_end_the_rest(rows, monkeypatch) -> None:
-    monkeypatch.setattr("vidground.cuda_decoding.opens_card", lambda _: True)
+    monkeypatch.setattr("vidground.video.nvdec.opens_card", lambda _: True)
 
     def fails(*_: object) -> None:
         raise av.ExternalError(0, "a fault")

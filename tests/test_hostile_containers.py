@@ -10,9 +10,9 @@ import pytest
 from video_files import make_video
 
 from vidground.errors import VideoError
-from vidground.isolation import IsolatedDecoder, IsolatedReader
 from vidground.settings import IsolationSettings
-from vidground.video import VideoReader
+from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.reader import VideoReader
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n"
 SCRIPTS = {

@@ -8,16 +8,22 @@ from pathlib import Path
 import pytest
 from hub_stub import COMMIT, Repositories, serve
 
-import vidground.hub
+import vidground.checkpoints.hub
+from vidground.checkpoints.hub import (
+    HubAccess,
+    ModelFolder,
+    find_base,
+    find_model,
+    find_question_tokenizer,
+)
 from vidground.errors import CheckpointError, InputError
-from vidground.hub import HubAccess, ModelFolder, find_base, find_model, find_question_tokenizer
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing answers
 
 # The hub client reads its environment when it is imported, so these run in their own process.
 PROGRAM = """
 import json, sys
-from vidground import hub
+from vidground.checkpoints import hub
 from vidground.errors import VidgroundError
 function, model, options = json.loads(sys.argv[1])
 try:
@@ -104,7 +110,7 @@ def test_what_is_no_model(tmp_path: Path) -> None:
 
 
 def test_bundled_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vidground.hub, "BUNDLED_MODELS", {"toy": tmp_path / "toy"})
+    monkeypatch.setattr(vidground.checkpoints.hub, "BUNDLED_MODELS", {"toy": tmp_path / "toy"})
     with pytest.raises(CheckpointError, match=r"lacks the bundled model 'toy'.*install"):
         find_model("toy")
     folder_with(tmp_path, "toy")
@@ -125,13 +131,13 @@ def test_the_base_of_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on every use of the hub client that could reach the network."""
-    real = vidground.hub.snapshot_download
+    real = vidground.checkpoints.hub.snapshot_download
 
     def cache_only(*args: str, local_files_only: bool, **options: object) -> str:
         assert local_files_only
         return str(real(*args, local_files_only=True, **options))
 
-    monkeypatch.setattr(vidground.hub, "snapshot_download", cache_only)
+    monkeypatch.setattr(vidground.checkpoints.hub, "snapshot_download", cache_only)
 
 
 @pytest.mark.usefixtures("offline")

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from vidground.archive.inputs import find_videos, parse_list
 from vidground.errors import InputError
-from vidground.inputs import find_videos, parse_list
 
 
 @pytest.fixture

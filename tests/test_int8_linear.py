@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from torch import nn
 from video_files import make_video
 
-import vidground.int8_linear
+import vidground.model.int8_linear
 from vidground import D2VLM, Grounder, InputError
+from vidground.checkpoints.hub import BUNDLED_MODELS
 from vidground.cli.main import cli
-from vidground.hub import BUNDLED_MODELS
-from vidground.int8_linear import Int8Linear, hold_in_int8, is_in_int8, quantize_rows
-from vidground.provenance import weight_bits
-from vidground.training.prediction import Predictor
+from vidground.inference.provenance import weight_bits
+from vidground.model.int8_linear import Int8Linear, hold_in_int8, is_in_int8, quantize_rows
+from vidground.training.evaluation.predictor import Predictor
 
 
 def test_rows_are_rounded_as_by_hand() -> None:
@@ -43,7 +43,7 @@ def test_no_weight_is_off_by_more_than_half_a_scale(dtype: torch.dtype) -> None:
 def test_the_product_is_that_of_the_rounded_weights(
     tile_bytes: int, dtype: torch.dtype, bias: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vidground.int8_linear, "_TILE_BYTES", {"cpu": tile_bytes})
+    monkeypatch.setattr(vidground.model.int8_linear, "_TILE_BYTES", {"cpu": tile_bytes})
     torch.manual_seed(0)
     layer = nn.Linear(24, 10, bias=bias, dtype=dtype)
     held = Int8Linear(layer)

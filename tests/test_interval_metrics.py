@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.training.interval_metrics import (
+from vidground.training.data.interval_metrics import (
     DENSE_EPSILON_S,
     covered_shares,
     harmonic_mean,

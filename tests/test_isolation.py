@@ -15,11 +15,11 @@ import torch
 from training_runs import tiny_model
 from video_files import make_video, read_index, remux
 
-import vidground.isolation
+import vidground.video.isolated_reader
 from vidground import Grounder, InputError, IsolationSettings, VideoError, VidgroundError
-from vidground.cuda_decoding import opens_card
-from vidground.isolation import IsolatedDecoder, IsolatedReader
-from vidground.video import FrameRun, VideoReader
+from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.nvdec import opens_card
+from vidground.video.reader import FrameRun, VideoReader
 
 SIZE = 48
 FRAMES = 50
@@ -216,7 +216,7 @@ def test_readers_at_the_same_time_get_a_process_each(decoder: IsolatedDecoder, v
 def test_a_video_that_is_left_early_leaves_no_process_at_work(
     decoder: IsolatedDecoder, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vidground.isolation, "_AHEAD", 1)
+    monkeypatch.setattr(vidground.video.isolated_reader, "_AHEAD", 1)
     reader = open_video(decoder, video, fps=25.0)
     runs = reader.runs()
     next(runs)
@@ -306,7 +306,7 @@ def test_slow_progress_is_progress(video: Path) -> None:
 
 
 def test_a_slow_model_is_no_hang(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vidground.isolation, "_AHEAD", 1)
+    monkeypatch.setattr(vidground.video.isolated_reader, "_AHEAD", 1)
     decoder = IsolatedDecoder(IsolationSettings(timeout_s=1.0))
     numbers = []
     for run in open_video(decoder, video).runs():
@@ -397,8 +397,8 @@ def test_a_module_in_the_current_folder_is_not_imported(
 
 PARENT = """
 import sys
-from vidground.cuda_decoding import opens_card
-from vidground.isolation import IsolatedDecoder, IsolatedReader
+from vidground.video.nvdec import opens_card
+from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
 from vidground.settings import IsolationSettings
 decoder = IsolatedDecoder(IsolationSettings(), opener="faulty_footage:Stuck")
 IsolatedReader(decoder, sys.argv[1], fps=1.0, image_size=16)

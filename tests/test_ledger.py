@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from archive_runs import Work, contents, jobs_of, make_archive, run
 
-from vidground.archive import run_archive
-from vidground.atomic import atomic_path, write_atomically
+from vidground.archive.ledger import Ledger
+from vidground.archive.manifest import Manifest
+from vidground.archive.outputs import Job
+from vidground.archive.planning import Recipe
+from vidground.archive.run import run_archive
 from vidground.errors import FormatError, VideoError
-from vidground.files import file_sha256
-from vidground.formats import render
-from vidground.ledger import Ledger
-from vidground.manifest import Manifest
-from vidground.outputs import Job
-from vidground.planning import Recipe
+from vidground.results.formats import render
+from vidground.storage.atomic import atomic_path, write_atomically
+from vidground.storage.files import file_sha256
 
 NAMES = ["00.mp4", "01.mp4", "02.mp4"]
 
@@ -84,7 +84,7 @@ def test_unchanged_videos_are_not_read_again(
         read.append(path.name)
         return file_sha256(path)
 
-    monkeypatch.setattr("vidground.ledger.file_sha256", hashed)
+    monkeypatch.setattr("vidground.archive.ledger.file_sha256", hashed)
     assert (done_again(jobs), read) == ([], [])
     os.utime(archive / "00.mp4", (long_ago + 5, long_ago + 5))
     assert (done_again(jobs), read) == ([], ["00.mp4"])
@@ -209,7 +209,7 @@ def test_a_full_disk_loses_no_result(
         write_atomically(path, data)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("vidground.filing.write_atomically", full)
+        patch.setattr("vidground.archive.job_steps.write_atomically", full)
         summary = run(jobs, Work())
     assert [report.status for report in summary.reports] == ["done", "failed", "done"]
     assert summary.reports[1].outputs == (str(out / "01.srt"),)
@@ -233,7 +233,7 @@ def test_a_run_that_ends_between_two_files_leaves_none_of_the_old_ones_for_good(
         write_atomically(path, data)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("vidground.filing.write_atomically", full)
+        patch.setattr("vidground.archive.job_steps.write_atomically", full)
         assert run(jobs, Work()).failed == 1
     old = contents(out)["01.json"]
     work = Work()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vidground.errors import InputError
-from vidground.training.losses import (
+from vidground.training.objectives.losses import (
     FactorLogProbs,
     consistency_l1,
     grounding_bce,
@@ -17,7 +17,7 @@ from vidground.training.losses import (
     sequence_log_prob,
     token_log_probs,
 )
-from vidground.training.settings import (
+from vidground.training.objectives.settings import (
     FpoSettings,
     LoraSettings,
     ParameterSettings,

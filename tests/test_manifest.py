@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vidground.archive.manifest import MANIFEST, Entry, Identity, Manifest, OutputRecord
 from vidground.errors import FormatError
-from vidground.manifest import MANIFEST, Entry, Identity, Manifest, OutputRecord
 
 NAME = os.fsdecode(b"deep/latin\xe9 \n")
 ENTRY = Entry(

@@ -7,13 +7,13 @@ from torch.autograd.graph import saved_tensors_hooks
 from training_cases import golden_model, sft_samples
 from training_runs import tiny_model
 
-from vidground.modeling import D2VLM
-from vidground.training.collation import Collator
-from vidground.training.memory import SampleLengths, batch_memory, fixed_memory
-from vidground.training.objective import SftObjective
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.collation import Collator
+from vidground.training.memory_estimate import SampleLengths, batch_memory, fixed_memory
+from vidground.training.objectives.objective import SftObjective
+from vidground.training.objectives.settings import LoraSettings, ParameterSettings, SftSettings
+from vidground.training.objectives.sft import sft_losses
 from vidground.training.parameters import prepare_parameters
-from vidground.training.settings import LoraSettings, ParameterSettings, SftSettings
-from vidground.training.sft import sft_losses
 
 FULL = ParameterSettings(trained="full")
 LENGTHS = SampleLengths(frames=20, question=4, prompt=10, answer=12, intervals=2)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tokenizer_files import GOLDEN_CHECKPOINT, released_checkpoint
 
-from vidground.checkpoint import load_model
+from vidground.checkpoints.loading import load_model
 from vidground.cli.convert_model import convert_model
 from vidground.cli.download import download
 from vidground.errors import InputError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from vidground.model_identity import folder_fingerprint, known_commit
+from vidground.checkpoints.fingerprint import folder_fingerprint, known_commit
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 

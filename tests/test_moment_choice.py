@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from result_makers import ASKED, answer, captions
 
 from vidground.errors import InputError
-from vidground.moment_choice import ChoiceSettings, choose_events, clip_name, file_stem
-from vidground.types import Event, Groundings, Moment
+from vidground.media.clip_selection import ChoiceSettings, choose_events, clip_name, file_stem
+from vidground.results.types import Event, Groundings, Moment
 
 SCORED = captions(
     Event(5.0, 6.0, "e", 0.4),

@@ -21,9 +21,9 @@ from vidground import (
     InputError,
 )
 from vidground.cli.main import cli
-from vidground.formats import load
-from vidground.onnx_folder import check_weights, read_export, weights_digest
-from vidground.onnx_vision import OnnxVision
+from vidground.features.onnx_encoder import OnnxVision
+from vidground.features.onnx_folder import check_weights, read_export, weights_digest
+from vidground.results.formats import load
 
 SHORT = DecodingSettings(max_new_tokens=20)
 
@@ -45,7 +45,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_features_are_those_of_torch_however_few_frames_run_at_once(
     folder: Path, cache_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidground.onnx_vision._CPU_CACHE_BYTES", cache_bytes)
+    monkeypatch.setattr("vidground.features.onnx_encoder._CPU_CACHE_BYTES", cache_bytes)
     model = golden_model()
     backend = OnnxVision(folder, model)
     assert (backend.provider, backend.device.type, backend.dtype) == ("cpu", "cpu", torch.float32)
@@ -171,7 +171,7 @@ def test_eight_bit_takes_the_graph_that_the_cpu_is_exact_on(
             super().__init__(path, *arguments, **options)
 
     monkeypatch.setattr("onnxruntime.InferenceSession", Noting)
-    monkeypatch.setattr("vidground.onnx_vision._has_vnni", lambda: vnni)
+    monkeypatch.setattr("vidground.features.onnx_encoder._has_vnni", lambda: vnni)
     OnnxVision(exported("int8", "vision").path, golden_model())
     assert opened == [file]
 

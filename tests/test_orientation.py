@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidground.orientation import Orientation
+from vidground.video.orientation import Orientation
 
 ONE = 1 << 16
 

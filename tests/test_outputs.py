@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from vidground.archive.inputs import InputVideo
+from vidground.archive.outputs import Job, is_file, plan_outputs, require_writable
 from vidground.errors import FormatError, InputError
-from vidground.inputs import InputVideo
-from vidground.outputs import Job, is_file, plan_outputs, require_writable
 
 
 def videos(*names):

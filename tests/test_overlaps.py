@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.cues import Cue, by_time
-from vidground.overlaps import leave_gaps, merge, trim
+from vidground.results.cues import Cue, by_time
+from vidground.results.overlaps import leave_gaps, merge, trim
 
 SPANS = st.tuples(st.integers(0, 40), st.integers(1, 20), st.sampled_from("abc"))
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-import vidground.packed_linear
-from vidground.generation import generate
-from vidground.modeling import D2VLM
-from vidground.packed_linear import PackedLinear, pack_linears
-from vidground.sequences import PromptInputs
+import vidground.model.packed_linear
+from vidground.generation.generation_queue import generate
+from vidground.generation.prompt_batch import PromptInputs
+from vidground.model.d2vlm import D2VLM
+from vidground.model.packed_linear import PackedLinear, pack_linears
 from vidground.settings import DecodingSettings
 
 CHECKPOINT = Path(__file__).parent / "golden" / "checkpoint"
@@ -92,7 +92,7 @@ def test_without_ample_memory_or_on_other_types_nothing_is_packed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not pack_linears(nn.Linear(4, 3, dtype=torch.bfloat16))
-    monkeypatch.setattr(vidground.packed_linear, "free_bytes", lambda _: 95)
+    monkeypatch.setattr(vidground.model.packed_linear, "free_bytes", lambda _: 95)
     layer = nn.Linear(4, 3)  # 48 bytes of weights
     assert not pack_linears(layer)
     assert type(layer) is nn.Linear

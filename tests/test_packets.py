@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from vidground.packets import MISSING, PacketList, Packets
+from vidground.video.packets import MISSING, PacketList, Packets
 
 
 def listed(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vidground.errors import InputError
-from vidground.packing import pack, unpack
+from vidground.features.rounding import pack, unpack
 
 
 def features() -> torch.Tensor:

@@ -11,10 +11,10 @@ from result_makers import VIDEO, answer, captions
 
 from vidground.cli.data import data
 from vidground.errors import InputError
-from vidground.formats import save
-from vidground.training.annotations import PreferenceAnnotation, load_annotations
-from vidground.training.pairs import pairs_of_files, preference_samples
-from vidground.types import Captions, Event, GroundingResult, Groundings, Moment
+from vidground.results.formats import save
+from vidground.results.types import Captions, Event, GroundingResult, Groundings, Moment
+from vidground.training.data.annotations import PreferenceAnnotation, load_annotations
+from vidground.training.data.correction_pairs import pairs_of_files, preference_samples
 
 LONG = replace(VIDEO, path="in/match.mp4", duration_s=60.0)
 

@@ -7,11 +7,18 @@ import pytest
 import torch
 from training_cases import golden_model, sft_samples
 
-from vidground.configuration import D2VLMConfig
 from vidground.errors import InputError
-from vidground.modeling import D2VLM
-from vidground.training.collation import Collator
-from vidground.training.objective import SftObjective
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.collation import Collator
+from vidground.training.objectives.objective import SftObjective
+from vidground.training.objectives.settings import (
+    LoraSettings,
+    ParameterSettings,
+    SftSettings,
+    TrainedSet,
+)
+from vidground.training.objectives.sft import sft_losses
 from vidground.training.parameters import (
     ParameterCounts,
     count_parameters,
@@ -20,8 +27,6 @@ from vidground.training.parameters import (
     parameter_groups,
     prepare_parameters,
 )
-from vidground.training.settings import LoraSettings, ParameterSettings, SftSettings, TrainedSet
-from vidground.training.sft import sft_losses
 
 SMALL = ParameterSettings(lora=LoraSettings(rank=4, alpha=8, dropout=0.0))
 H, V, WIDTH, QFORMER, LAYERS = 3072, 32064, 1408, 768, 32  # of the released model

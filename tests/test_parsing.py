@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from tokenizer_files import released_checkpoint
 
 from vidground.errors import InputError
-from vidground.parsing import (
+from vidground.language.prompts import (
+    captioning_question,
+    chat_prompt,
+    encode_prompt,
+    grounding_question,
+)
+from vidground.language.response_parsing import (
     ParsedAnswer,
     Segment,
     answer_text,
@@ -16,8 +22,7 @@ from vidground.parsing import (
     parse_answer,
     released_text,
 )
-from vidground.prompts import captioning_question, chat_prompt, encode_prompt, grounding_question
-from vidground.tokens import Tokenizers
+from vidground.language.tokenizers import Tokenizers
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["as released", "prefix space"])

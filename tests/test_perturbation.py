@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidground.errors import InputError
-from vidground.training.annotated_answers import AnnotatedAnswer, read_answer
-from vidground.training.perturbation import (
+from vidground.training.data.answer_events import AnnotatedAnswer, read_answer
+from vidground.training.data.perturbation import (
     OtherAnswers,
     PerturbationSettings,
     changed_words,

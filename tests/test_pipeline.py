@@ -12,14 +12,15 @@ from test_random_model import tiny_config
 from training_runs import tiny_model
 from video_files import make_video
 
-import vidground.decoder
-import vidground.generation
+import vidground.generation.batch_decoder
+import vidground.generation.generation_queue
+from vidground.benchmark.random_model import randomized
 from vidground.captioner import DenseCaptioner
 from vidground.errors import VideoError, VidgroundError
 from vidground.grounder import Grounder
-from vidground.modeling import D2VLM
+from vidground.model.d2vlm import D2VLM
 from vidground.progress import Progress
-from vidground.random_model import randomized
+from vidground.results.types import Captions, GroundingResult
 from vidground.settings import (
     BatchSettings,
     CacheSettings,
@@ -27,8 +28,7 @@ from vidground.settings import (
     IsolationSettings,
     SamplingSettings,
 )
-from vidground.types import Captions, GroundingResult
-from vidground.video import FrameRun, VideoReader
+from vidground.video.reader import FrameRun, VideoReader
 
 SHORT = DecodingSettings(max_new_tokens=24)
 LENGTHS = (31, 12, 5, 64, 20, 9, 40)  # frames at 4 per second
@@ -139,18 +139,18 @@ def test_frames_and_prompts_of_different_videos_share_batches(
     )
     seen: list[int] = []
     rows: list[int] = []
-    encode, choose = model.encode_frames, vidground.decoder.Decoder.step
+    encode, choose = model.encode_frames, vidground.generation.batch_decoder.Decoder.step
 
     def encode_frames(pixels: torch.Tensor) -> torch.Tensor:
         seen.append(len(pixels))
         return encode(pixels)
 
-    def step(decoder: vidground.decoder.Decoder, embeds: torch.Tensor) -> None:
+    def step(decoder: vidground.generation.batch_decoder.Decoder, embeds: torch.Tensor) -> None:
         rows.append(len(embeds))
         choose(decoder, embeds)
 
     monkeypatch.setattr(model, "encode_frames", encode_frames)
-    monkeypatch.setattr(vidground.decoder.Decoder, "step", step)
+    monkeypatch.setattr(vidground.generation.batch_decoder.Decoder, "step", step)
     good = [path for path in videos if path.name != "broken.mp4"]
     assert [Path(c.video.path) for c in captioner.caption_many(good)] == good
     # A video's thread has 4 frames encoded at a time; all videos here are one window.
@@ -295,7 +295,7 @@ def test_a_broken_model_thread_is_told_to_all_who_wait(
     def broken(_: object) -> None:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(vidground.generation.GenerationQueue, "advance", broken)
+    monkeypatch.setattr(vidground.generation.generation_queue.GenerationQueue, "advance", broken)
     captioner = DenseCaptioner(model, decoding=SHORT)
     with pytest.raises(RuntimeError, match="no such kernel"):
         list(captioner.caption_many(videos[:3]))

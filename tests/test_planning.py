@@ -2,8 +2,8 @@
 
 import pytest
 
-from vidground.manifest import Entry, Identity, OutputRecord
-from vidground.planning import OutputState, Plan, Recipe, changes, decide, output_state
+from vidground.archive.manifest import Entry, Identity, OutputRecord
+from vidground.archive.planning import OutputState, Plan, Recipe, changes, decide, output_state
 
 MISSING, CURRENT, OLD, FOREIGN = OutputState
 DONE = Entry(

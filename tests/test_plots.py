@@ -14,8 +14,8 @@ from video_files import make_video
 import vidground.cli.query
 from vidground.cli.main import cli
 from vidground.errors import InputError
-from vidground.plots import MOST_QUERIES, plot_relevance
-from vidground.types import Groundings, Moment
+from vidground.results.types import Groundings, Moment
+from vidground.review.plots import MOST_QUERIES, plot_relevance
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ from training_runs import tiny_model
 from video_files import make_video
 
 from vidground import DecodingSettings, Grounder, GroundingSettings, SamplingSettings
-from vidground.training.answer_reading import read_captions
-from vidground.training.prediction import Predictor, predict
-from vidground.training.prediction_samples import ABSENT, Question
-from vidground.training.prediction_store import open_folder, read_folder
+from vidground.training.evaluation.answer_reading import read_captions
+from vidground.training.evaluation.prediction_store import open_folder, read_folder
+from vidground.training.evaluation.predictor import Predictor, predict
+from vidground.training.evaluation.questions import ABSENT, Question
 
 GROUNDED = "<evi></evi>The event happens in <evi>."
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.prediction_samples import (
+from vidground.training.evaluation.questions import (
     ABSENT,
     by_video,
     load_absent,

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from vidground.errors import FormatError, InputError
-from vidground.training.prediction_samples import ABSENT, Question
-from vidground.training.prediction_store import (
+from vidground.training.evaluation.prediction_store import (
     ABSENT_PREDICTIONS,
     HEADER,
     PREDICTIONS,
     open_folder,
     read_folder,
 )
+from vidground.training.evaluation.questions import ABSENT, Question
 
 SETTINGS = {"model": "toy", "weights": "ab", "sampling": {"fps": 1.0}, "pair": (1, 2)}
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 
-from vidground.orientation import Orientation
-from vidground.preprocessing import CLIP_MEAN, CLIP_STD, normalize, resize_and_crop
+from vidground.video.orientation import Orientation
+from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD, normalize, resize_and_crop
 
 
 def noise(height: int, width: int) -> np.ndarray:

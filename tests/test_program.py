@@ -93,7 +93,7 @@ import time
 import vidground.cli.caption as command
 from result_makers import TWO
 from vidground.cli.main import main
-from vidground.atomic import atomic_path
+from vidground.storage.atomic import atomic_path
 """
 
 SLOW_WORK = """

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidground.batch_sizes import BatchSize
-from vidground.generation import Generation, GenerationQueue, generate
-from vidground.modeling import D2VLM
-from vidground.prompt_start import _MOST, prompt_start
-from vidground.sequences import PromptInputs, batch_prompts
+from vidground.generation.generation_queue import Generation, GenerationQueue, generate
+from vidground.generation.prefix_cache import _MOST, prompt_start
+from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.inference.batch_sizes import BatchSize
+from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
 CHECKPOINT = Path(__file__).parent / "golden" / "checkpoint"

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tokenizer_files import released_checkpoint
 
 from vidground.errors import InputError
-from vidground.prompts import (
+from vidground.language.prompts import (
     Prompt,
     captioning_question,
     chat_prompt,
@@ -13,7 +13,7 @@ from vidground.prompts import (
     grounding_question,
     localization_question,
 )
-from vidground.tokens import Tokenizers
+from vidground.language.tokenizers import Tokenizers
 
 HEAD = "<|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n"
 TAIL = "<|end|>\n<|assistant|>\n"

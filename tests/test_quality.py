@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidground.errors import InputError
-from vidground.quality import caption_quality
-from vidground.types import Event
+from vidground.results.quality import caption_quality
+from vidground.results.types import Event
 
 
 def test_by_hand() -> None:

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from vidground import DecodingSettings, DenseCaptioner
-from vidground.configuration import D2VLMConfig
+from vidground.benchmark.random_model import mid_config, official_config, random_model, randomized
 from vidground.errors import InputError
-from vidground.generation import generate
-from vidground.modeling import D2VLM
-from vidground.prompts import captioning_question, chat_prompt, encode_prompt
-from vidground.random_model import mid_config, official_config, random_model, randomized
-from vidground.sequences import PromptInputs
+from vidground.generation.generation_queue import generate
+from vidground.generation.prompt_batch import PromptInputs
+from vidground.language.prompts import captioning_question, chat_prompt, encode_prompt
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
 
 LAYOUT = Path(__file__).parent / "golden" / "official_layout.json"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.ranking import rank, words
+from vidground.review.ranking import rank, words
 
 
 def test_words_have_no_case_no_accent_and_no_plural() -> None:

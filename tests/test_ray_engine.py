@@ -18,16 +18,16 @@ from archive_runs import contents
 from click.testing import CliRunner, Result
 from result_makers import captions
 
-from vidground.archive import run_archive
+from vidground.archive.inputs import find_videos
+from vidground.archive.outputs import Job, plan_outputs
+from vidground.archive.ray_connection import connected
+from vidground.archive.ray_workers import RayWorkers, Share, share_out
+from vidground.archive.run import run_archive
+from vidground.archive.workers import Work
 from vidground.cli.main import cli
 from vidground.errors import CheckpointError, InputError, VidgroundError
-from vidground.inputs import find_videos
-from vidground.outputs import Job, plan_outputs
 from vidground.progress import OnProgress
-from vidground.ray_connection import connected
-from vidground.ray_engine import RayWorkers, Share, share_out
-from vidground.types import Captions, Event
-from vidground.work import Work
+from vidground.results.types import Captions, Event
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMANDS = {
@@ -155,7 +155,7 @@ def test_outputs_record_and_exit_code_are_those_of_the_local_run(
     assert len(contents(archive / "ray")) == (6 if command == "caption" else 3)
     assert contents(archive / "ray") == contents(archive / "local")
     assert recorded(archive / "ray") == recorded(archive / "local")
-    monkeypatch.setattr("vidground.ray_engine.RayWorkers", None)  # no Ray for what is done
+    monkeypatch.setattr("vidground.archive.ray_workers.RayWorkers", None)  # no Ray for what is done
     again = run(command, "ray", "--engine", "ray")
     assert "3 skipped, 1 failed" in again.stderr
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from result_makers import captions
 
-from vidground.documents import Result
+from vidground.archive.outputs import Job
+from vidground.archive.ray_actor import TRIES, Answer, Desk, Handed, Surroundings, VideoWorker
+from vidground.archive.workers import OneByOne, Work
 from vidground.errors import CheckpointError, VideoError, VidgroundError
-from vidground.outputs import Job
-from vidground.ray_worker import TRIES, Answer, Desk, Handed, Surroundings, VideoWorker
-from vidground.types import Event
-from vidground.work import OneByOne, Work
+from vidground.results.documents import Result
+from vidground.results.types import Event
 
 RESULT = captions(Event(0.0, 1.0, "a goal"))
 

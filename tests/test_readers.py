@@ -14,9 +14,9 @@ import webvtt
 from hypothesis import assume, given, settings
 from result_makers import any_events, captions
 
-from vidground.formats import CueSettings, render
-from vidground.plaintext import plain_text
-from vidground.types import Captions, Event
+from vidground.results.formats import CueSettings, render
+from vidground.results.safe_text import plain_text
+from vidground.results.types import Captions, Event
 
 UNITS_MS = (3_600_000, 60_000, 1000)
 

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from vidground.errors import CheckpointError
-from vidground.modeling import D2VLM
-from vidground.released import (
+from vidground.checkpoints.released_format import (
     check_supported,
     our_name,
     released_config,
     translate,
     turn_end_token,
 )
-from vidground.weights import fill
+from vidground.checkpoints.tensors import fill
+from vidground.errors import CheckpointError
+from vidground.model.d2vlm import D2VLM
 
 GOLDEN = Path(__file__).parent / "golden"
 META = torch.device("meta")

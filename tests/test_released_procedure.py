@@ -9,15 +9,11 @@ from hypothesis import strategies as st
 from test_random_model import prompts, tiny_config
 from video_files import make_video, read_index
 
-from vidground import DecodingSettings, released_procedure
-from vidground.checkpoint import load_model
-from vidground.evidence import best_interval
-from vidground.footage import Footage
-from vidground.generation import generate
-from vidground.modeling import D2VLM
-from vidground.prompts import captioning_question, chat_prompt, encode_prompt
-from vidground.random_model import randomized
-from vidground.released_procedure import (
+from vidground import DecodingSettings
+from vidground.benchmark import released_procedure
+from vidground.benchmark.measuring import STAGES, StageMeter
+from vidground.benchmark.random_model import randomized
+from vidground.benchmark.released_procedure import (
     answer_as_released,
     best_run,
     decode_in_full,
@@ -25,8 +21,13 @@ from vidground.released_procedure import (
     generate_as_released,
     prepare_floats,
 )
-from vidground.stage_meter import STAGES, StageMeter
-from vidground.video import VideoReader
+from vidground.checkpoints.loading import load_model
+from vidground.generation.generation_queue import generate
+from vidground.language.prompts import captioning_question, chat_prompt, encode_prompt
+from vidground.model.d2vlm import D2VLM
+from vidground.model.evidence import best_interval
+from vidground.video.frame_sampler import Footage
+from vidground.video.reader import VideoReader
 
 CPU = torch.device("cpu")
 
@@ -128,7 +129,7 @@ def test_floats_are_within_a_grey_level_of_our_pictures(tmp_path, size) -> None:
     path = make_video(tmp_path / "v.mp4", frames=60, size=size)
     floats = prepare_floats(decode_in_full(path, fps=1), 32)
     ours = torch.stack([run.pixels for run in VideoReader(path, fps=1, image_size=32).runs()])
-    from vidground.preprocessing import CLIP_STD, normalize
+    from vidground.video.preprocessing import CLIP_STD, normalize
 
     grey_levels = (floats - normalize(ours, dtype=torch.float32, device="cpu")).abs() * 255
     assert (grey_levels * torch.tensor(CLIP_STD).view(3, 1, 1)).max() < 1.01

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidground.cli.remaining import RemainingTime, spoken
+from vidground.cli.reporting.remaining import RemainingTime, spoken
 
 
 def test_the_speed_so_far_says_what_is_left() -> None:

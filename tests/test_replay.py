@@ -10,14 +10,14 @@ from tokenizer_files import released_checkpoint
 from video_files import make_video
 
 from vidground import DecodingSettings, DenseCaptioner, Grounder, SamplingSettings
-from vidground.checkpoint import load_model
+from vidground.checkpoints.fingerprint import folder_fingerprint
+from vidground.checkpoints.loading import load_model
 from vidground.cli.main import cli
 from vidground.errors import InputError, VideoError
-from vidground.formats import load, save
-from vidground.model_identity import folder_fingerprint
-from vidground.modeling import D2VLM
-from vidground.replay import Replay, _compare, _Row, replay
-from vidground.types import Captions, Groundings
+from vidground.model.d2vlm import D2VLM
+from vidground.results.formats import load, save
+from vidground.results.types import Captions, Groundings
+from vidground.review.replay import Replay, _compare, _Row, replay
 
 SAMPLING = SamplingSettings(fps=2, window_s=2.5, overlap=0.4)
 DECODING = DecodingSettings(max_new_tokens=20, repetition_penalty=1.1)
@@ -65,7 +65,7 @@ def loaded_once(monkeypatch: pytest.MonkeyPatch, model: D2VLM) -> list[dict[str,
         asked.append({"model": name, **options})
         return model
 
-    monkeypatch.setattr("vidground.asked_model.load_model", stand_in)
+    monkeypatch.setattr("vidground.inference.model_setup.load_model", stand_in)
     return asked
 
 
@@ -170,7 +170,7 @@ def test_the_command_says_same_or_what_differs(
 ) -> None:
     result = load(stored["captions"])
     outcome = Replay(result, (), ("torch was 1,\n is 2",))
-    monkeypatch.setattr("vidground.replay.replay", lambda *_, **__: outcome)
+    monkeypatch.setattr("vidground.review.replay.replay", lambda *_, **__: outcome)
     run = CliRunner().invoke(cli, ["replay", str(stored["captions"])])
     assert (run.exit_code, run.stderr) == (0, "note: torch was 1,\\n is 2\n")
     assert run.stdout == f"same: {len(result.events)} found again\n"

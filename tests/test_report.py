@@ -15,8 +15,8 @@ from video_files import make_video
 
 from vidground.cli.main import cli
 from vidground.errors import FormatError
-from vidground.report import is_report, write_report
-from vidground.types import Event, Groundings, Moment
+from vidground.results.types import Event, Groundings, Moment
+from vidground.review.report import is_report, write_report
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_pictures_end_where_a_page_would_become_too_large(monkeypatch: pytest.Mo
     info = replace(VIDEO, path=film, size_bytes=Path(film).stat().st_size, duration_s=4.0)
     replace(captions(Event(0, 2, "three")), video=info).save("out/c.json")
     assert write_report(["out/a b.json", "out/c.json"], "r.html").notes == ()
-    monkeypatch.setattr("vidground.report._MOST_PICTURE_BYTES", 1)
+    monkeypatch.setattr("vidground.review.report._MOST_PICTURE_BYTES", 1)
     summary = write_report(["out/a b.json", "out/c.json"], "r.html")
     (told,) = summary.notes
     assert told.startswith("no thumbnails of the last 1 videos")

@@ -10,8 +10,8 @@ from chromium import PROGRAM, Page, open_page
 from result_makers import VIDEO, answer, captions
 from video_files import make_video
 
-from vidground.report import write_report
-from vidground.types import Event, Groundings, Moment, Relevance, VideoInfo
+from vidground.results.types import Event, Groundings, Moment, Relevance, VideoInfo
+from vidground.review.report import write_report
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
 

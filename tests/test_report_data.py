@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from result_makers import ASKED, TWO, VIDEO, answer, captions
 
-from vidground.report_data import VideoEntry, encode_entry, key_of, thin, visible_name
-from vidground.types import Event, Groundings, Relevance
+from vidground.results.types import Event, Groundings, Relevance
+from vidground.review.report_data import VideoEntry, encode_entry, key_of, thin, visible_name
 
 
 def test_captions_and_answers_on_one_video_are_shown_together() -> None:

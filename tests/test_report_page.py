@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidground.errors import InputError
-from vidground.report_page import MARK, render_page, to_island
+from vidground.review.report_page import MARK, render_page, to_island
 
 HOSTILE = (
     "</script><script>alert(1)</script>",

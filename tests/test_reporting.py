@@ -1,7 +1,7 @@
 import os
 
-from vidground.archive import Started
-from vidground.cli.reporting import TextReporter, shown
+from vidground.archive.run import Started
+from vidground.cli.reporting.make_reporter import TextReporter, shown
 from vidground.progress import Progress
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from result_makers import TWO
 
-from vidground.formats import render
-from vidground.result_files import FoundResults, find_results
+from vidground.results.formats import render
+from vidground.results.result_files import FoundResults, find_results
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vidground.errors import FormatError
-from vidground.row_file import RowReader, RowWriter, read_metadata
+from vidground.storage.row_file import RowReader, RowWriter, read_metadata
 
 
 def write(path: Path, *blocks: bytes, width: int = 4) -> Path:

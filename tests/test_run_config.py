@@ -5,13 +5,13 @@ import pytest
 import yaml
 
 from vidground.errors import InputError
-from vidground.training.run_config import (
+from vidground.training.config import (
     RunConfig,
     bundled_configs,
     parse_value,
     read_config,
 )
-from vidground.training.settings import FpoSettings, LoraSettings, SftSettings
+from vidground.training.objectives.settings import FpoSettings, LoraSettings, SftSettings
 
 NEEDED: dict[str, Any] = {
     "model.init": "toy",

@@ -13,8 +13,8 @@ import pytest
 from process_memory import memory_group, tree_bytes
 from run_many_files import Terminal
 
-from vidground.cli.text_reporting import TextReporter
-from vidground.outcomes import FileReport, Started
+from vidground.archive.events import FileReport, Started
+from vidground.cli.reporting.text import TextReporter
 
 _MIB = 1 << 20
 CHILD = "x = bytearray(64 << 20); x[::4096] = b'1' * len(x[::4096]); print(flush=True); input()"

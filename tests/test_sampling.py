@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.sampling import (
+from vidground.video.sampling import (
     Samples,
     constant_rate,
     count_instants,

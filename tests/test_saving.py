@@ -8,12 +8,12 @@ from tokenizer_files import released_checkpoint
 from torch import Tensor
 from training_runs import FULL, RELEASED, tiny_model
 
-from vidground.checkpoint import load_model
-from vidground.configuration import D2VLMConfig
+from vidground.checkpoints.loading import load_model
 from vidground.errors import CheckpointError
-from vidground.modeling import D2VLM
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.training.config import ModelSource
 from vidground.training.parameters import merged_state_dict, prepare_parameters
-from vidground.training.run_config import ModelSource
 from vidground.training.saving import (
     TRAINED,
     AdapterWriter,
@@ -24,7 +24,7 @@ from vidground.training.saving import (
     released_name,
     save_trained,
 )
-from vidground.training.start import load_start
+from vidground.training.starting_model import load_start
 
 LAYOUT = json.loads((Path(__file__).parent / "golden" / "official_layout.json").read_text())
 

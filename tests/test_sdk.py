@@ -23,9 +23,9 @@ from vidground import (
     SamplingSettings,
     VideoError,
 )
-from vidground.formats import load
 from vidground.grounder import peaks
 from vidground.progress import Progress
+from vidground.results.formats import load
 
 SHORT = DecodingSettings(max_new_tokens=20)
 

@@ -15,8 +15,8 @@ from result_makers import VIDEO, answer, captions
 
 from vidground.cli.main import cli
 from vidground.errors import VideoError
+from vidground.results.types import Event, GroundingResult, Groundings, Moment
 from vidground.settings import GroundingSettings, IsolationSettings
-from vidground.types import Event, GroundingResult, Groundings, Moment
 
 
 @pytest.fixture(autouse=True)

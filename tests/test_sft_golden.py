@@ -14,13 +14,13 @@ from training_cases import (
 )
 
 from vidground.errors import InputError
-from vidground.modeling import D2VLM
-from vidground.training.batches import LossCounts
-from vidground.training.collation import Collator
-from vidground.training.passes import at_columns, embed, run_responses
-from vidground.training.samples import Response, SftSample
-from vidground.training.settings import SftSettings
-from vidground.training.sft import SftLosses, sft_losses
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.collation import Collator
+from vidground.training.data.samples import Response, SftSample
+from vidground.training.objectives.batches import LossCounts
+from vidground.training.objectives.forward import at_columns, embed, run_responses
+from vidground.training.objectives.settings import SftSettings
+from vidground.training.objectives.sft import SftLosses, sft_losses
 
 SETTINGS = SftSettings()
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.cues import Cue, CueSettings, to_cues
-from vidground.shaping import shape_cues
-from vidground.types import Event
+from vidground.results.cue_shaping import shape_cues
+from vidground.results.cues import Cue, CueSettings, to_cues
+from vidground.results.types import Event
 
 
 def shape(cues: list[Cue], duration_s: float = 100.0, **settings: object) -> list[Cue]:

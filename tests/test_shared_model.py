@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from training_runs import tiny_model
 
-from vidground.batch_sizes import BatchSize
 from vidground.errors import InputError
-from vidground.modeling import D2VLM
-from vidground.sequences import PromptInputs
+from vidground.generation.prompt_batch import PromptInputs
+from vidground.inference.batch_sizes import BatchSize
+from vidground.inference.model_thread import AbandonedError, SharedModel
+from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
-from vidground.shared_model import AbandonedError, SharedModel
 
 SOON_S = 20.0
 FEW = DecodingSettings(max_new_tokens=2)

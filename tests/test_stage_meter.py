@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from vidground import stage_meter
-from vidground.stage_meter import DECODE, STAGES, VISION, StageMeter, peak_bytes
+from vidground.benchmark import measuring as stage_meter
+from vidground.benchmark.measuring import DECODE, STAGES, VISION, StageMeter, peak_bytes
 
 CPU = torch.device("cpu")
 MB = 1_000_000

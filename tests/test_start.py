@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizer_files import released_checkpoint
 
-from vidground.checkpoint import load_model
+from vidground.checkpoints.loading import load_model
 from vidground.errors import CheckpointError, InputError
-from vidground.training.run_config import ModelSource
-from vidground.training.start import base_for_adapters, load_start
+from vidground.training.config import ModelSource
+from vidground.training.starting_model import base_for_adapters, load_start
 
 
 def etchat_base(folder: Path, *, rows: int = 320, **config: object) -> Path:

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vidground.errors import InputError
-from vidground.training.statistics import bootstrap_interval
+from vidground.training.evaluation.bootstrap import bootstrap_interval
 
 
 def mean(values: NDArray[np.float64]) -> float:

@@ -9,15 +9,15 @@ import pytest
 import torch
 from training_runs import tiny_model
 
-from vidground.batch_sizes import BatchSize
 from vidground.captioner import DenseCaptioner
-from vidground.decoder import Decoder, borrow_decoder, give_back_decoder
 from vidground.errors import InputError
-from vidground.generation import GenerationQueue, generate
-from vidground.modeling import D2VLM
-from vidground.sequences import PromptInputs, batch_prompts
+from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_back_decoder
+from vidground.generation.cuda_graphs import StepGraphs, StepInputs, StepOutputs
+from vidground.generation.generation_queue import GenerationQueue, generate
+from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.inference.batch_sizes import BatchSize
+from vidground.model.d2vlm import D2VLM
 from vidground.settings import BatchSettings, DecodingSettings
-from vidground.step_graph import StepGraphs, StepInputs, StepOutputs
 
 CHECKPOINT = Path(__file__).parent / "golden" / "checkpoint"
 
@@ -70,7 +70,7 @@ def test_recorded_steps_give_the_same_answers(
     settings = [DecodingSettings(max_new_tokens=cap) for cap in caps]
     expected = generate(model, prompts, settings)
     tape = Tape()
-    monkeypatch.setattr("vidground.step_graph.record_cuda", tape)
+    monkeypatch.setattr("vidground.generation.cuda_graphs.record_cuda", tape)
     queue = GenerationQueue(model, BatchSize(3), graphs=True)
     for prompt, own in zip(prompts, settings, strict=True):
         queue.add(prompt, own)
@@ -92,7 +92,7 @@ def test_recordings_are_kept_for_the_next_answers_and_dropped_with_the_weights(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tape = Tape()
-    monkeypatch.setattr("vidground.step_graph.record_cuda", tape)
+    monkeypatch.setattr("vidground.generation.cuda_graphs.record_cuda", tape)
 
     def answer() -> list[int]:
         queue = GenerationQueue(model, BatchSize(1), graphs=True)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from result_makers import VIDEO
 
-from vidground.bounded_folder import BoundedFolder
 from vidground.errors import FormatError
-from vidground.stored_video import Entry, StoredVideo
-from vidground.types import VideoInfo
+from vidground.features.cache_entry import Entry, StoredVideo
+from vidground.results.types import VideoInfo
+from vidground.storage.bounded_folder import BoundedFolder
 
 ROWS = 24
 LIMIT = 96 << 10

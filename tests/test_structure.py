@@ -152,14 +152,14 @@ def test_the_sdk_imports_neither_training_nor_export() -> None:
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("av", {"vidground.decoding", "vidground.pictures", "vidground.cuda_decoding"}),
-        ("onnxruntime", {"vidground.onnx_vision"}),
-        ("ffmpeg", {"vidground.ffmpeg"}),
-        ("imageio_ffmpeg", {"vidground.ffmpeg"}),
-        ("pysubs2", {"vidground.timed_text"}),
-        ("opentimelineio", {"vidground.edit_lists"}),
-        ("jinja2", {"vidground.report_page"}),
-        ("ray", {"vidground.ray_connection"}),
+        ("av", {"vidground.video.video_file", "vidground.video.pixels", "vidground.video.nvdec"}),
+        ("onnxruntime", {"vidground.features.onnx_encoder"}),
+        ("ffmpeg", {"vidground.media.ffmpeg"}),
+        ("imageio_ffmpeg", {"vidground.media.ffmpeg"}),
+        ("pysubs2", {"vidground.results.timed_text"}),
+        ("opentimelineio", {"vidground.results.edit_lists"}),
+        ("jinja2", {"vidground.review.report_page"}),
+        ("ray", {"vidground.archive.ray_connection"}),
     ],
 )
 def test_one_module_alone_knows_a_library(library: str, home: set[str]) -> None:

@@ -9,12 +9,12 @@ import pytest
 from film_files import captions_of, indices, loses_turns, make_film, programs, tone_start_s
 from video_files import make_video, plain_decode, remux
 
-from vidground.cues import CueSettings
 from vidground.errors import InputError
-from vidground.ffmpeg import FfmpegError, Program
-from vidground.subtitle_tracks import BurnSettings, TrackSettings, burn, mux
-from vidground.timed_video import TimedVideo
-from vidground.types import Event
+from vidground.media.ffmpeg import FfmpegError, Program
+from vidground.media.subtitle_tracks import BurnSettings, TrackSettings, burn, mux
+from vidground.media.timed_video import TimedVideo
+from vidground.results.cues import CueSettings
+from vidground.results.types import Event
 
 HOSTILE = "<b>5 > 4</b> {\\an8}a\\Nb & 'c': %d, [x];"
 EVENTS = (Event(0.5, 1.0, "first"), Event(1.2, 1.6, HOSTILE))

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from vidground.errors import CheckpointError, InputError
-from vidground.training.text_similarity import SENTENCE_MODEL, SentenceSimilarity, plain_words
+from vidground.training.evaluation.text_similarity import (
+    SENTENCE_MODEL,
+    SentenceSimilarity,
+    plain_words,
+)
 
 VECTORS = {"stir": [1.0, 0.0], "mix": [0.6, 0.8], "serve": [0.0, 1.0]}
 

@@ -9,8 +9,8 @@ import pytest
 from video_files import make_video, read_index
 
 from vidground.errors import VideoError
+from vidground.review.thumbnails import THUMBNAIL_SIZE, Thumbnailer
 from vidground.settings import IsolationSettings
-from vidground.thumbnails import THUMBNAIL_SIZE, Thumbnailer
 
 
 def thumbnails(
@@ -67,7 +67,7 @@ def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
 def test_a_video_that_takes_its_decoder_along_costs_its_own_pictures_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr("vidground.thumbnails._OPENER", "faulty_footage:FailingMoments")
+    monkeypatch.setattr("vidground.review.thumbnails._OPENER", "faulty_footage:FailingMoments")
     video = make_video(tmp_path / "a.mp4", frames=50, fps=10)
     bad = video.rename(tmp_path / f"{fault}.mp4")
     good = make_video(tmp_path / "good.mp4", frames=50, fps=10)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from result_makers import TWO, any_events, captions
 from test_readers import expected
 
-from vidground.formats import CueSettings, render
-from vidground.types import Event
+from vidground.results.formats import CueSettings, render
+from vidground.results.types import Event
 
 TT = "{http://www.w3.org/ns/ttml}"
 TTS = "{http://www.w3.org/ns/ttml#styling}"

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vidground.packets import MISSING, Packets
-from vidground.timeline import (
+from vidground.video.packets import MISSING, Packets
+from vidground.video.timeline import (
     Clock,
     Stretch,
     Timeline,

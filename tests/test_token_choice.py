@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from vidground.generation.token_choice import TokenChooser, is_loop
 from vidground.settings import DecodingSettings
-from vidground.token_choice import TokenChooser, is_loop
 
 
 def chooser_of(

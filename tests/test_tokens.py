@@ -17,7 +17,7 @@ from tokenizer_files import (
 from tokenizers.processors import TemplateProcessing
 
 from vidground.errors import CheckpointError
-from vidground.tokens import TokenIds, Tokenizers, check_sizes
+from vidground.language.tokenizers import TokenIds, Tokenizers, check_sizes
 
 QUESTION = "when does the red ball appear?"
 
@@ -251,7 +251,8 @@ def test_sizes_must_fit_the_tables(
 
 def test_importing_the_text_modules_loads_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys, vidground.tokens, vidground.prompts, vidground.parsing;"
+        "import sys, vidground.language.tokenizers, vidground.language.prompts;"
+        "import vidground.language.response_parsing;"
         "print(*({'torch', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

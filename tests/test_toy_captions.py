@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.toy_captions import (
+from vidground.training.toy.captions import (
     COLORS,
     DIRECTIONS,
     SHAPES,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.toy_dataset import toy_film, write_dataset
-from vidground.training.toy_drawing import render
-from vidground.training.toy_world import ToySettings
+from vidground.training.toy.dataset import toy_film, write_dataset
+from vidground.training.toy.drawing import render
+from vidground.training.toy.world import ToySettings
 
 SHORT = ToySettings(
     min_duration_s=10, max_duration_s=12, max_events=2, min_event_s=4, max_event_s=5, noise=4

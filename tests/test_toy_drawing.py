@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.toy_captions import Facts
-from vidground.training.toy_drawing import render
-from vidground.training.toy_motion import DIM_OPACITY, Pose, ToySprite
-from vidground.training.toy_world import (
+from vidground.training.toy.captions import Facts
+from vidground.training.toy.drawing import render
+from vidground.training.toy.motion import DIM_OPACITY, Pose, ToySprite
+from vidground.training.toy.world import (
     ToyEvent,
     ToyVideo,
     sample_video,

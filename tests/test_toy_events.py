@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 
-from vidground.modeling import D2VLM
-from vidground.prompts import captioning_question, chat_prompt, encode_prompt
-from vidground.sequences import PromptInputs, batch_prompts
-from vidground.training.toy_captions import ACTION_PHRASES, COLORS, SHAPES, Facts
-from vidground.training.toy_events import WatchedFilm, memory, train_events, watched
-from vidground.training.toy_model import make_toy_model, toy_config
-from vidground.training.toy_motion import Pose, ToySprite
-from vidground.training.toy_world import PALETTE, ToyEvent, ToyVideo
+from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.language.prompts import captioning_question, chat_prompt, encode_prompt
+from vidground.model.d2vlm import D2VLM
+from vidground.training.toy.captions import ACTION_PHRASES, COLORS, SHAPES, Facts
+from vidground.training.toy.events import WatchedFilm, memory, train_events, watched
+from vidground.training.toy.model import make_toy_model, toy_config
+from vidground.training.toy.motion import Pose, ToySprite
+from vidground.training.toy.world import PALETTE, ToyEvent, ToyVideo
 
 WIDTH = 32
 RED, BLUE = COLORS.index("red"), COLORS.index("blue")

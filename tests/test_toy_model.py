@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidground import Grounder
-from vidground.checkpoint import load_model
+from vidground.checkpoints.loading import load_model
 from vidground.errors import InputError
-from vidground.modeling import D2VLM
-from vidground.prompts import chat_prompt, encode_prompt, grounding_question
-from vidground.tokens import Tokenizers, check_sizes
-from vidground.training.collation import Collator
-from vidground.training.samples import Response, SftSample, TrainingPrompt
-from vidground.training.settings import SftSettings
-from vidground.training.sft import sft_losses
-from vidground.training.toy_dataset import toy_film
-from vidground.training.toy_model import MAX_POSITIONS, make_toy_model, toy_config
-from vidground.training.toy_questions import ToyQuestion, questions, vocabulary
-from vidground.training.toy_tokenizers import make_toy_tokenizers
+from vidground.language.prompts import chat_prompt, encode_prompt, grounding_question
+from vidground.language.tokenizers import Tokenizers, check_sizes
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.collation import Collator
+from vidground.training.data.samples import Response, SftSample, TrainingPrompt
+from vidground.training.objectives.settings import SftSettings
+from vidground.training.objectives.sft import sft_losses
+from vidground.training.toy.dataset import toy_film
+from vidground.training.toy.model import MAX_POSITIONS, make_toy_model, toy_config
+from vidground.training.toy.questions import ToyQuestion, questions, vocabulary
+from vidground.training.toy.tokenizers import make_toy_tokenizers
 
 TOKENIZERS = make_toy_tokenizers()
 

@@ -4,17 +4,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vidground.prompts import (
+from vidground.language.prompts import (
     captioning_question,
     chat_prompt_from_turn,
     grounding_question,
     localization_question,
 )
-from vidground.training.toy_annotations import absent_queries, annotations, bench_samples
-from vidground.training.toy_captions import facts, words
-from vidground.training.toy_motion import Pose, ToySprite
-from vidground.training.toy_questions import LETTERS, ToyQuestion, questions, vocabulary
-from vidground.training.toy_world import ToyEvent, ToyVideo, sample_video
+from vidground.training.toy.annotations import absent_queries, annotations, bench_samples
+from vidground.training.toy.captions import facts, words
+from vidground.training.toy.motion import Pose, ToySprite
+from vidground.training.toy.questions import LETTERS, ToyQuestion, questions, vocabulary
+from vidground.training.toy.world import ToyEvent, ToyVideo, sample_video
 
 
 def event(caption: str, start_s: float, end_s: float) -> ToyEvent:

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from vidground.modeling import D2VLM
-from vidground.training.toy_captions import ACTION_PHRASES, COLORS, SHAPES, Facts
-from vidground.training.toy_dataset import toy_film
-from vidground.training.toy_drawing import render
-from vidground.training.toy_model import make_toy_model, toy_config
-from vidground.training.toy_motion import Pose, ToySprite
-from vidground.training.toy_stills import SeenShapes, crowded_stills, shapes_in
-from vidground.training.toy_vision import ask, patches_of, train_compressor, train_encoder
-from vidground.training.toy_world import PALETTE, ToyEvent, ToyVideo
+from vidground.model.d2vlm import D2VLM
+from vidground.training.toy.captions import ACTION_PHRASES, COLORS, SHAPES, Facts
+from vidground.training.toy.dataset import toy_film
+from vidground.training.toy.drawing import render
+from vidground.training.toy.model import make_toy_model, toy_config
+from vidground.training.toy.motion import Pose, ToySprite
+from vidground.training.toy.stills import SeenShapes, crowded_stills, shapes_in
+from vidground.training.toy.vision import ask, patches_of, train_compressor, train_encoder
+from vidground.training.toy.world import PALETTE, ToyEvent, ToyVideo
 
 
 def event(color: str, shape: str, start_s: float, end_s: float, pose: Pose) -> ToyEvent:

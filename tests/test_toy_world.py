@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.toy_captions import ACTIONS, COLORS, DIRECTIONS, SHAPES
-from vidground.training.toy_motion import DIM_OPACITY
-from vidground.training.toy_world import (
+from vidground.training.toy.captions import ACTIONS, COLORS, DIRECTIONS, SHAPES
+from vidground.training.toy.motion import DIM_OPACITY
+from vidground.training.toy.world import (
     PALETTE,
     ToyEvent,
     ToySettings,

@@ -20,13 +20,13 @@ from training_runs import (
     tiny_model,
 )
 
-from vidground.training.collation import Collator
-from vidground.training.fpo import fpo_losses, reference_log_probs
-from vidground.training.objective import FpoObjective, SftObjective
+from vidground.training.data.collation import Collator
+from vidground.training.objectives.fpo import fpo_losses, reference_log_probs
+from vidground.training.objectives.objective import FpoObjective, SftObjective
+from vidground.training.objectives.settings import FpoSettings, SftSettings
+from vidground.training.objectives.sft import sft_losses
 from vidground.training.parameters import prepare_parameters
 from vidground.training.saving import TRAINED
-from vidground.training.settings import FpoSettings, SftSettings
-from vidground.training.sft import sft_losses
 from vidground.training.trainer import TrainingError
 
 PARTS = ("loss", "cross_entropy", "grounding", "consistency")

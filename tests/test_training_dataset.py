@@ -11,19 +11,19 @@ from torch import Tensor
 from video_files import make_video
 
 from vidground.errors import InputError, VideoError
-from vidground.prompts import chat_prompt, encode_prompt
-from vidground.tokens import Tokenizers
-from vidground.training.annotations import AnnotationError, Kind, load_annotations
-from vidground.training.collation import Collator
-from vidground.training.dataset import (
+from vidground.language.prompts import chat_prompt, encode_prompt
+from vidground.language.tokenizers import Tokenizers
+from vidground.training.data.annotations import AnnotationError, Kind, load_annotations
+from vidground.training.data.collation import Collator
+from vidground.training.data.dataset import (
     AnnotationDataset,
     SampleLimits,
     response_ids,
     within_limits,
 )
-from vidground.training.samples import PreferenceSample, SftSample
-from vidground.training.toy_tokenizers import make_toy_tokenizers
-from vidground.training.video_checks import measure_videos, video_problems, without_unreadable
+from vidground.training.data.samples import PreferenceSample, SftSample
+from vidground.training.data.video_checks import measure_videos, video_problems, without_unreadable
+from vidground.training.toy.tokenizers import make_toy_tokenizers
 
 TOKENIZERS = make_toy_tokenizers()
 FRAMES = torch.zeros(20, 3, 4, 4, dtype=torch.uint8)

@@ -13,10 +13,10 @@ import torch
 from av.stream import Disposition
 from video_files import index_picture, make_video, plain_decode, read_index, remux
 
-from vidground.decoding import VideoFile
 from vidground.errors import VideoError
-from vidground.preprocessing import resize_and_crop
-from vidground.video import FrameRun, VideoReader
+from vidground.video.preprocessing import resize_and_crop
+from vidground.video.reader import FrameRun, VideoReader
+from vidground.video.video_file import VideoFile
 
 SIZE = 48
 OPEN_X264 = {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from result_makers import VIDEO
 
-from vidground.video_places import file_uri, find_video, relative_link
+from vidground.results.video_lookup import file_uri, find_video, relative_link
 
 INFO = replace(VIDEO, path="in/match.mp4", size_bytes=4)
 

@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vidground.checkpoints.tensors import fill, read_tensors, stored_dtype, tensor_names
 from vidground.errors import CheckpointError
-from vidground.weights import fill, read_tensors, stored_dtype, tensor_names
 
 CPU = torch.device("cpu")
 

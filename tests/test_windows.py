@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidground.errors import InputError
-from vidground.windows import (
+from vidground.features.windows import (
     Window,
     WindowEvent,
     distinct_spans,

@@ -7,18 +7,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from training_runs import tiny_model
 
-from vidground.decoder import Decoder
-from vidground.modeling import D2VLM
-from vidground.random_model import mid_config, official_config
-from vidground.released_procedure import GrowingCache, eager_attention
-from vidground.sequences import PromptInputs, batch_prompts
-from vidground.workload import (
+from vidground.benchmark.random_model import mid_config, official_config
+from vidground.benchmark.released_procedure import GrowingCache, eager_attention
+from vidground.benchmark.workload import (
     Work,
     compression_work,
     prefill_work,
     token_work,
     vision_work,
 )
+from vidground.generation.batch_decoder import Decoder
+from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.model.d2vlm import D2VLM
 
 
 @pytest.fixture(scope="module")

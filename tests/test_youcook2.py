@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.etbench import load_predictions
-from vidground.training.youcook2 import captions_by_video, score_video, score_youcook2
+from vidground.training.evaluation.etbench import load_predictions
+from vidground.training.evaluation.youcook2 import captions_by_video, score_video, score_youcook2
 
 GOLDEN = Path(__file__).parent / "golden" / "etbench" / "predictions.json"
 

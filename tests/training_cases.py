@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vidground.modeling import D2VLM
-from vidground.released import our_name
-from vidground.training.samples import (
+from vidground.checkpoints.released_format import our_name
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.samples import (
     PreferenceSample,
     Response,
     SftSample,

@@ -13,16 +13,21 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from vidground.modeling import D2VLM
-from vidground.training.collation import Collator, Sample
-from vidground.training.objective import FpoObjective, SftObjective
+from vidground.model.d2vlm import D2VLM
+from vidground.training.data.collation import Collator, Sample
+from vidground.training.data.samples import PreferenceSample, Response, SftSample, TrainingPrompt
+from vidground.training.logs import LOG, JsonLog
+from vidground.training.objectives.objective import FpoObjective, SftObjective
+from vidground.training.objectives.settings import (
+    FpoSettings,
+    LoraSettings,
+    ParameterSettings,
+    SftSettings,
+)
 from vidground.training.parameters import prepare_parameters
 from vidground.training.run import leave_group
-from vidground.training.run_log import LOG, JsonLog
-from vidground.training.samples import PreferenceSample, Response, SftSample, TrainingPrompt
 from vidground.training.saving import MergedWriter
-from vidground.training.settings import FpoSettings, LoraSettings, ParameterSettings, SftSettings
-from vidground.training.toy_model import make_toy_model, toy_config
+from vidground.training.toy.model import make_toy_model, toy_config
 from vidground.training.trainer import ObjectiveTrainer
 
 IMAGE_SIZE = 20

@@ -15,28 +15,33 @@ from pathlib import Path
 
 import torch
 
-from vidground.configuration import D2VLMConfig
-from vidground.errors import CheckpointError, InputError
-from vidground.hub import HubAccess, ModelFolder, find_model, find_question_tokenizer
-from vidground.model_folder import CONFIG, read_json, weight_files
-from vidground.modeling import D2VLM
-from vidground.prompts import chat_prompt_from_turn, encode_prompt
-from vidground.released import (
+from vidground.checkpoints.hub import HubAccess, ModelFolder, find_model, find_question_tokenizer
+from vidground.checkpoints.model_folder import CONFIG, read_json, weight_files
+from vidground.checkpoints.released_format import (
     OFFICIAL_QFORMER_VOCABULARY,
     RELEASED_MODEL_TYPE,
     released_config,
 )
-from vidground.tokens import EVIDENCE, Tokenizers
-from vidground.training.annotations import Annotation, PreferenceAnnotation, load_annotations
-from vidground.training.dataset import response_ids, within_limits
-from vidground.training.memory import FixedMemory, SampleLengths, batch_memory, fixed_memory
-from vidground.training.objective import FpoObjective, Objective, SftObjective
+from vidground.checkpoints.tensors import stored_dtype
+from vidground.errors import CheckpointError, InputError
+from vidground.language.prompts import chat_prompt_from_turn, encode_prompt
+from vidground.language.tokenizers import EVIDENCE, Tokenizers
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.training.config import DataSource, ModelSource, ObjectiveName, RunConfig
+from vidground.training.data.annotations import Annotation, PreferenceAnnotation, load_annotations
+from vidground.training.data.dataset import response_ids, within_limits
+from vidground.training.memory_estimate import (
+    FixedMemory,
+    SampleLengths,
+    batch_memory,
+    fixed_memory,
+)
+from vidground.training.objectives.objective import FpoObjective, Objective, SftObjective
+from vidground.training.objectives.settings import FpoSettings
 from vidground.training.parameters import ParameterCounts, count_parameters, prepare_parameters
-from vidground.training.run_config import DataSource, ModelSource, ObjectiveName, RunConfig
-from vidground.training.settings import FpoSettings
-from vidground.training.start import extended_base
-from vidground.training.toy_model import make_toy_tokenizers, toy_config
-from vidground.weights import stored_dtype
+from vidground.training.starting_model import extended_base
+from vidground.training.toy.model import make_toy_tokenizers, toy_config
 
 # Where there are no annotations to measure.
 _QUESTION_TOKENS, _PROMPT_TOKENS, _MINUTE_ANSWER = 48, 80, 100

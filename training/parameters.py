@@ -16,8 +16,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
-from vidground.modeling import D2VLM
-from vidground.training.settings import LoraSettings, ParameterSettings
+from vidground.model.d2vlm import D2VLM
+from vidground.training.objectives.settings import LoraSettings, ParameterSettings
 
 ADAPTED = r"language_model\.layers\.\d+\.self_attn\.(qkv_proj|o_proj)"
 """Modules that get adapters."""

@@ -18,18 +18,19 @@ import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
 from transformers.utils import logging as transformers_logging
 
-from vidground.atomic import make_folder, write_atomically
-from vidground.configuration import D2VLMConfig
+from vidground.checkpoints.model_folder import remove_weights
 from vidground.errors import InputError
-from vidground.model_folder import remove_weights
-from vidground.modeling import D2VLM
-from vidground.training.collation import Collator
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.storage.atomic import make_folder, write_atomically
+from vidground.training.config import RunConfig, read_config
+from vidground.training.data.collation import Collator
+from vidground.training.data_loading import load_data
 from vidground.training.failures import run_failures
-from vidground.training.objective import FpoObjective, Objective, SftObjective
+from vidground.training.logs import LOG, JsonLog, StepBar, TensorBoardLog
+from vidground.training.objectives.objective import FpoObjective, Objective, SftObjective
+from vidground.training.objectives.settings import FpoSettings, SftSettings
 from vidground.training.parameters import count_parameters, prepare_parameters
-from vidground.training.run_config import RunConfig, read_config
-from vidground.training.run_data import load_data
-from vidground.training.run_log import LOG, JsonLog, StepBar, TensorBoardLog
 from vidground.training.saving import (
     AdapterWriter,
     CheckpointWriter,
@@ -37,8 +38,7 @@ from vidground.training.saving import (
     checkpoints,
     last_checkpoint,
 )
-from vidground.training.settings import FpoSettings, SftSettings
-from vidground.training.start import Start, base_for_adapters, load_start
+from vidground.training.starting_model import Start, base_for_adapters, load_start
 from vidground.training.trainer import ObjectiveTrainer
 
 CONFIG = "config.yaml"

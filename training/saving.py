@@ -17,21 +17,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vidground.atomic import atomic_path, make_folder, write_atomically
-from vidground.configuration import D2VLMConfig
-from vidground.errors import CheckpointError
-from vidground.lora import LowRankUpdate
-from vidground.model_folder import (
+from vidground.checkpoints.lora import LowRankUpdate
+from vidground.checkpoints.model_folder import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     CONFIG,
     PARTIAL_WEIGHTS,
 )
-from vidground.modeling import D2VLM
-from vidground.released import our_name
-from vidground.tokens import Tokenizers
-from vidground.training.settings import LoraSettings
-from vidground.weights import read_tensors
+from vidground.checkpoints.released_format import our_name
+from vidground.checkpoints.tensors import read_tensors
+from vidground.errors import CheckpointError
+from vidground.language.tokenizers import Tokenizers
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.storage.atomic import atomic_path, make_folder, write_atomically
+from vidground.training.objectives.settings import LoraSettings
 
 TRAINED = "trained.safetensors"
 """The parameters that learn, as they are in training: what a run goes on from."""

@@ -21,12 +21,12 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from vidground.errors import VidgroundError
-from vidground.training.batches import LossCounts, TrainingBatch
-from vidground.training.collation import Collator, Sample
-from vidground.training.objective import Objective
+from vidground.training.data.collation import Collator, Sample
+from vidground.training.objectives.batches import LossCounts, TrainingBatch
+from vidground.training.objectives.objective import Objective
+from vidground.training.objectives.settings import ParameterSettings
 from vidground.training.parameters import parameter_groups
 from vidground.training.saving import CheckpointWriter, load_trained, save_trained
-from vidground.training.settings import ParameterSettings
 
 _PREFIX = "d2vlm."  # of the model in an objective's state
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vidground.captioner import DenseCaptioner
-    from vidground.encoded_video import EncodedVideo
     from vidground.errors import (
         CheckpointError,
         FormatError,
@@ -16,17 +15,10 @@ if TYPE_CHECKING:
         VideoError,
         VidgroundError,
     )
+    from vidground.features.encoded_video import EncodedVideo
     from vidground.grounder import Grounder
-    from vidground.modeling import D2VLM
-    from vidground.settings import (
-        BatchSettings,
-        CacheSettings,
-        DecodingSettings,
-        GroundingSettings,
-        IsolationSettings,
-        SamplingSettings,
-    )
-    from vidground.types import (
+    from vidground.model.d2vlm import D2VLM
+    from vidground.results.types import (
         Captions,
         Event,
         GroundingResult,
@@ -34,6 +26,14 @@ if TYPE_CHECKING:
         Moment,
         Relevance,
         VideoInfo,
+    )
+    from vidground.settings import (
+        BatchSettings,
+        CacheSettings,
+        DecodingSettings,
+        GroundingSettings,
+        IsolationSettings,
+        SamplingSettings,
     )
 
 _HOMES = {
@@ -43,22 +43,22 @@ _HOMES = {
     "InputError": "vidground.errors",
     "VideoError": "vidground.errors",
     "VidgroundError": "vidground.errors",
-    "EncodedVideo": "vidground.encoded_video",
+    "EncodedVideo": "vidground.features.encoded_video",
     "Grounder": "vidground.grounder",
-    "D2VLM": "vidground.modeling",
+    "D2VLM": "vidground.model.d2vlm",
     "BatchSettings": "vidground.settings",
     "CacheSettings": "vidground.settings",
     "DecodingSettings": "vidground.settings",
     "GroundingSettings": "vidground.settings",
     "IsolationSettings": "vidground.settings",
     "SamplingSettings": "vidground.settings",
-    "Captions": "vidground.types",
-    "Event": "vidground.types",
-    "GroundingResult": "vidground.types",
-    "Groundings": "vidground.types",
-    "Moment": "vidground.types",
-    "Relevance": "vidground.types",
-    "VideoInfo": "vidground.types",
+    "Captions": "vidground.results.types",
+    "Event": "vidground.results.types",
+    "GroundingResult": "vidground.results.types",
+    "Groundings": "vidground.results.types",
+    "Moment": "vidground.results.types",
+    "Relevance": "vidground.results.types",
+    "VideoInfo": "vidground.results.types",
 }
 
 __version__ = "0.1.0"

@@ -9,17 +9,19 @@ from typing import Any
 
 import torch
 
-from vidground.answers import Answers
-from vidground.encoded_video import EncodedVideo
-from vidground.encoding import FrameEncoder
-from vidground.engine import Engine
 from vidground.errors import VidgroundError
-from vidground.modeling import D2VLM
-from vidground.parsing import caption_segments
+from vidground.features.encoded_video import EncodedVideo
+from vidground.features.frame_encoding import FrameEncoder
+from vidground.features.windows import WindowEvent, join_repeats, merge_events
+from vidground.inference.answers import Answers
+from vidground.inference.engine import Engine
+from vidground.inference.reading import Reading, answer_notes, read_answers
+from vidground.language.prompts import captioning_question, chat_prompt
+from vidground.language.response_parsing import caption_segments
+from vidground.model.d2vlm import D2VLM
 from vidground.progress import OnProgress
-from vidground.prompts import captioning_question, chat_prompt
-from vidground.quality import caption_quality
-from vidground.reading import Reading, answer_notes, read_answers
+from vidground.results.quality import caption_quality
+from vidground.results.types import Captions, Event
 from vidground.settings import (
     CPU,
     DEFAULT_MODEL,
@@ -31,8 +33,6 @@ from vidground.settings import (
     IsolationSettings,
     SamplingSettings,
 )
-from vidground.types import Captions, Event
-from vidground.windows import WindowEvent, join_repeats, merge_events
 
 
 class DenseCaptioner:

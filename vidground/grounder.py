@@ -10,16 +10,18 @@ from typing import Any, overload
 
 import torch
 
-from vidground.answers import Answers
-from vidground.encoded_video import EncodedVideo
-from vidground.encoding import FrameEncoder
-from vidground.engine import Engine
 from vidground.errors import InputError, VidgroundError
-from vidground.evidence import run_means
-from vidground.modeling import D2VLM
+from vidground.features.encoded_video import EncodedVideo
+from vidground.features.frame_encoding import FrameEncoder
+from vidground.features.windows import distinct_spans, merge_curves
+from vidground.inference.answers import Answers
+from vidground.inference.engine import Engine
+from vidground.inference.reading import Reading, answer_notes, read_answers
+from vidground.language.prompts import Prompt, chat_prompt, grounding_question
+from vidground.model.d2vlm import D2VLM
+from vidground.model.evidence import run_means
 from vidground.progress import OnProgress
-from vidground.prompts import Prompt, chat_prompt, grounding_question
-from vidground.reading import Reading, answer_notes, read_answers
+from vidground.results.types import GroundingResult, Moment, Provenance, Relevance
 from vidground.settings import (
     CPU,
     DEFAULT_MODEL,
@@ -32,8 +34,6 @@ from vidground.settings import (
     IsolationSettings,
     SamplingSettings,
 )
-from vidground.types import GroundingResult, Moment, Provenance, Relevance
-from vidground.windows import distinct_spans, merge_curves
 
 __all__ = ["EncodedVideo", "Grounder"]
 

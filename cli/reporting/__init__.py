@@ -1,0 +1,1 @@
+"""Progress and outcomes of a run, as text or as JSON lines."""

@@ -1,0 +1,98 @@
+"""What a run tells as an object per line, for programs."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from vidground.archive.events import FileReport, RunSummary, Started, Waiting
+from vidground.cli.reporting.remaining import RemainingTime
+from vidground.cli.reporting.reporter import Reporter
+from vidground.progress import Progress
+
+
+class JsonReporter(Reporter):
+    """An object per line, for programs. quiet: failures, errors and the summary only.
+
+    Every object has "event"; those about a file have "path". Characters that are no Unicode, as
+    in names that are not UTF-8, stand as escaped surrogates, as Python reads and writes them.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._remaining = RemainingTime({})
+
+    def watching(self, folders: Sequence[str]) -> None:
+        """Print {"event": "watching", "folders"}."""
+        self._print("watching", folders=list(folders))
+
+    def expect(
+        self,
+        weights: Mapping[str, float],
+        *,
+        total: int | None = None,  # noqa: ARG002 - every "start" says it
+    ) -> None:
+        """Estimate the time that is left from these sizes."""
+        self._remaining = RemainingTime(weights)
+
+    def plan(self, path: str, action: str, reason: str, outputs: Sequence[str]) -> None:
+        """Print {"event": "plan", "path", …} to standard output, for it is what was asked for."""
+        values = {"path": path, "action": action, "reason": reason, "outputs": list(outputs)}
+        click.echo(json.dumps({"event": "plan", **values}))
+
+    def event(self, event: Started | Waiting | FileReport) -> None:
+        """Print {"event": "start" | "waiting" | "done" | "skipped" | "failed", "path", …}."""
+        if isinstance(event, Started):
+            self._remaining.started(event.path, time.monotonic())
+            self._print(
+                "start",
+                path=event.path,
+                number=event.number,
+                total=event.total,
+                remaining_s=self._remaining.left_s(time.monotonic()),
+            )
+            return
+        if isinstance(event, Waiting):
+            self._print("waiting", path=event.path)
+            return
+        self._remaining.finished(event.path)
+        if event.status == "failed":
+            self._print("failed", path=event.path, error=event.error, elapsed_s=event.elapsed_s)
+        elif event.status == "skipped":
+            self._print("skipped", path=event.path, outputs=event.outputs, reason=event.reason)
+        else:
+            self._print(
+                "done",
+                path=event.path,
+                outputs=event.outputs,
+                events=event.events,
+                warnings=event.warnings,
+                reason=event.reason,
+                elapsed_s=event.elapsed_s,
+            )
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing: a line per batch of frames would drown the others."""
+
+    def warn(self, message: str) -> None:
+        """Print {"event": "warning", "message"}."""
+        self._print("warning", message=message)
+
+    def error(self, message: str) -> None:
+        """Print {"event": "error", "message"}."""
+        self._print("error", message=message)
+
+    def summary(self, summary: RunSummary) -> None:
+        """Print {"event": "summary", "done", "empty", "skipped", "failed", …}."""
+        values = {key: value for key, value in summary.to_dict().items() if key != "files"}
+        self._print("summary", **values)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def _print(self, event: str, **values: Any) -> None:
+        if self._quiet and event not in ("failed", "error", "summary"):
+            return
+        click.echo(json.dumps({"event": event, **values}), err=True)

@@ -1,0 +1,51 @@
+"""What a run over many videos tells on standard error: bars and lines, or JSON lines.
+
+A reporter is told what happens (`vidground.archive.events`) and prints it. Names of files are
+escaped where they are shown, for they may hold anything. Knows nothing of what the run does.
+"""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vidground.cli.reporting.json_lines import JsonReporter
+from vidground.cli.reporting.reporter import Reporter, shown
+from vidground.cli.reporting.text import TextReporter
+
+__all__ = ["JsonReporter", "Reporter", "TextReporter", "bars_wanted", "reporting", "shown"]
+
+
+@contextmanager
+def reporting(log_format: str, *, noun: str, total: int, quiet: bool) -> Iterator[Reporter]:
+    """Make a reporter, and let it also tell what libraries warn and log while it is in use."""
+    reporter: Reporter
+    if log_format == "json":
+        reporter = JsonReporter(quiet=quiet)
+    else:
+        bars = bars_wanted(log_format, quiet=quiet)
+        reporter = TextReporter(noun=noun, total=total, quiet=quiet, bars=bars)
+    handler = _LogHandler(reporter)
+    logging.getLogger().addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: reporter.warn(str(message))
+            yield reporter
+    finally:
+        logging.getLogger().removeHandler(handler)
+        reporter.close()
+
+
+def bars_wanted(log_format: str, *, quiet: bool) -> bool:
+    """Whether progress bars make sense: for a person at a terminal."""
+    return log_format == "text" and not quiet and sys.stderr.isatty()
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__(level=logging.WARNING)
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._reporter.warn(record.getMessage())

@@ -1,0 +1,266 @@
+"""Makes batches of samples: gives every token its column, and pads. All on the CPU.
+
+The layout is explained in `vidground.training.objectives.batches`. Knows neither model nor losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from vidground.errors import InputError
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.evidence import interval_frames
+from vidground.training.data.samples import (
+    PreferenceSample,
+    Response,
+    SftSample,
+    Span,
+    TrainingPrompt,
+    evidence_places,
+    without_evidence_stage,
+)
+from vidground.training.objectives.batches import (
+    EvidenceInputs,
+    LossCounts,
+    ResponseTargets,
+    TrainingBatch,
+)
+from vidground.training.objectives.settings import SftSettings
+
+Sample = SftSample | PreferenceSample
+Places = list[tuple[int, Span]]
+"""Columns of `<evi>` tokens with their intervals."""
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes a batch of samples of one kind.
+
+    evidence_token_id, evidence_end_token_id: `<evi>` and `</evi>`.
+    evidence_stage: False leaves the evidence stage out of every response (the coupled baseline
+        of the paper's ablation).
+    """
+
+    evidence_token_id: int
+    evidence_end_token_id: int
+    evidence_stage: bool = True
+
+    @classmethod
+    def of(cls, config: D2VLMConfig, settings: SftSettings) -> Collator:
+        """The collator for a model and an objective; for FPO, of its `sft` settings."""
+        return cls(config.evidence_token_id, config.evidence_end_token_id, settings.evidence_stage)
+
+    def __call__(self, samples: Sequence[Sample]) -> TrainingBatch:
+        """Lay out and pad `samples`.
+
+        Raises:
+            InputError: there is no sample, `<evi>` tokens and intervals of a sample do not match,
+                or samples hold different kinds of frames.
+        """
+        _check_alike(samples)
+        prefix_length = max(_prefix_length(sample.prompt) for sample in samples)
+        rows = [self._row(sample, prefix_length) for sample in samples]
+        return _joined(samples, rows, prefix_length)
+
+    def _row(self, sample: Sample, prefix_length: int) -> _Row:
+        prompt = sample.prompt
+        prefix = _prefix_length(prompt)
+        before = _Segment(0, 0, [*prompt.before, *[0] * prompt.frames.shape[0]])
+        after = _Segment(prefix_length, prefix, prompt.after)
+        replies: list[_Reply] = []
+        for branch, response in enumerate(sample.responses, start=1):
+            column = replies[-1].segment.stop if replies else after.stop
+            last = (after if prompt.after else before).columns[-1]
+            replies.append(self._reply(response, column, prefix + len(prompt.after), branch, last))
+        return _Row(
+            segments=[before, after, *(reply.segment for reply in replies)],
+            frame_columns=range(len(prompt.before), prefix),
+            references=self._references(prompt, prefix_length),
+            replies=replies,
+        )
+
+    def _references(self, prompt: TrainingPrompt, prefix_length: int) -> Places:
+        text = [*enumerate(prompt.before), *enumerate(prompt.after, start=prefix_length)]
+        columns = [column for column, token in text if token == self.evidence_token_id]
+        if len(columns) != len(prompt.spans):
+            raise InputError(
+                f"a question has {len(columns)} <evi> and {len(prompt.spans)} intervals; it needs "
+                "one interval for each"
+            )
+        return list(zip(columns, prompt.spans, strict=True))
+
+    def _reply(
+        self, response: Response, column: int, position: int, branch: int, last: int
+    ) -> _Reply:
+        """last: the column of the prompt's last token, which predicts the response's first."""
+        ids = {"evidence_id": self.evidence_token_id, "evidence_end_id": self.evidence_end_token_id}
+        stages: tuple[list[int], ...]
+        if self.evidence_stage:
+            stages = evidence_places(response, **ids)
+        else:
+            response, answer = without_evidence_stage(response, **ids)
+            stages = (answer,)
+        segment = _Segment(column, position, response.token_ids, branch)
+        predicted_from = [last, *segment.columns[:-1]]
+        return _Reply(segment, predicted_from, stages, response.spans)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Tokens in neighbouring columns, from `column` on, with positions from `position` on."""
+
+    column: int
+    position: int
+    token_ids: Sequence[int]
+    branch: int = 0
+
+    @property
+    def stop(self) -> int:
+        return self.column + len(self.token_ids)
+
+    @property
+    def columns(self) -> range:
+        return range(self.column, self.stop)
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """A response in its row. predicted_from: the column that predicts each of its tokens.
+
+    stages: for each stage the indices of its K `<evi>` among the response's tokens.
+    """
+
+    segment: _Segment
+    predicted_from: Sequence[int]
+    stages: Sequence[Sequence[int]]
+    spans: Sequence[Span]
+
+    @property
+    def evidence(self) -> Places:
+        return [
+            (self.segment.columns[place], span)
+            for stage in self.stages
+            for place, span in zip(stage, self.spans, strict=True)
+        ]
+
+    def evidence_from(self, stage: int) -> list[int]:
+        return [self.predicted_from[place] for place in self.stages[stage]]
+
+
+@dataclass(frozen=True)
+class _Row:
+    segments: Sequence[_Segment]
+    frame_columns: range
+    references: Places
+    replies: Sequence[_Reply]
+
+
+def _check_alike(samples: Sequence[Sample]) -> None:
+    if not samples:
+        raise InputError("a batch has 0 samples; it needs at least 1")
+    if len({len(sample.responses) for sample in samples}) > 1:
+        raise InputError("a batch mixes samples with one and with two responses; use one kind")
+    shapes = {tuple(sample.prompt.frames.shape[1:]) for sample in samples}
+    kinds = {sample.prompt.frames.dtype for sample in samples}
+    if len(shapes) > 1 or len(kinds) > 1:
+        raise InputError(
+            f"frames of a batch differ: shapes {sorted(shapes)}, types {sorted(map(str, kinds))}; "
+            "give all as pixels, patch features or frame tokens of one size and type"
+        )
+
+
+def _prefix_length(prompt: TrainingPrompt) -> int:
+    return len(prompt.before) + int(prompt.frames.shape[0])
+
+
+def _joined(samples: Sequence[Sample], rows: Sequence[_Row], prefix_length: int) -> TrainingBatch:
+    frame_counts = tuple(len(row.frame_columns) for row in rows)
+    question_ids, question_mask = _padded(sample.prompt.question for sample in samples)
+    frame_columns, frame_mask = _padded(row.frame_columns for row in rows)
+    width = max(segment.stop for row in rows for segment in row.segments)
+    chosen = [row.replies[0] for row in rows]
+    return TrainingBatch(
+        frames=torch.cat([sample.prompt.frames for sample in samples]),
+        frame_counts=frame_counts,
+        question_ids=question_ids,
+        question_mask=question_mask,
+        token_ids=_laid_out(rows, width, lambda segment: segment.token_ids),
+        position_ids=_laid_out(
+            rows, width, lambda s: range(s.position, s.position + len(s.token_ids))
+        ),
+        branch=_laid_out(rows, width, lambda s: [s.branch] * len(s.token_ids)),
+        real=_laid_out(rows, width, lambda s: [1] * len(s.token_ids)).bool(),
+        is_frame=_marked(width, frame_columns, frame_mask),
+        prefix_length=prefix_length,
+        frame_columns=frame_columns,
+        frame_mask=frame_mask,
+        references=_evidence_inputs([row.references for row in rows], frame_counts),
+        evidence=_evidence_inputs(
+            [[place for reply in row.replies for place in reply.evidence] for row in rows],
+            frame_counts,
+        ),
+        responses=tuple(map(_targets, zip(*(row.replies for row in rows), strict=True))),
+        counts=LossCounts(
+            tokens=sum(len(reply.predicted_from) for reply in chosen),
+            grounded=sum(bool(reply.spans) for reply in chosen),
+            samples=len(rows),
+        ),
+    )
+
+
+def _laid_out(
+    rows: Sequence[_Row], width: int, values: Callable[[_Segment], Sequence[int]]
+) -> Tensor:
+    """(B, width) int64 of every segment's values in its columns, 0 elsewhere."""
+    laid_out = torch.zeros(len(rows), width, dtype=torch.long)
+    for row, out in zip(rows, laid_out, strict=True):
+        for segment in row.segments:
+            out[segment.column : segment.stop] = torch.tensor(list(values(segment)))
+    return laid_out
+
+
+def _marked(width: int, columns: Tensor, mask: Tensor) -> Tensor:
+    """(B, width) bool, true at the columns (B, N) where mask (B, N) is."""
+    marks = torch.zeros(len(columns), width, dtype=torch.long)
+    return marks.scatter_add(1, columns, mask.long()).bool()
+
+
+def _padded(rows: Iterable[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Rows of any lengths as (B, N) int64, 0 at padding, and (B, N) bool, true elsewhere."""
+    tensors = [torch.tensor(list(row), dtype=torch.long) for row in rows]
+    mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in tensors], True)
+    return pad_sequence(tensors, True), mask
+
+
+def _evidence_inputs(rows: Sequence[Places], frame_counts: Sequence[int]) -> EvidenceInputs:
+    columns, mask = _padded([column for column, _ in row] for row in rows)
+    first, last = torch.zeros_like(columns), torch.zeros_like(columns)
+    for index, (row, frames) in enumerate(zip(rows, frame_counts, strict=True)):
+        spans = torch.tensor([span for _, span in row], dtype=torch.float64).reshape(-1, 2)
+        low, high = interval_frames(spans[:, 0], spans[:, 1], frames)
+        first[index, : len(row)], last[index, : len(row)] = low, high
+    return EvidenceInputs(columns, first, last, mask)
+
+
+def _targets(replies: Sequence[_Reply]) -> ResponseTargets:
+    columns, mask = _padded(reply.predicted_from for reply in replies)
+    labels, _ = _padded(reply.segment.token_ids for reply in replies)
+    stages = [
+        _padded(reply.evidence_from(stage) for reply in replies)
+        for stage in range(len(replies[0].stages))
+    ]
+    rounded = [[sorted((round(s), round(e))) for s, e in reply.spans] for reply in replies]
+    return ResponseTargets(
+        columns=columns,
+        labels=labels,
+        mask=mask,
+        evidence_columns=torch.stack([places for places, _ in stages], dim=1),
+        evidence_mask=stages[0][1],
+        starts=_padded([start for start, _ in spans] for spans in rounded)[0],
+        ends=_padded([end for _, end in spans] for spans in rounded)[0],
+    )

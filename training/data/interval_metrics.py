@@ -1,0 +1,73 @@
+"""How well predicted intervals fit true ones: overlap, precision and recall. Plain arithmetic."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidground.training.evaluation.answer_reading import Interval
+
+Array = NDArray[np.float64]
+
+DENSE_EPSILON_S = 1e-8
+"""Added to the union by the dense-captioning scorers, so that an overlap that equals a threshold
+counts as below it."""
+
+
+def iou_matrix(
+    first: Sequence[Interval], second: Sequence[Interval], *, epsilon: float = 0.0
+) -> Array:
+    """Intersection over union of every pair, (len(first), len(second)) in [0, 1].
+
+    Two intervals without any length between them have overlap 0. `epsilon` seconds are added
+    to the union.
+    """
+    a = np.asarray(first, dtype=np.float64).reshape(-1, 1, 2)
+    b = np.asarray(second, dtype=np.float64).reshape(1, -1, 2)
+    inter = np.clip(np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]), 0, None)
+    union = a[..., 1] - a[..., 0] + b[..., 1] - b[..., 0] - inter + epsilon
+    overlaps: Array = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return overlaps
+
+
+def harmonic_mean(precision: float, recall: float) -> float:
+    """F1; 0 if both are 0."""
+    total = precision + recall
+    return 2 * precision * recall / total if total > 0 else 0.0
+
+
+def covered_shares(hits: NDArray[np.bool_]) -> tuple[float, float]:
+    """Precision and recall of a (predictions, targets) table of hits: the share of rows, and of
+    columns, that hold one. An empty table has 0 and 0.
+    """
+    if not hits.size:
+        return 0.0, 0.0
+    return float(hits.any(axis=1).mean()), float(hits.any(axis=0).mean())
+
+
+def seconds_f1(predicted: Iterable[Interval], targets: Iterable[Interval]) -> float:
+    """F1 over whole seconds, each interval covering [round(start), round(end)).
+
+    Half seconds round to the even second, as the benchmark's scorer does.
+    """
+    ours, truth = _whole_seconds(predicted), _whole_seconds(targets)
+    common = _length(ours) + _length(truth) - _length(_union([*ours, *truth]))
+    return 2 * common / (_length(ours) + _length(truth)) if common else 0.0
+
+
+def _whole_seconds(intervals: Iterable[Interval]) -> list[tuple[int, int]]:
+    return _union([(max(0, round(start)), round(end)) for start, end in intervals])
+
+
+def _union(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        elif start < end:
+            merged.append((start, end))
+    return merged
+
+
+def _length(spans: Sequence[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in spans)

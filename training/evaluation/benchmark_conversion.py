@@ -1,0 +1,123 @@
+"""Annotations of Charades-STA and YouCook2 in E.T. Bench's form, so that they can be posed and
+scored as its tasks are.
+
+The questions are those that the released model was asked for its published numbers. Opens no
+video; knows neither models nor scores.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeGuard
+
+from vidground.errors import InputError
+from vidground.language.prompts import captioning_question, grounding_question
+from vidground.training.data.annotation_fields import is_number
+from vidground.training.evaluation.charades import SOURCE as CHARADES_SOURCE
+from vidground.training.evaluation.youcook2 import SOURCE as YOUCOOK2_SOURCE
+
+_CHARADES_LINE = re.compile(r"(\S+)\s+(\d+(?:\.\d*)?)\s+(\d+(?:\.\d*)?)\s*##(.*\S.*)")
+_CHARADES_DOMAIN = "indoor activities"
+# One recipe's name for all videos: so the published numbers were made.
+_YOUCOOK2_TOPIC = "making fattoush"
+
+
+def convert_charades(source: str | Path) -> list[dict[str, Any]]:
+    """Samples of tvg from lines "ID start end##sentence", times in seconds.
+
+    The video of a sample is ID.mp4. Reversed times are swapped.
+
+    Raises:
+        InputError: the file cannot be read, or a line has another form.
+    """
+    samples: list[dict[str, Any]] = []
+    for number, line in enumerate(_read(source).splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = _CHARADES_LINE.fullmatch(line.strip())
+        if match is None:
+            raise InputError(f"{source}: line {number} is {line!r}; needs 'ID start end##sentence'")
+        video, first, second, sentence = match.groups()
+        samples.append(
+            _sample("tvg", CHARADES_SOURCE, len(samples), video)
+            | {
+                "tgt": sorted((float(first), float(second))),
+                "q": grounding_question(sentence, domain=_CHARADES_DOMAIN),
+            }
+        )
+    if not samples:
+        raise InputError(f"{source}: holds no lines of the form 'ID start end##sentence'")
+    return samples
+
+
+def convert_youcook2(source: str | Path, *, subset: str = "validation") -> list[dict[str, Any]]:
+    """Samples of dvc from YouCook2's JSON: `database`, video → `annotations` with `segment` and
+    `sentence`.
+
+    The video of a sample is ID.mp4.
+
+    Args:
+        subset: which videos: "training" or "validation"; those for testing have no annotations.
+
+    Raises:
+        InputError: the file cannot be read, a field is missing or wrong, or no video is left.
+    """
+    try:
+        database = json.loads(_read(source))["database"]
+        videos = {name: video for name, video in database.items() if video["subset"] == subset}
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: is no JSON ({error})") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{source}: holds no 'database' of videos with a 'subset' each; name YouCook2's "
+            "annotations with segments"
+        ) from error
+    if not videos:
+        raise InputError(f"{source}: has no videos of subset {subset!r}")
+    return [
+        _sample("dvc", YOUCOOK2_SOURCE, idx, name) | _dense_fields(video, f"{source}: {name}")
+        for idx, (name, video) in enumerate(videos.items())
+    ]
+
+
+def _sample(task: str, source: str, idx: int, video: str) -> dict[str, Any]:
+    return {"version": 1.0, "idx": idx, "task": task, "source": source, "video": f"{video}.mp4"}
+
+
+def _dense_fields(video: Mapping[str, Any], name: str) -> dict[str, Any]:
+    steps = video.get("annotations")
+    if not isinstance(steps, list) or not steps:
+        _refuse(name, "has no annotations; choose a subset that has")
+    targets, captions = [], []
+    for step in steps:
+        fields = step if isinstance(step, dict) else {}
+        segment, sentence = fields.get("segment"), fields.get("sentence")
+        if not (_is_segment(segment) and isinstance(sentence, str) and sentence.strip()):
+            _refuse(name, f"annotation {step!r} has no segment [start, end] or no sentence")
+        captions.append(sentence.strip())
+        targets.append(sorted(map(float, segment)))
+    duration = video.get("duration")
+    if not is_number(duration) or duration <= 0:
+        _refuse(name, f"duration is {duration!r}; must be seconds above 0")
+    question = captioning_question(topic=_YOUCOOK2_TOPIC, noun="cooking step")
+    return {"duration": float(duration), "tgt": targets, "g": captions, "q": question}
+
+
+def _is_segment(value: Any) -> TypeGuard[list[float]]:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is no text in UTF-8 ({error})") from error
+
+
+def _refuse(name: str, reason: str) -> NoReturn:
+    raise InputError(f"{name}: {reason}")

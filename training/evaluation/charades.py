@@ -1,0 +1,59 @@
+"""Charades-STA: recall of sentence grounding, from results in E.T. Bench's form.
+
+R@m is the share of all queries whose first interval overlaps the true one by at least m. An
+unreadable response counts as a query that was missed; the released evaluation leaves such queries
+out of the number it divides by.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vidground.errors import InputError
+from vidground.training.data.interval_metrics import iou_matrix
+from vidground.training.evaluation.answer_reading import answer_text, evidence_text, read_intervals
+from vidground.training.evaluation.etbench_predictions import Prediction, check_predictions
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+SOURCE = "charades_sta"
+
+
+@dataclass(frozen=True, slots=True)
+class CharadesScores:
+    """recall: threshold → R@threshold, and mean_iou, in [0, 1]; published tables show percent.
+
+    overlaps: each query's, 0 where it failed, in the order given. failed: unreadable responses.
+    """
+
+    recall: Mapping[float, float]
+    mean_iou: float
+    overlaps: tuple[float, ...]
+    failed: int
+
+
+def score_charades(predictions: Sequence[Mapping[str, Any]]) -> CharadesScores:
+    """Score those predictions whose task is tvg and whose source is charades_sta.
+
+    The first interval after `</evi>` counts; if the answer holds none, the first one before.
+
+    Raises:
+        InputError: a field is wrong, or there is no such prediction.
+    """
+    named = ((f"prediction {i}", item) for i, item in enumerate(predictions))
+    chosen = [p for p in check_predictions(named) if (p.task, p.source) == ("tvg", SOURCE)]
+    if not chosen:
+        raise InputError(f"no prediction has task tvg and source {SOURCE}; nothing to score")
+    overlaps = [_overlap(prediction) for prediction in chosen]
+    values = tuple(0.0 if overlap is None else overlap for overlap in overlaps)
+    return CharadesScores(
+        recall={t: sum(value >= t for value in values) / len(values) for t in THRESHOLDS},
+        mean_iou=sum(values) / len(values),
+        overlaps=values,
+        failed=overlaps.count(None),
+    )
+
+
+def _overlap(prediction: Prediction) -> float | None:
+    answer = read_intervals(answer_text(prediction.response, "strict") or "")
+    found = answer or read_intervals(evidence_text(prediction.response))
+    return float(iou_matrix([found[0]], prediction.targets)[0, 0]) if found else None

@@ -1,0 +1,305 @@
+"""Answers of a model to a benchmark's questions, in the form that the benchmark scores.
+
+Questions on one video are answered together, from one encoding of it. Knows neither the files of
+annotations and predictions nor how answers are scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidground import __version__
+from vidground.captioner import window_events
+from vidground.errors import CheckpointError, InputError, VidgroundError
+from vidground.features.encoded_video import EncodedVideo
+from vidground.features.windows import WindowEvent, distinct_spans, merge_events
+from vidground.grounder import moment_spans
+from vidground.inference.answers import Answers
+from vidground.inference.batch_sizes import is_out_of_memory
+from vidground.inference.engine import Engine
+from vidground.inference.provenance import weight_bits
+from vidground.inference.reading import Reading, answer_notes, read_answers
+from vidground.language.prompts import chat_prompt
+from vidground.language.response_parsing import format_interval, released_text
+from vidground.model.d2vlm import D2VLM
+from vidground.settings import (
+    FULL_WEIGHTS,
+    TORCH,
+    BatchSettings,
+    DecodingSettings,
+    GroundingSettings,
+    SamplingSettings,
+)
+from vidground.training.evaluation.etbench_predictions import CAPTION_TASKS, OPTION_TASKS
+from vidground.training.evaluation.prediction_store import Line, PredictionFolder
+from vidground.training.evaluation.questions import OPTION_PENALTY, Question, by_video
+
+_LIST_TASKS = ("tal", "evs")
+_FINGERPRINT_SAMPLES = 4096  # numbers of a tensor that tell it from another training's
+
+OnFailure = Callable[[str, str], None]
+"""Told of a video and the reason, when questions on it get no answer."""
+
+
+class Predictor:
+    """A model that answers benchmark questions.
+
+    Args:
+        model: a bundled name, a folder, a hub id, or a loaded `D2VLM`.
+        device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
+        weights: "full" or "int8"; see `Engine`.
+        decoding: of all tasks; those with options get `option_penalty` as repetition penalty.
+        grounding: what counts as found, and how many moments are kept.
+        vision, provider: what encodes frames; see `Engine`.
+        load_options: revision, subfolder, cache_dir, token, local_files_only.
+
+    Raises:
+        CheckpointError: the model cannot be found or loaded. InputError: a setting is impossible.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | D2VLM,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        weights: str = FULL_WEIGHTS,
+        sampling: SamplingSettings = SamplingSettings(),
+        decoding: DecodingSettings = DecodingSettings(),
+        grounding: GroundingSettings = GroundingSettings(),
+        batch: BatchSettings = BatchSettings(),
+        option_penalty: float = OPTION_PENALTY,
+        vision: str = TORCH,
+        provider: str | None = None,
+        load_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        of_options = replace(decoding, repetition_penalty=option_penalty)
+        self._engine = Engine(
+            model,
+            device=device,
+            dtype=dtype,
+            weights=weights,
+            sampling=sampling,
+            decoding=decoding,
+            batch=batch,
+            vision=vision,
+            provider=provider,
+            load_options=load_options,
+        )
+        self._option_engine = Engine(
+            self._engine.model,
+            sampling=sampling,
+            decoding=of_options,
+            batch=batch,
+            vision=self._engine.vision,
+        )
+        self._grounding = grounding
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Whatever changes a prediction, in JSON's terms; batch sizes and devices do not."""
+        model = self._engine.model
+        return {
+            "model": str(model.name_or_path),
+            "revision": getattr(model.config, "_commit_hash", None),
+            "weights": _fingerprint(model),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "vidground": __version__,
+            "sampling": asdict(self._engine.sampling),
+            "decoding": asdict(self._engine.decoding),
+            "option_penalty": self._option_engine.decoding.repetition_penalty,
+            "grounding": asdict(self._grounding),
+            **weight_bits(self._engine.model),
+            **self._vision,
+        }
+
+    @property
+    def _vision(self) -> dict[str, str]:
+        """The stand-in for the model's own vision part, if there is one."""
+        engine = self._engine
+        return {} if engine.vision is engine.model else {"vision": str(engine.vision)}
+
+    def answer(self, path: Path, questions: Sequence[Question]) -> Iterator[tuple[Question, Line]]:
+        """Answer questions on one video: each with the fields that its prediction adds.
+
+        `a`: the response, evidence as `start - end` in seconds; empty if there is an `error`.
+        moments: [start_s, end_s, score] of every moment, best first, whatever its score. found:
+        whether the best one reaches the threshold. warnings: what a reader should know.
+        """
+        asks = _asks_together(questions)
+        video: Path | EncodedVideo = path
+        try:
+            # Several rounds of questions share one encoding; a single one needs not keep it.
+            video = self._engine.encode(path) if len(asks) > 1 else path
+        except _FAILURES as error:
+            yield from _failed(questions, error)
+            return
+        for ask in asks:
+            yield from self._answer_round(video, ask)
+
+    def _answer_round(
+        self, video: Path | EncodedVideo, questions: Sequence[Question]
+    ) -> Iterator[tuple[Question, Line]]:
+        """Answer questions that share their intervals and their decoding settings."""
+        first = questions[0]
+        engine = self._option_engine if first.task in OPTION_TASKS else self._engine
+        try:
+            prompts = [chat_prompt(q.text, references=len(q.spans_s)) for q in questions]
+            answers = engine.answer(video, prompts, spans_s=first.spans_s)
+        except _FAILURES as error:
+            if isinstance(error, InputError) and len(questions) > 1:
+                for question in questions:  # one that does not fit takes no others with it
+                    yield from self._answer_round(video, [question])
+            else:
+                yield from _failed(questions, error)
+            return
+        for index, question in enumerate(questions):
+            yield question, self._line(question, answers, index)
+
+    def _line(self, question: Question, answers: Answers, index: int) -> Line:
+        config = self._engine.model.config
+        readings = read_answers(
+            answers, index, self._engine.tokenizers, evidence_stage=config.evidence_stage
+        )
+        share = config.evidence_threshold
+        per_window = [moment_spans(reading, share=share) for reading in readings]
+        spans = distinct_spans([span for found in per_window for span in found])
+        spans = spans[: self._grounding.max_moments]
+        line: dict[str, Any] = {
+            "a": self._response(question.task, answers, readings, per_window),
+            "found": any(score >= self._grounding.found_threshold for *_, score in spans),
+            "moments": [[*answers.seconds(a, b), score] for a, b, score in spans],
+        }
+        warnings = [*answers.warnings, *answer_notes(answers, readings)]
+        return line | ({"warnings": warnings} if warnings else {})
+
+    def _response(
+        self,
+        task: str,
+        answers: Answers,
+        readings: Sequence[Reading],
+        per_window: Sequence[Sequence[tuple[int, int, float]]],
+    ) -> str:
+        """One response out of what every window answered."""
+        if len(readings) > 1 and task in (*CAPTION_TASKS, *_LIST_TASKS):
+            return _merged_response(task, answers, readings)
+        scores = [max((score for *_, score in spans), default=-1.0) for spans in per_window]
+        best = readings[scores.index(max(scores))]
+        seconds = [
+            answers.seconds(best.window.start + evidence.first, best.window.start + evidence.last)
+            for evidence in best.generation.evidence
+        ]
+        tokenizers = self._engine.tokenizers
+        return released_text(
+            best.generation.token_ids,
+            seconds,
+            ids=tokenizers.ids,
+            decode=tokenizers.decode,
+            evidence_stage=self._engine.model.config.evidence_stage,
+        )
+
+
+def predict(
+    predictor: Predictor,
+    questions: Sequence[Question],
+    videos: str | Path,
+    folder: PredictionFolder,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_failure: OnFailure | None = None,
+) -> int:
+    """Answer all questions that `folder` has no answer to, video by video.
+
+    Args:
+        videos: the folder that the questions' videos are relative to.
+        on_progress: told how many of all questions are done, after each.
+
+    Returns:
+        How many questions got no answer.
+    """
+    waiting = folder.waiting(questions)
+    done, failures = len(questions) - len(waiting), 0
+    for video, asked in by_video(waiting).items():
+        reasons = set()
+        for question, line in predictor.answer(Path(videos) / video, asked):
+            folder.append(question, line)
+            done += 1
+            if "error" in line:
+                failures += 1
+                reasons.add(line["error"])
+            if on_progress is not None:
+                on_progress(done, len(questions))
+        if on_failure is not None:
+            for reason in sorted(reasons):
+                on_failure(video, reason)
+    return failures
+
+
+# RuntimeError: what torch raises when the CPU has no memory left.
+_FAILURES = (VidgroundError, OSError, MemoryError, RuntimeError)
+
+
+def _failed(questions: Sequence[Question], error: Exception) -> Iterator[tuple[Question, Line]]:
+    """Lines without an answer; an error that says nothing about the video is raised again."""
+    if is_out_of_memory(error):
+        reason = "out of memory; use a smaller batch, a shorter window or fewer frames per second"
+    elif isinstance(error, CheckpointError) or not isinstance(error, VidgroundError | OSError):
+        raise error
+    else:
+        reason = str(error)
+    for question in questions:
+        yield question, {"a": "", "error": reason}
+
+
+def _asks_together(questions: Sequence[Question]) -> list[list[Question]]:
+    """The questions that one call of an engine can answer."""
+    asks: dict[tuple[object, ...], list[Question]] = {}
+    for question in questions:
+        asks.setdefault((question.task in OPTION_TASKS, question.spans_s), []).append(question)
+    return list(asks.values())
+
+
+def _merged_response(task: str, answers: Answers, readings: Sequence[Reading]) -> str:
+    """Events that several windows tell of, on one timeline, as one window would tell of them."""
+    per_window = [
+        window_events(reading) if task in CAPTION_TASKS else _interval_events(reading)
+        for reading in readings
+    ]
+    said = []
+    for event in merge_events(answers.windows, per_window):
+        start_s, end_s = answers.seconds(event.first, event.last)
+        said.append((format_interval(start_s, end_s).removesuffix(" s"), event.text))
+    evidence = " ".join(interval for interval, _ in said)
+    if task in CAPTION_TASKS:
+        text = " ".join(f"{interval} , {caption}." for interval, caption in said)
+    else:
+        text = " , ".join(interval for interval, _ in said)
+    return f"{evidence} </evi> {text}".strip()
+
+
+def _interval_events(reading: Reading) -> list[WindowEvent]:
+    """The intervals that an answer names. As texts, names of their own: only what two windows
+    see alike is one event.
+    """
+    start = reading.window.start
+    return [
+        WindowEvent(start + item.first, start + item.last, f"{start}:{item.position}", 0.0)
+        for item in reading.referred
+    ]
+
+
+def _fingerprint(model: D2VLM) -> str:
+    """Tells these weights from those of another training, by some numbers of every tensor."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().reshape(-1)
+        some = flat[:: max(1, flat.numel() // _FINGERPRINT_SAMPLES)].cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(some.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

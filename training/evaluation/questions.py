@@ -1,0 +1,174 @@
+"""The questions of a benchmark, as they are posed to a model: E.T. Bench's samples, checked.
+
+Every field that scoring needs is checked before a model is asked anything. Opens no video and
+knows neither models nor where answers go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidground.errors import InputError
+from vidground.language.tokenizers import EVIDENCE
+from vidground.training.data.annotation_fields import FieldError, label_of, seconds_of, video_of
+from vidground.training.evaluation.answer_reading import Interval
+from vidground.training.evaluation.etbench_predictions import TASKS, read_prediction
+
+ABSENT = "absent"
+"""What stands in a task's place for queries for what is not in the video."""
+
+OPTION_PENALTY = 1.2
+"""Repetition penalty for multiple-choice tasks, and for these only, as the released evaluation
+has it."""
+
+ANSWER_FIELDS = ("a", "found", "moments", "warnings", "error")
+"""Fields that a prediction adds to its sample."""
+
+Key = tuple[str, str, int]
+"""Task, source and number of a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One sample.
+
+    fields: the sample as it stands in its file, without those of a prediction. task: of E.T.
+    Bench, or "absent". video: relative to the videos' folder. text: what is asked. spans_s: the
+    interval that each `<evi>` of the text stands for, in seconds.
+    """
+
+    fields: Mapping[str, Any]
+    task: str
+    source: str
+    idx: int
+    video: str
+    text: str
+    spans_s: tuple[Interval, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        """What tells it from all others."""
+        return self.task, self.source, self.idx
+
+
+def load_questions(
+    path: str | Path, *, tasks: Collection[str] = (), limit: int | None = None
+) -> list[Question]:
+    """The samples of a JSON file, or of all JSON files of a folder.
+
+    Args:
+        tasks: take these tasks only; empty for all.
+        limit: take at most so many of each task, the first ones.
+
+    Raises:
+        InputError: there is no such sample, or a field is missing or wrong; the message names
+            the file, the sample's place in it from 0, and the reason.
+    """
+    unknown = [task for task in tasks if task not in TASKS]
+    if unknown:
+        raise InputError(f"task is {unknown[0]!r}; must be one of {', '.join(TASKS)}")
+    files = sorted(Path(path).glob("*.json")) if Path(path).is_dir() else [Path(path)]
+    found = [_question(item, name, absent=False) for file in files for name, item in _items(file)]
+    wanted = [question for question in found if not tasks or question.task in tasks]
+    if not wanted:
+        kind = f" of {', '.join(tasks)}" if tasks else ""
+        raise InputError(f"{path}: holds no samples{kind}; name E.T. Bench's annotations")
+    _check_distinct(wanted, path)
+    return _limited(wanted, limit)
+
+
+def load_absent(path: str | Path, *, limit: int | None = None) -> list[Question]:
+    """Queries for what is not in the video: samples like those of tvg, without `tgt`.
+
+    Raises:
+        InputError: as for `load_questions`.
+    """
+    found = [_question(item, name, absent=True) for name, item in _items(Path(path))]
+    if not found:
+        raise InputError(f"{path}: holds no queries")
+    _check_distinct(found, path)
+    return _limited(found, limit)
+
+
+def by_video(questions: Iterable[Question]) -> dict[str, list[Question]]:
+    """The questions on each video, in order of first appearance."""
+    groups: dict[str, list[Question]] = {}
+    for question in questions:
+        groups.setdefault(question.video, []).append(question)
+    return groups
+
+
+def _items(file: Path) -> list[tuple[str, Any]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: is no JSON in UTF-8 ({error})") from error
+    if not isinstance(content, list):
+        raise InputError(f"{file}: holds a {type(content).__name__}; needs a list of samples")
+    return [(f"{file}[{i}]", item) for i, item in enumerate(content)]
+
+
+def _question(item: Any, name: str, *, absent: bool) -> Question:
+    if not isinstance(item, Mapping):
+        raise InputError(f"{name}: is a {type(item).__name__}; a sample is an object")
+    fields = {key: value for key, value in item.items() if key not in ANSWER_FIELDS}
+    # What is asked for in vain has no target; any will do to check the other fields.
+    checked = read_prediction(fields | {"a": ""} | ({"tgt": [0, 0]} if absent else {}), name)
+    try:
+        text = label_of(fields, "q")
+        return Question(
+            fields=fields,
+            task=ABSENT if absent else checked.task,
+            source=checked.source,
+            idx=checked.idx,
+            video=video_of(fields, None),
+            text=text,
+            spans_s=_spans(fields.get("src"), text),
+        )
+    except FieldError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _spans(src: Any, text: str) -> tuple[Interval, ...]:
+    """The intervals of the `<evi>` of a question; a single number is an instant."""
+    references = text.count(EVIDENCE)
+    if not references:  # the question tells its times in words, or has none
+        return ()
+    numbers = [src] if isinstance(src, int | float) else src
+    if isinstance(numbers, list) and all(isinstance(pair, list) for pair in numbers):
+        numbers = [time_s for pair in numbers for time_s in pair]
+    times_s = seconds_of(numbers, "src")
+    times_s = times_s * 2 if len(times_s) == 1 else times_s
+    if len(times_s) != 2 * references:
+        raise FieldError(
+            f"q holds {references} {EVIDENCE} and src {len(times_s)} seconds; it needs a start and "
+            f"an end for each {EVIDENCE}"
+        )
+    return tuple(zip(times_s[::2], times_s[1::2], strict=True))
+
+
+def _check_distinct(questions: Sequence[Question], path: str | Path) -> None:
+    (task, source, idx), count = Counter(q.key for q in questions).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{path}: holds {task} {source} idx {idx} {count} times; keep one")
+
+
+def _limited(questions: list[Question], limit: int | None) -> list[Question]:
+    if limit is None:
+        return questions
+    if limit < 1:
+        raise InputError(f"limit is {limit}; it must be at least 1 sample of each task")
+    taken: Counter[str] = Counter()
+    kept = []
+    for question in questions:
+        taken[question.task] += 1
+        if taken[question.task] <= limit:
+            kept.append(question)
+    return kept

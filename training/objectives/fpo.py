@@ -1,0 +1,135 @@
+"""Factorized preference optimization: prefer a response by its text and by its grounding.
+
+The chosen response is imitated at the same time (paper, section 3.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vidground.model.d2vlm import D2VLM
+from vidground.training.objectives import losses
+from vidground.training.objectives.batches import LossCounts, ResponseTargets, TrainingBatch
+from vidground.training.objectives.forward import ResponseOutputs, run_responses
+from vidground.training.objectives.losses import FactorLogProbs
+from vidground.training.objectives.settings import FpoSettings
+from vidground.training.objectives.sft import SftLosses, compare, response_relevance
+
+
+@dataclass(frozen=True)
+class FpoLosses:
+    """The loss in parts, before they are averaged and weighed; (B,) each.
+
+    sft: of the chosen response. preference: loss and margins. chosen, rejected: log-probabilities.
+    grounded: rows in which either response has intervals, so that a grounding margin exists.
+    """
+
+    sft: SftLosses
+    preference: losses.PreferenceTerms
+    chosen: FactorLogProbs
+    rejected: FactorLogProbs
+    grounded: Tensor
+
+    def total(self, settings: FpoSettings, counts: LossCounts | None = None) -> Tensor:
+        """The loss: that of SFT, and the preference loss averaged over all rows.
+
+        Args:
+            counts: of the whole batch, if this is only a part of it; see `SftLosses.total`.
+        """
+        samples = (counts or self.sft.counts).samples
+        return self.sft.total(settings.sft, counts) + self.preference.loss.sum() / samples
+
+    def report(self) -> dict[str, float]:
+        """Means over the rows, for a log: log-probabilities, margins and accuracies by factor.
+
+        An accuracy is the share of rows whose chosen response is the likelier one. Grounding is
+        left out where no row has any.
+        """
+        terms, grounded = self.preference, self.grounded
+        report = {
+            "preference_loss": _mean(terms.loss),
+            "text_chosen": _mean(self.chosen.text),
+            "text_rejected": _mean(self.rejected.text),
+            "text_margin": _mean(terms.text_margin),
+            "text_accuracy": _mean(terms.text_margin > 0),
+        }
+        if bool(grounded.any()):
+            report |= {
+                "grounding_chosen": _mean(self.chosen.grounding[grounded]),
+                "grounding_rejected": _mean(self.rejected.grounding[grounded]),
+                "grounding_margin": _mean(terms.grounding_margin[grounded]),
+                "grounding_accuracy": _mean(terms.grounding_margin[grounded] > 0),
+            }
+        return report
+
+
+def fpo_losses(
+    model: D2VLM,
+    batch: TrainingBatch,
+    settings: FpoSettings,
+    *,
+    reference: tuple[FactorLogProbs, FactorLogProbs] | None = None,
+) -> FpoLosses:
+    """Run the model on a batch of `PreferenceSample` and compare.
+
+    Args:
+        reference: `reference_log_probs` of another model on the same batch; None to prefer
+            without a reference, as the paper does.
+    """
+    decay = settings.sft.target_decay or model.config.target_decay
+    outputs = run_responses(model, batch, visual_semantics=settings.sft.visual_semantics)
+    chosen, rejected = _both_log_probs(outputs, batch, decay)
+    preference = losses.preference(
+        chosen,
+        rejected,
+        beta=settings.beta,
+        text=settings.text,
+        grounding=settings.grounding,
+        reference=reference,
+    )
+    return FpoLosses(
+        sft=compare(outputs[0], batch.responses[0], batch, decay=decay),
+        preference=preference,
+        chosen=chosen,
+        rejected=rejected,
+        grounded=torch.stack([r.evidence_mask.any(1) for r in batch.responses]).any(0),
+    )
+
+
+@torch.no_grad()
+def reference_log_probs(
+    model: D2VLM, batch: TrainingBatch, settings: FpoSettings
+) -> tuple[FactorLogProbs, FactorLogProbs]:
+    """Log-probabilities of the chosen and the rejected responses under a frozen model."""
+    decay = settings.sft.target_decay or model.config.target_decay
+    outputs = run_responses(model, batch, visual_semantics=settings.sft.visual_semantics)
+    return _both_log_probs(outputs, batch, decay)
+
+
+def _both_log_probs(
+    outputs: tuple[ResponseOutputs, ...], batch: TrainingBatch, decay: float
+) -> tuple[FactorLogProbs, FactorLogProbs]:
+    chosen, rejected = (
+        _log_probs(output, response, batch, decay)
+        for output, response in zip(outputs, batch.responses, strict=True)
+    )
+    return chosen, rejected
+
+
+def _log_probs(
+    outputs: ResponseOutputs, response: ResponseTargets, batch: TrainingBatch, decay: float
+) -> FactorLogProbs:
+    targets = response_relevance(response, batch, decay=decay)
+    return FactorLogProbs(
+        text=losses.sequence_log_prob(outputs.log_probs, response.mask),
+        grounding=losses.grounding_log_likelihood(
+            outputs.similarities, targets, response.evidence_mask, batch.frame_mask
+        ),
+    )
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.detach().float().mean())

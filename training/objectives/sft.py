@@ -1,0 +1,67 @@
+"""Supervised fine-tuning: imitate responses, and ground their evidence (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vidground.model.d2vlm import D2VLM
+from vidground.training.objectives import losses
+from vidground.training.objectives.batches import LossCounts, ResponseTargets, TrainingBatch
+from vidground.training.objectives.forward import ResponseOutputs, run_responses
+from vidground.training.objectives.settings import SftSettings
+
+
+@dataclass(frozen=True)
+class SftLosses:
+    """The loss in parts, before they are averaged and weighed.
+
+    cross_entropy: (B,) sum over a row's answer tokens. grounding, consistency: (B,), 0 in rows
+    without evidence. counts: what the means run over.
+    """
+
+    cross_entropy: Tensor
+    grounding: Tensor
+    consistency: Tensor
+    counts: LossCounts
+
+    def total(self, settings: SftSettings, counts: LossCounts | None = None) -> Tensor:
+        """The loss: cross-entropy averaged over tokens, the rest over rows with evidence.
+
+        Args:
+            counts: of the whole batch, if this is only a part of it (accumulated or on another
+                device); the parts' totals then sum up to the whole batch's.
+        """
+        counts = counts or self.counts
+        grounding = settings.grounding_weight * self.grounding.sum()
+        consistency = settings.consistency_weight * self.consistency.sum()
+        tokens, grounded = max(counts.tokens, 1), max(counts.grounded, 1)
+        return self.cross_entropy.sum() / tokens + (grounding + consistency) / grounded
+
+
+def sft_losses(model: D2VLM, batch: TrainingBatch, settings: SftSettings) -> SftLosses:
+    """Run the model on a batch of `SftSample` and compare."""
+    (outputs,) = run_responses(model, batch, visual_semantics=settings.visual_semantics)
+    decay = settings.target_decay or model.config.target_decay
+    return compare(outputs, batch.responses[0], batch, decay=decay)
+
+
+def compare(
+    outputs: ResponseOutputs, response: ResponseTargets, batch: TrainingBatch, *, decay: float
+) -> SftLosses:
+    """The parts of the loss from what the model said about a response."""
+    targets = response_relevance(response, batch, decay=decay)
+    mask = response.evidence_mask
+    return SftLosses(
+        cross_entropy=-losses.sequence_log_prob(outputs.log_probs, response.mask),
+        grounding=losses.grounding_bce(outputs.similarities, targets, mask, batch.frame_mask),
+        consistency=losses.consistency_l1(outputs.evidence, mask),
+        counts=batch.counts,
+    )
+
+
+def response_relevance(response: ResponseTargets, batch: TrainingBatch, *, decay: float) -> Tensor:
+    """(B, K, T) relevance targets of a response's own intervals."""
+    frames = batch.frame_mask.shape[1]
+    return losses.relevance_targets(response.starts, response.ends, frames, decay=decay)

@@ -1,0 +1,210 @@
+"""The model that a run starts from: loaded, extended from an E.T. Chat base, or small and random.
+
+Knows neither data nor what will be trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidground.checkpoints.hub import HubAccess, ModelFolder, find_model, find_question_tokenizer
+from vidground.checkpoints.loading import Checkpoint, build_model, load_model
+from vidground.checkpoints.model_folder import CONFIG, has_adapter, read_json, weight_files
+from vidground.checkpoints.released_format import (
+    RELEASED_MODEL_TYPE,
+    of_base_only,
+    our_name,
+    released_config,
+    translate,
+)
+from vidground.checkpoints.tensors import read_tensors, stored_dtype, tensor_names
+from vidground.errors import CheckpointError, InputError
+from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END, Tokenizers
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.training.config import ModelSource
+from vidground.training.toy.model import make_toy_model
+
+_HEADS = ("frame_head.", "evidence_head.")
+_TABLES = ("language_model.embed_tokens.weight", "lm_head.weight")  # a row for each token
+
+
+@dataclass(frozen=True)
+class ReleasedBase:
+    """A full model in the released format, over which adapters can be saved.
+
+    config: of a D2VLM on it, as its config.json has it. name: a folder or hub repository.
+    """
+
+    config: Mapping[str, Any]
+    name: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model, and the base that its adapters can be saved over; None if there is none."""
+
+    model: D2VLM
+    base: ReleasedBase | None = None
+
+    @property
+    def config(self) -> D2VLMConfig:
+        """The model's sizes and constants."""
+        config = self.model.config
+        assert isinstance(config, D2VLMConfig)
+        return config
+
+
+def load_start(source: ModelSource, *, seed: int) -> Start:
+    """The model to start from, on the CPU, with its tokenizers.
+
+    A model of E.T. Chat before it was taught to match is extended to a D2VLM: its frames see each
+    other, and it gets both heads and the tokens of evidence (paper, section 4.1).
+
+    Args:
+        seed: of the weights that are random: a toy model's, or those of new heads.
+
+    Raises:
+        CheckpointError: the model cannot be found or loaded.
+    """
+    if source.name is None:
+        return Start(make_toy_model(seed=seed))
+    hub = HubAccess(local_files_only=source.offline)
+    found = find_model(source.name, revision=source.revision, subfolder=source.subfolder, hub=hub)
+    values = read_json(found.path / CONFIG)
+    if values.get("model_type") == RELEASED_MODEL_TYPE and not values.get("use_evidence"):
+        return _extended(found, values, hub, source.dtype, seed)
+    model = load_model(
+        source.name,
+        revision=source.revision,
+        subfolder=source.subfolder,
+        local_files_only=source.offline,
+        dtype=source.dtype,
+    )
+    if model.tokenizers is None or model.tokenizers.language is None:
+        raise CheckpointError(
+            f"{found.name} has no language tokenizer, so texts cannot be read; put its "
+            "tokenizer.json and tokenizer_config.json into the model's folder"
+        )
+    whole = values.get("model_type") == RELEASED_MODEL_TYPE and not has_adapter(found.path)
+    return Start(model, ReleasedBase(values, _base_name(found)) if whole else None)
+
+
+@dataclass(frozen=True)
+class ExtendedBase:
+    """What a base that is no D2VLM yet is extended to; `values` is its config.json then."""
+
+    values: Mapping[str, Any]
+    config: D2VLMConfig
+    tokenizers: Tokenizers
+
+
+def extended_base(found: ModelFolder, values: Mapping[str, Any], hub: HubAccess) -> ExtendedBase:
+    """The configuration and the tokenizers of a D2VLM on a base; reads no weights.
+
+    Raises:
+        CheckpointError: the base is of a later stage, or its tokenizer is missing.
+    """
+    if values.get("use_matching"):
+        raise CheckpointError(
+            f"{found.name} was trained to match frames with <vid> tokens; start from the stage "
+            "before it, PolyU-ChenLab/ETChat-Phi3-Mini-Stage-2"
+        )
+    tokenizers = Tokenizers.load(found.path, question_folder=find_question_tokenizer(found, hub))
+    rows = _add_evidence_tokens(tokenizers, int(values.get("vocab_size", 0)), found.name)
+    extended = {
+        **values,
+        "vocab_size": rows,
+        "use_evidence": True,
+        "use_matching": False,
+        "bi_attention": True,
+        "evidence_token_id": tokenizers.ids.evidence,
+        "evidence_end_token_id": tokenizers.ids.evidence_end,
+    }
+    config = released_config(extended, source=found.name)
+    config.turn_end_token_id = tokenizers.ids.turn_end
+    return ExtendedBase(extended, config, tokenizers)
+
+
+def _extended(
+    found: ModelFolder, values: Mapping[str, Any], hub: HubAccess, dtype: str | None, seed: int
+) -> Start:
+    extended = extended_base(found, values, hub)
+    files = weight_files(found.path)
+    rows = int(extended.config.text_config.vocab_size)
+    tensors = _with_heads(extended.config, files, rows, seed)
+    model = build_model(
+        Checkpoint(extended.config, True, tuple(files), tensors),
+        source=found.name,
+        dtype=stored_dtype(files) if dtype is None else getattr(torch, dtype),
+        device=torch.device("cpu"),
+    )
+    model.tokenizers = extended.tokenizers
+    return Start(model, ReleasedBase(extended.values, _base_name(found)))
+
+
+def _add_evidence_tokens(tokenizers: Tokenizers, rows: int, source: str) -> int:
+    """Give the language tokenizer `<evi>` and `</evi>`; rows that its tables then need."""
+    language = tokenizers.language
+    if language is None:
+        raise CheckpointError(f"{source} has no tokenizer.json; fetch the model again")
+    missing = [token for token in (EVIDENCE, EVIDENCE_END) if token not in language.get_vocab()]
+    if missing:
+        language.add_tokens(missing, special_tokens=True)
+    return max(rows, int(max(language.get_vocab().values())) + 1)
+
+
+def _with_heads(
+    config: D2VLMConfig, files: list[Path], rows: int, seed: int
+) -> Iterator[tuple[str, Tensor]]:
+    """A base's tensors under our names, its tables grown, and what heads it lacks."""
+    stored = {our_name(name) for file in files for name in tensor_names(file)}
+    for name, tensor in translate(read_tensors(files)):
+        if of_base_only(name):
+            continue
+        if name in _TABLES and len(tensor) < rows:
+            # New tokens start as the mean of all others.
+            mean = tensor.float().mean(0, keepdim=True).to(tensor.dtype)
+            tensor = torch.cat((tensor, mean.expand(rows - len(tensor), -1)))
+        yield name, tensor
+    with torch.device("meta"):
+        form = D2VLM(config)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in form.named_parameters():
+        if name.startswith(_HEADS) and name not in stored:
+            yield name, _new_parameter(name, parameter.shape, config, generator)
+
+
+def _new_parameter(
+    name: str, shape: torch.Size, config: D2VLMConfig, generator: torch.Generator
+) -> Tensor:
+    """As transformers initialises: small weights, no bias, a norm that changes nothing."""
+    if len(shape) > 1:
+        spread = float(config.text_config.initializer_range)
+        return torch.empty(shape).normal_(std=spread, generator=generator)
+    return torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
+
+
+def _base_name(found: ModelFolder) -> str:
+    """A name that finds the base from anywhere."""
+    return found.name if found.revision is not None else str(found.path.resolve())
+
+
+def base_for_adapters(start: Start) -> ReleasedBase:
+    """The base that adapters are saved over.
+
+    Raises:
+        InputError: the model that the run starts from is none.
+    """
+    if start.base is None:
+        raise InputError(
+            "output.weights is 'adapter', which needs a full model in the released format to "
+            "start from; use 'merged'"
+        )
+    return start.base

@@ -1,0 +1,153 @@
+"""A small D2VLM with random weights, made to be trained from nothing on the toy world.
+
+Its parts and their connections are those of the full model; only the sizes and the tokenizers
+are its own. Knows no data and no training.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import InstructBlipQFormerConfig, InstructBlipVisionConfig, Phi3Config
+
+from vidground.errors import InputError
+from vidground.language.tokenizers import Tokenizers
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.training.toy.tokenizers import make_toy_tokenizers
+
+__all__ = ["make_toy_model", "make_toy_tokenizers", "toy_config"]
+
+MAX_POSITIONS = 1024
+"""Tokens of a prompt, its frames and its answer, together."""
+_HEAD_WIDTH = 32
+_INIT_STD = 0.06
+"""More than large models have: layers this narrow would begin as if they were not there."""
+
+
+def toy_config(
+    *,
+    image_size: int = 64,
+    patch_size: int = 8,
+    vision_layers: int = 3,
+    vision_width: int = 96,
+    text_layers: int = 8,
+    text_width: int = 128,
+) -> D2VLMConfig:
+    """Sizes of a toy model; about 2.3 million parameters by default.
+
+    image_size, patch_size: of a frame and its patches, in pixels; the one divides the other.
+    vision_layers, vision_width: of the vision encoder; the compressor is as wide, and has two
+        layers. text_layers, text_width: of the language model. Widths are multiples of 32.
+
+    Raises:
+        InputError: sizes do not fit together.
+    """
+    _check(image_size % patch_size == 0, f"image_size {image_size}", f"a multiple of {patch_size}")
+    for name, width in (("vision_width", vision_width), ("text_width", text_width)):
+        multiple = width >= _HEAD_WIDTH and width % _HEAD_WIDTH == 0
+        _check(multiple, f"{name} {width}", f"a multiple of {_HEAD_WIDTH}")
+    _check(text_layers >= 2, f"text_layers {text_layers}", "2 or more")
+    tokenizers = make_toy_tokenizers()
+    ids = tokenizers.ids
+    return D2VLMConfig(
+        vision_config=InstructBlipVisionConfig(
+            image_size=image_size,
+            patch_size=patch_size,
+            hidden_size=vision_width,
+            intermediate_size=4 * vision_width,
+            num_hidden_layers=vision_layers,
+            num_attention_heads=vision_width // _HEAD_WIDTH,
+            initializer_range=_INIT_STD,
+        ),
+        qformer_config=_qformer_config(tokenizers, vision_width),
+        text_config=_text_config(tokenizers, text_layers, text_width),
+        num_query_tokens=8,
+        evidence_layer=text_layers // 2,
+        max_frames=128,
+        evidence_token_id=ids.evidence,
+        evidence_end_token_id=ids.evidence_end,
+        turn_end_token_id=ids.turn_end,
+    )
+
+
+def make_toy_model(config: D2VLMConfig | None = None, *, seed: int = 0) -> D2VLM:
+    """A toy model with random weights and its tokenizers, in float32; a seed, a model.
+
+    config: as `toy_config` makes it, which is the default.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = D2VLM(config if config is not None else toy_config())
+        _initialise_for_training(model)
+    model.tokenizers = make_toy_tokenizers()
+    return model
+
+
+def _check(held: bool, what: str, limit: str) -> None:
+    if not held:
+        raise InputError(f"{what} of a toy model; it must be {limit}")
+
+
+def _qformer_config(tokenizers: Tokenizers, width: int) -> InstructBlipQFormerConfig:
+    return InstructBlipQFormerConfig(
+        vocab_size=len(tokenizers.question),
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=width // _HEAD_WIDTH,
+        intermediate_size=2 * width,  # most of its work is on the question, beside every frame
+        encoder_hidden_size=width,
+        # With two layers, one look at the frame would have to do; so both look at it.
+        cross_attention_frequency=1,
+        # Films are drawn anew as often as one likes; there is nothing to overfit.
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=_INIT_STD,
+        pad_token_id=tokenizers.question.pad_token_id,
+    )
+
+
+def _text_config(tokenizers: Tokenizers, layers: int, width: int) -> Phi3Config:
+    language = tokenizers.language
+    assert language is not None
+    heads = width // _HEAD_WIDTH
+    return Phi3Config(
+        vocab_size=len(language),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=MAX_POSITIONS,
+        original_max_position_embeddings=MAX_POSITIONS,
+        initializer_range=_INIT_STD,
+        bos_token_id=language.bos_token_id,
+        eos_token_id=tokenizers.ids.turn_end,
+        pad_token_id=tokenizers.ids.pad,
+    )
+
+
+@torch.no_grad()
+def _initialise_for_training(model: D2VLM) -> None:
+    """Give random values to what is built for loaded weights, and is zero or far too large."""
+    embeddings = model.vision.embeddings
+    nn.init.trunc_normal_(embeddings.class_embedding, std=_INIT_STD)
+    side = math.isqrt(embeddings.position_embedding.shape[1] - 1)
+    embeddings.position_embedding[0, 1:] = _grid_positions(side, embeddings.embed_dim)
+    # Queries that are all alike would stay alike.
+    nn.init.normal_(model.compressor.queries, std=_INIT_STD)
+
+
+def _grid_positions(side: int, width: int) -> Tensor:
+    """(side², width) sines and cosines of the row and the column of each patch.
+
+    As strong as what the patches show: with small random positions, learning where a shape is
+    begins only after thousands of steps.
+    """
+    place = torch.arange(side) / max(side - 1, 1)
+    rows, columns = torch.meshgrid(place, place, indexing="ij")
+    frequencies = math.pi * torch.linspace(0.5, side / 2, width // 4)
+    angles = [at.reshape(-1, 1) * frequencies for at in (columns, rows)]
+    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)

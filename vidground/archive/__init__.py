@@ -1,0 +1,1 @@
+"""Runs over many files: inputs, jobs, the record beside the results, workers, Ray."""

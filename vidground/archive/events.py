@@ -1,0 +1,147 @@
+"""What a run over many videos tells: as it goes, and in the end.
+
+Plain data; knows neither how the work is done nor where it is shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from vidground.results.documents import Result, video_of
+from vidground.results.types import Captions
+
+SUMMARY_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A video's turn has come: the number-th of total."""
+
+    path: str
+    number: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """All else is done; another run still works on this video."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What became of one input.
+
+    path: the video; for an input that stands for no file, what was asked for. outputs: the files
+    written, or those already there if it was skipped. events: captions or moments in the result;
+    None without a new result. error: why it failed, else None. elapsed_s: its share of the run.
+    reason: why it was done or skipped. video_s: how much video the model went through.
+    """
+
+    path: str
+    status: Literal["done", "skipped", "failed"]
+    outputs: tuple[str, ...] = ()
+    events: int | None = None
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    elapsed_s: float = 0.0
+    reason: str = ""
+    video_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What became of all inputs, in the order of the run.
+
+    unfinished: how many have no report. interrupted: whether a signal ended the run. stopped:
+    whether it ended because too many inputs had failed. elapsed_s: how long it took.
+    """
+
+    reports: tuple[FileReport, ...]
+    unfinished: int
+    interrupted: bool
+    stopped: bool = False
+    elapsed_s: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Videos with a new result, empty ones included."""
+        return self._count("done")
+
+    @property
+    def empty(self) -> int:
+        """Videos whose new result holds no event: a result, not a failure."""
+        return sum(report.events == 0 for report in self.reports if report.status == "done")
+
+    @property
+    def skipped(self) -> int:
+        """Videos whose results were all there."""
+        return self._count("skipped")
+
+    @property
+    def failed(self) -> int:
+        """Inputs that gave no result, or one that could not be written or is not good enough."""
+        return self._count("failed")
+
+    @property
+    def failures(self) -> list[str]:
+        """The inputs that failed."""
+        return [report.path for report in self.reports if report.status == "failed"]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """All counts by name."""
+        names = ("done", "empty", "skipped", "failed", "unfinished")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def speed(self) -> Mapping[str, float]:
+        """How fast the model went, over the time its videos took; empty if it did nothing.
+
+        video_s: seconds of video. video_s_per_s: of them in a second. files_per_minute.
+        """
+        worked = [r for r in self.reports if r.video_s is not None]
+        elapsed_s = sum(report.elapsed_s for report in worked)
+        if not worked or elapsed_s <= 0:
+            return {}
+        video_s = sum(report.video_s or 0.0 for report in worked)
+        per_minute = 60 * len(worked) / elapsed_s
+        return {
+            "video_s": video_s,
+            "video_s_per_s": video_s / elapsed_s,
+            "files_per_minute": per_minute,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary in JSON's terms."""
+        return {
+            "schema_version": SUMMARY_VERSION,
+            **self.counts,
+            "interrupted": self.interrupted,
+            "stopped": self.stopped,
+            "elapsed_s": self.elapsed_s,
+            **self.speed,
+            "failed_paths": self.failures,
+            "files": [asdict(report) for report in self.reports],
+        }
+
+    def _count(self, status: str) -> int:
+        return sum(report.status == status for report in self.reports)
+
+
+def report_on(
+    path: str, result: Result, outputs: tuple[str, ...], *, elapsed_s: float, reason: str, new: bool
+) -> FileReport:
+    """The report on a video whose result was written. new: whether the model has made it now."""
+    answers = (result,) if isinstance(result, Captions) else result.results
+    return FileReport(
+        path,
+        "done",
+        outputs,
+        events=len(result.events),
+        warnings=tuple(dict.fromkeys(w for answer in answers for w in answer.warnings)),
+        elapsed_s=elapsed_s,
+        reason=reason,
+        video_s=video_of(result).duration_s if new else None,
+    )

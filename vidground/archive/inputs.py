@@ -1,0 +1,221 @@
+"""Which videos a run is about: names, folders and patterns to a list of files.
+
+Only looks names up; no file is opened, so a pipe or a device is safe here. Knows nothing of
+results (`vidground.archive.outputs`) and nothing of what is inside a video.
+"""
+
+import fnmatch
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vidground.errors import InputError, VideoError
+from vidground.storage.files import VIDEO_SUFFIXES, printable
+
+_MAGIC = frozenset("*?[")
+_SUFFIXES = ", ".join(sorted(VIDEO_SUFFIXES))
+
+
+@dataclass(frozen=True, slots=True)
+class InputVideo:
+    """A file to work on. relative: its place in a tree of results that mirrors the inputs'."""
+
+    path: Path
+    relative: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FoundVideos:
+    """What `find_videos` found, and what it was asked for and did not find, with the reasons."""
+
+    videos: tuple[InputVideo, ...]
+    missing: tuple[tuple[str, VideoError], ...]
+
+
+def find_videos(
+    inputs: Iterable[str | os.PathLike[str]],
+    *,
+    recursive: bool = False,
+    relative_to: str | os.PathLike[str] | None = None,
+    empty_ok: bool = False,
+) -> FoundVideos:
+    """Return the videos that `inputs` name, in their order, each once.
+
+    An input is the first of these that it can be:
+
+    - a file, whatever its suffix and the characters in its name;
+    - a folder: the files in it whose suffix is in `VIDEO_SUFFIXES`, by name;
+    - a pattern with `*`, `?`, `[…]`, or `**` for any folders: what it matches, by name. Unless it
+      ends in a suffix (`*.bin`) it matches only the suffixes that count in folders.
+
+    Folders and patterns pass over names that start with a dot.
+
+    Args:
+        recursive: search the folders inside of folders too. Links to folders are followed, each
+            folder is searched once, so that links in a circle end.
+        relative_to: folder that `InputVideo.relative` starts at. None: the folder that was given,
+            the part of a pattern before its first wildcard, a file's own folder.
+        empty_ok: a folder without videos is not missed; one that cannot be read is.
+
+    Raises:
+        InputError: a video does not lie in `relative_to`.
+    """
+    search = _Search(recursive, empty_ok)
+    for name in inputs:
+        search.add(os.fspath(name))
+    videos = search.videos
+    if relative_to is not None:
+        videos = [InputVideo(v.path, _below(v.path, relative_to)) for v in videos]
+    return FoundVideos(tuple(videos), tuple(search.missing.items()))
+
+
+def parse_list(content: bytes) -> list[str]:
+    """Return the names in a list: one per line, or separated by NUL bytes if there are any.
+
+    Bytes that are not UTF-8 are kept, empty lines and a byte order mark are not.
+    """
+    if b"\0" in content:
+        names = content.split(b"\0")
+    else:
+        lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        names = [line.removesuffix(b"\r") for line in lines]
+    return [os.fsdecode(name) for name in names if name]
+
+
+@dataclass
+class _Search:
+    """Collects what the inputs name; one per call of `find_videos`."""
+
+    recursive: bool
+    empty_ok: bool
+    videos: list[InputVideo] = field(default_factory=list)
+    missing: dict[str, VideoError] = field(default_factory=dict)
+    _seen: set[Path] = field(default_factory=set)
+    _told: int = 0  # videos met, those met before included, and folders that cannot be read
+
+    def add(self, name: str) -> None:
+        told = self._told
+        if name and _folder_id(name):
+            self._add_folder(Path(name), Path(name))
+            if self._told == told and not self.empty_ok:
+                deeper = "" if self.recursive else " (folders inside of it are not searched)"
+                self._miss(name, f"no video in this folder{deeper}; known suffixes: {_SUFFIXES}")
+        elif name and os.path.lexists(name):
+            self._take(Path(name), Path(name).parent)
+        elif _MAGIC.intersection(name):
+            self._add_pattern(name)
+            if self._told == told:
+                self._miss(name, "no video matches this pattern; check its folder and its suffix")
+        elif "://" in name:
+            self._miss(name, "addresses are not opened; download the video first")
+        else:
+            self._miss(name, "no such file; check the path")
+
+    def _add_folder(self, folder: Path, base: Path) -> None:
+        for inside in self._folders(folder) if self.recursive else [folder]:
+            for path in self._children(inside):
+                if path.suffix.lower() in VIDEO_SUFFIXES and not _folder_id(path):
+                    self._take(path, base)
+
+    def _add_pattern(self, pattern: str) -> None:
+        base, parts = _split_pattern(pattern)
+        paths = [base]
+        for part in parts:
+            paths = [match for path in paths for match in self._matches(path, part)]
+        suffix = Path(parts[-1]).suffix
+        any_suffix = bool(suffix) and not _MAGIC.intersection(suffix)
+        for path in paths:
+            if _folder_id(path):
+                self._add_folder(path, base)
+            elif any_suffix or path.suffix.lower() in VIDEO_SUFFIXES:
+                self._take(path, base)
+
+    def _matches(self, folder: Path, part: str) -> list[Path]:
+        if os.path.lexists(folder / part):
+            return [folder / part]
+        if part == "**":
+            return self._folders(folder)
+        children = self._children(folder, hidden=part.startswith("."))
+        return [path for path in children if fnmatch.fnmatchcase(path.name, part)]
+
+    def _folders(self, top: Path) -> list[Path]:
+        """`top` and the folders below it, each once; by its own name if it also has links."""
+        seen: set[tuple[int, int]] = set()
+        waiting, links = deque([top]), deque[Path]()
+        found = []
+        while waiting or links:
+            folder = (waiting or links).popleft()
+            identity = _folder_id(folder)
+            if identity is None or identity in seen:
+                continue
+            seen.add(identity)
+            found.append(folder)
+            for path in self._children(folder):
+                if _folder_id(path):
+                    (links if path.is_symlink() else waiting).append(path)
+        return sorted(found)
+
+    def _children(self, folder: Path, *, hidden: bool = False) -> list[Path]:
+        try:
+            paths = sorted(folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._told += 1
+            self._miss(str(folder), f"the folder cannot be read: {error.strerror}")
+            return []
+        return [path for path in paths if hidden or not path.name.startswith(".")]
+
+    def _take(self, path: Path, base: Path) -> None:
+        self._told += 1
+        identity = _identity(path)
+        if identity not in self._seen:
+            self._seen.add(identity)
+            relative = path.relative_to(base)
+            # A pattern can step back up ("*/../x.mp4"); no result leaves the tree that mirrors.
+            climbs = ".." in relative.parts
+            self.videos.append(InputVideo(path, Path(path.name) if climbs else relative))
+
+    def _miss(self, name: str, reason: str) -> None:
+        self.missing.setdefault(name, VideoError(f"{printable(name)}: {reason}"))
+
+
+def _split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
+    """The folder that a pattern starts in, and the parts of the pattern below it.
+
+    A part that exists under its very name is no wildcard, even if it holds brackets.
+    """
+    base = Path()
+    parts = Path(pattern).parts
+    for count, part in enumerate(parts):
+        if _MAGIC.intersection(part) and not os.path.lexists(base / part):
+            return base, parts[count:]
+        base /= part
+    return base.parent, parts[-1:]
+
+
+def _folder_id(path: str | Path) -> tuple[int, int] | None:
+    """The same for every name of a folder; None for anything else."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+
+
+def _identity(path: Path) -> Path:
+    """The same for two names of one file, but not for a link to it: that is a video of its own."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def _below(path: Path, folder: str | os.PathLike[str]) -> Path:
+    try:
+        return _identity(path).relative_to(os.path.realpath(folder))
+    except ValueError as error:
+        raise InputError(
+            f"{printable(path)} does not lie in {printable(folder)}, which the tree of results "
+            "shall start at; name a folder that holds all videos"
+        ) from error

@@ -1,0 +1,203 @@
+"""One job of a run: what is to be done about it, its result recorded, rendered and written.
+
+The model's work lies in between, and is somebody else's (`vidground.archive.workers`).
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidground.archive.events import FileReport, report_on
+from vidground.archive.ledger import Ledger
+from vidground.archive.outputs import Job
+from vidground.archive.planning import Plan
+from vidground.archive.workers import Finished
+from vidground.errors import CheckpointError, FormatError, InputError, VideoError, VidgroundError
+from vidground.inference.batch_sizes import is_out_of_memory
+from vidground.results.documents import Result
+from vidground.storage.atomic import make_folder, write_atomically
+from vidground.storage.files import FileState, file_state, printable
+
+Render = Callable[[Result, str], str]
+Write = Callable[[str, Path | None], None]
+Judge = Callable[[Result], str | None]
+
+
+def write_file(text: str, path: Path | None) -> None:
+    """Write a rendered result to its file; a job without files needs a writer of its own."""
+    if path is None:
+        raise ValueError("the job has no file; give run_archive a `write` function")
+    make_folder(path.parent)
+    write_atomically(path, text)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A job that is being worked on, and kept from other runs until `claim` is closed.
+
+    left: the job for the outputs that are to be written. plan: why. state: of the video when the
+    job was begun. elapsed_s: the time it took so far.
+    """
+
+    job: Job
+    left: Job
+    plan: Plan
+    state: FileState | None
+    elapsed_s: float
+    claim: ExitStack
+
+
+@dataclass(frozen=True)
+class Filing:
+    """How jobs are begun and finished; see `run_archive` for the functions."""
+
+    ledger: Ledger
+    judge: Judge | None
+    render: Render
+    write: Write
+
+    def begin(self, job: Job) -> Begun | FileReport | None:
+        """Find out what is to be done about a job, and do it unless it needs the model.
+
+        None if another run does the job now.
+        """
+        begin = time.monotonic()
+        written: list[str] = []
+        try:
+            plan = self.ledger.plan(job)
+            if plan.action in ("skip", "failed"):
+                return self._leave(job, plan)
+            with ExitStack() as claim:
+                if not claim.enter_context(self.ledger.claim(job)):
+                    return None
+                plan = self.ledger.plan(job)  # another run may have done it a moment ago
+                if plan.action in ("skip", "failed"):
+                    return self._leave(job, plan)
+                left = job.only(plan.formats)
+                stored = self.ledger.stored(job) if plan.action == "render" else None
+                if stored is not None:
+                    return self._render(job, left, plan, stored, begin, written)
+                state = file_state(job.path)
+                return Begun(job, left, plan, state, time.monotonic() - begin, claim.pop_all())
+        except Exception as error:  # noqa: BLE001 - raised again, if it is none of a video
+            return _failed(job, error, written, time.monotonic() - begin)
+
+    def finish(self, begun: Begun, finished: Finished) -> FileReport:
+        """Record and write what came of a job, and give its claim up."""
+        begin = time.monotonic() - finished.elapsed_s - begun.elapsed_s
+        started_at, state = time.time() - finished.elapsed_s, begun.state
+        left, plan, written = begun.left, begun.plan, list[str]()
+        with begun.claim:
+            try:
+                result = self._result(finished, state, started_at)
+                texts = self._texts(left, result)
+                self.ledger.intend(left, texts, result=result, state=state, started_at=started_at)
+                self._write(left, texts, written)
+                report = self._report(begun.job, plan, result, written, begin, new=True)
+                return self._judged(report, result)
+            except Exception as error:  # noqa: BLE001 - raised again, if it is none of a video
+                return _failed(begun.job, error, written, time.monotonic() - begin)
+
+    def _render(
+        self, job: Job, left: Job, plan: Plan, stored: Result, begin: float, written: list[str]
+    ) -> FileReport:
+        texts = self._texts(left, stored)
+        self.ledger.intend_outputs(left, texts)
+        self._write(left, texts, written)
+        return self._judged(self._report(job, plan, stored, written, begin, new=False), stored)
+
+    def _leave(self, job: Job, plan: Plan) -> FileReport:
+        """The report on a job that there is nothing to do about."""
+        if plan.action == "failed":
+            return FileReport(str(job.path), "failed", error=plan.reason)
+        self.ledger.settle(job)
+        outputs = tuple(map(str, job.outputs.values()))
+        report = FileReport(str(job.path), "skipped", outputs, reason=plan.reason)
+        stored = self.ledger.stored(job) if self.judge is not None else None
+        return report if stored is None else self._judged(report, stored)
+
+    def _result(self, finished: Finished, state: FileState | None, started_at: float) -> Result:
+        """The result of a video that has stayed the same meanwhile."""
+        job, outcome = finished.job, finished.outcome
+        if isinstance(outcome, VideoError | InputError):
+            _require_unchanged(job, state, outcome)
+            self._record_failure(job, outcome, state, started_at)
+        if isinstance(outcome, Exception):
+            raise outcome
+        _require_unchanged(job, state)
+        return outcome
+
+    def _record_failure(
+        self, job: Job, error: VidgroundError, state: FileState | None, started_at: float
+    ) -> None:
+        try:
+            self.ledger.record_failure(job, str(error), state=state, started_at=started_at)
+        except FormatError as second:
+            raise VideoError(f"{error}; this cannot be recorded either: {second}") from error
+
+    def _write(self, job: Job, texts: Mapping[str, str], written: list[str]) -> None:
+        """Write the files of a job; `written` tells of them, whatever happens."""
+        for format, text in texts.items():
+            path = job.outputs[format]
+            self.write(text, path)
+            if path is not None:
+                written.append(str(path))
+
+    def _report(
+        self,
+        job: Job,
+        plan: Plan,
+        result: Result,
+        written: Sequence[str],
+        begin: float,
+        *,
+        new: bool,
+    ) -> FileReport:
+        elapsed_s = time.monotonic() - begin
+        path, outputs = str(job.path), tuple(written)
+        report = report_on(path, result, outputs, elapsed_s=elapsed_s, reason=plan.reason, new=new)
+        notes = (f"{job.outputs[f]} is left alone: {_NOT_OURS}" for f in plan.kept)
+        return replace(report, warnings=(*report.warnings, *notes))
+
+    def _texts(self, job: Job, result: Result) -> Mapping[str, str]:
+        """All that is to be written, before the first file is."""
+        return {format: self.render(result, format) for format in job.outputs}
+
+    def _judged(self, report: FileReport, result: Result) -> FileReport:
+        objection = None if self.judge is None else self.judge(result)
+        return report if objection is None else replace(report, status="failed", error=objection)
+
+
+_NOT_OURS = "vidground did not write it, or it was changed since (--overwrite replaces it)"
+
+
+def _require_unchanged(
+    job: Job, before: FileState | None, cause: VidgroundError | None = None
+) -> None:
+    """Raise VideoError if the video was changed, replaced or removed since `before`."""
+    after = file_state(job.path)
+    if after == before:
+        return
+    what = "vanished" if after is None else "was changed"
+    raise VideoError(
+        f"{printable(job.path)}: {what} while it was read; run again once it is complete"
+    ) from cause
+
+
+def _failed(job: Job, error: Exception, written: Sequence[str], elapsed_s: float) -> FileReport:
+    """The report on a job that made trouble; raises the error if others would meet it too."""
+    reason = None if isinstance(error, CheckpointError | BrokenPipeError) else _reason(error)
+    if reason is None:
+        raise error
+    return FileReport(str(job.path), "failed", tuple(written), error=reason, elapsed_s=elapsed_s)
+
+
+def _reason(error: Exception) -> str | None:
+    """Why a video failed, in one line; None if the error says nothing about that video."""
+    if isinstance(error, VidgroundError | OSError):
+        return str(error)
+    if is_out_of_memory(error):
+        return "out of memory; use a smaller batch, a shorter window or fewer frames per second"
+    return None

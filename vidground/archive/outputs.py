@@ -1,0 +1,144 @@
+"""Where results go: which file holds which format of which video's result.
+
+Beside the video or in a tree that mirrors the inputs'. Names are planned for all videos before
+any work, so that two results which would end in one file are found while it costs nothing.
+Knows neither models nor what a result holds.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vidground.archive.inputs import InputVideo
+from vidground.errors import FormatError, InputError
+from vidground.storage.files import VIDEO_SUFFIXES, printable
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A video and what is to come of it.
+
+    outputs: the file for each format, in the order asked; None for a format that goes to no file
+    (standard output). folder: where the results are recorded (`vidground.archive.manifest`); None
+    for nowhere. name: of the results, from that folder, without their formats' suffixes.
+    """
+
+    path: Path
+    outputs: Mapping[str, Path | None]
+    folder: Path | None = None
+    name: str = ""
+
+    def only(self, formats: Iterable[str]) -> "Job":
+        """The same job for some of its formats."""
+        return replace(self, outputs={name: self.outputs[name] for name in formats})
+
+
+def plan_outputs(
+    videos: Iterable[InputVideo],
+    formats: Sequence[str],
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    infix: str = "",
+    keep_suffix: bool = False,
+    reserved: Iterable[str | os.PathLike[str]] = (),
+) -> list[Job]:
+    """Return a job per video: of `match.mp4` comes `match.srt`.
+
+    A suffix that is no video's (`match.part2`) belongs to the name and stays.
+
+    Args:
+        folder: top of the tree that mirrors the inputs'; None puts results beside their videos.
+        infix: stands before the format, so that several kinds of results can share a folder: of
+            `match.mp4` comes `match.query.json` for infix "query".
+        keep_suffix: of `match.mp4` comes `match.mp4.srt`.
+        reserved: further files that no result may take the place of.
+
+    Raises:
+        InputError: two results would be one file, or a result would take the place of a video or
+            of a reserved file.
+    """
+    jobs = []
+    for video in videos:
+        inner = Path() if folder is None else video.relative.parent
+        top = video.path.parent if folder is None else Path(folder)
+        stem = _stem(video.path.name, keep_suffix) + (f".{infix}" if infix else "")
+        outputs: dict[str, Path | None] = {f: top / inner / f"{stem}.{f}" for f in formats}
+        jobs.append(Job(video.path, outputs, top, os.fspath(inner / stem)))
+    _refuse_collisions(jobs, reserved)
+    return jobs
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Raise FormatError unless a file could be put at `path`; folders on the way may be missing."""
+    is_file(path)
+    folder = Path(path).parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise FormatError(
+            f"{printable(path)}: cannot be written: {printable(folder)} is no folder; "
+            "choose another folder"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FormatError(
+            f"{printable(path)}: cannot be written: no permission to write to "
+            f"{printable(folder)}; choose another folder"
+        )
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is there; raises FormatError if something else is, or none can be."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FormatError(f"{printable(path)}: cannot be written: {reason}") from error
+    if not stat.S_ISREG(mode):
+        raise FormatError(
+            f"{printable(path)}: cannot be written: a folder or a device has this name; "
+            "choose another folder"
+        )
+    return True
+
+
+def clash_text(one: Job, other: Job, output: Path, *, more: int = 0) -> str:
+    """Why two jobs cannot both write `output`, and what to do. more: such clashes besides."""
+    text = f"{printable(one.path)} and {printable(other.path)} would both write {printable(output)}"
+    if more:
+        text += f" (and {more} more such clashes)"
+    if one.path.name != other.path.name:
+        return f"{text}; keep the videos' suffixes in the names of results (--keep-suffix)"
+    return f"{text}; mirror the videos' folders, starting at one that holds both (--relative-to)"
+
+
+def _stem(name: str, keep_suffix: bool) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and f"{dot}{suffix}".lower() in VIDEO_SUFFIXES and not keep_suffix else name
+
+
+def _refuse_collisions(jobs: Sequence[Job], reserved: Iterable[str | os.PathLike[str]]) -> None:
+    taken = {os.path.realpath(job.path): f"the input {printable(job.path)}" for job in jobs}
+    for path in reserved:
+        place = os.path.realpath(path)
+        if place in taken:
+            raise InputError(f"{printable(path)} would take the place of {taken[place]}; rename it")
+        taken[place] = f"the file {printable(path)}"
+    writers: dict[str, Job] = {}
+    clashes = []
+    for job in jobs:
+        for output in filter(None, job.outputs.values()):
+            place = os.path.realpath(output)
+            if place in taken:
+                raise InputError(
+                    f"the result {printable(output)} of {printable(job.path)} would take the "
+                    f"place of {taken[place]}; leave that out, or choose another format or folder"
+                )
+            other = writers.setdefault(place, job)
+            if other is not job:
+                clashes.append((other, job, output))
+    if clashes:
+        raise InputError(clash_text(*clashes[0], more=len(clashes) - 1))

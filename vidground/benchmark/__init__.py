@@ -1,0 +1,1 @@
+"""Timing of stages and whole runs, beside the released procedure."""

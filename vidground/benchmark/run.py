@@ -1,0 +1,278 @@
+"""How fast a model captions videos, stage by stage and as a whole, beside the released procedure.
+
+Times are of one machine and one moment: what can be carried elsewhere are ratios of runs in turn,
+and shares of what the device can do (`ceilings`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from os import PathLike
+
+import torch
+
+from vidground import __version__
+from vidground.benchmark.ceilings import device_name, measure_ceilings, synchronize
+from vidground.benchmark.decode_comparison import DecodingComparison, compare_decoding
+from vidground.benchmark.measuring import (
+    COMPRESS,
+    DECODE,
+    PREFILL,
+    PREPROCESS,
+    STAGES,
+    TOKENS,
+    VISION,
+    WRITE,
+    StageMeter,
+)
+from vidground.benchmark.released_procedure import answer_as_released
+from vidground.benchmark.report import Agreement, Baseline, Benchmark, StageReport, Total
+from vidground.benchmark.staged_run import StagedRun, StagedVideo
+from vidground.benchmark.workload import (
+    NOTHING,
+    compression_work,
+    prefill_work,
+    token_work,
+    vision_work,
+)
+from vidground.captioner import DenseCaptioner
+from vidground.errors import InputError
+from vidground.generation.generation_queue import Generation
+from vidground.inference.answers import Answer, Answers
+from vidground.inference.reading import read_answers
+from vidground.results.types import Captions
+from vidground.settings import CPU
+
+OnStep = Callable[[str], None]
+
+
+def run_benchmark(
+    captioner: DenseCaptioner,
+    paths: Sequence[str | PathLike[str]],
+    *,
+    baseline: bool = False,
+    rounds: int = 1,
+    on_step: OnStep = lambda _: None,
+) -> Benchmark:
+    """Time the captioning of videos.
+
+    First stage by stage, so that each has the device to itself; then as a whole, by
+    `caption_many`, in turn with the released procedure if that is asked for. If the captioner does
+    not decode on the CPU, decoding alone is compared with doing so.
+
+    Args:
+        rounds: how often the whole is timed. on_step: told in words what comes next.
+
+    Raises:
+        VideoError: a file cannot be read.
+        InputError: there is nothing to time; or the released procedure is to be timed, and a
+            video needs several windows or the settings are not greedy, which it does not know.
+    """
+    if not paths or rounds < 1:
+        raise InputError(f"{len(paths)} videos in {rounds} rounds; a benchmark needs 1 of each")
+    model = captioner.engine.model
+    on_step("what the device can do")
+    ceilings = measure_ceilings(model.device, model.dtype)
+    run = StagedRun(captioner)
+    for path in paths:
+        on_step(f"frames of {path}")
+        run.encode(path)
+    if baseline:
+        _require_comparable(captioner, run.videos)
+    decoding = _compared(captioner, paths, on_step)
+    on_step("answers")
+    run.answer()
+    ours: list[Total] = []
+    theirs: list[Total] = []
+    released = _ReleasedRun(captioner, run)
+    results: list[Captions] = []
+    for number in range(1, rounds + 1):
+        on_step(f"round {number}: all at once")
+        with _timing(captioner, ours):
+            results = list(captioner.caption_many(paths))
+        if baseline:
+            on_step(f"round {number}: the released procedure")
+            with _timing(captioner, theirs):
+                released.answer()
+    run.write(results)
+    sizes = [video.chunks for video in run.videos]
+    prompts = captioner.engine.sizes.prompts
+    return Benchmark(
+        circumstances=_circumstances(captioner),
+        ceilings=ceilings,
+        bytes_per_number=model.dtype.itemsize,
+        videos=len(paths),
+        video_s=sum(video.duration_s for video in run.videos),
+        frames=sum(len(video.times_s) for video in run.videos),
+        tokens=sum(len(generation.token_ids) for generation in run.generations),
+        stages=_reports(captioner, run, run.meter, run.generations, sizes, prompts),
+        totals=tuple(ours),
+        decoding=decoding,
+        baseline=released.report(theirs, results) if baseline else None,
+    )
+
+
+def _circumstances(captioner: DenseCaptioner) -> dict[str, str | int]:
+    """What the times depend on."""
+    engine = captioner.engine
+    model, vision = engine.model, engine.vision
+    config = model.config
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "device": device_name(model.device),
+        "threads": torch.get_num_threads(),
+        "vidground": __version__,
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+        "model": str(model.name_or_path),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attention": str(config._attn_implementation),
+        "vision": "torch" if vision is model else str(vision),
+        "prompts_at_once": engine.sizes.prompts,
+        "frames_at_once": engine.sizes.frames,
+        "videos_at_once": engine.sizes.videos,
+        "decode_on": engine.decode_on,
+        "most_tokens": engine.decoding.max_new_tokens,
+    }
+
+
+def _compared(
+    captioner: DenseCaptioner, paths: Sequence[str | PathLike[str]], on_step: OnStep
+) -> DecodingComparison | None:
+    engine = captioner.engine
+    if engine.decode_on == CPU:
+        return None
+    on_step(f"decoding alone: {engine.decode_on} and the CPU")
+    return compare_decoding(
+        paths,
+        fps=engine.sampling.fps,
+        image_size=engine.model.config.image_size,
+        decode_on=engine.decode_on,
+        readers=engine.sizes.readers,
+        cpu_readers=engine.sizes.readers,
+    )
+
+
+@contextmanager
+def _timing(captioner: DenseCaptioner, totals: list[Total]) -> Iterator[None]:
+    device = captioner.engine.model.device
+    synchronize(device)
+    clock, cpu = time.perf_counter(), time.process_time()
+    yield
+    synchronize(device)
+    totals.append(Total(time.perf_counter() - clock, time.process_time() - cpu))
+
+
+def _require_comparable(captioner: DenseCaptioner, videos: Sequence[StagedVideo]) -> None:
+    decoding = captioner.engine.decoding
+    if decoding.temperature > 0 or decoding.repetition_penalty != 1 or decoding.loop_tokens:
+        raise InputError(
+            f"the released procedure is timed against {decoding}; it knows none of that: set "
+            "temperature 0, repetition_penalty 1 and loop_tokens 0"
+        )
+    for video in videos:
+        if len(video.windows) > 1:
+            raise InputError(
+                f"{video.path}: {len(video.times_s)} frames are more than the released procedure "
+                f"takes at once, {captioner.engine.window_length}; give shorter videos"
+            )
+
+
+class _ReleasedRun:
+    """The released procedure on the videos of a staged run."""
+
+    def __init__(self, captioner: DenseCaptioner, ours: StagedRun) -> None:
+        self._captioner = captioner
+        self._ours = ours
+        self._meter = StageMeter(captioner.engine.model.device)
+        self._generations: list[Generation] = []
+
+    def answer(self) -> None:
+        """Answer all videos, one after the other; only the last call is reported on."""
+        engine = self._captioner.engine
+        self._meter = StageMeter(engine.model.device)
+        self._generations = [
+            answer_as_released(
+                engine.model,
+                video.path,
+                self._ours.prompt,
+                fps=engine.sampling.fps,
+                tokens=engine.decoding.max_new_tokens,
+                meter=self._meter,
+            )
+            for video in self._ours.videos
+        ]
+
+    def report(self, totals: Sequence[Total], results: Sequence[Captions]) -> Baseline:
+        sizes = [(len(video.times_s),) for video in self._ours.videos]
+        stages = _reports(
+            self._captioner, self._ours, self._meter, self._generations, sizes, prompts=1
+        )
+        return Baseline(stages, tuple(totals), self._agreement(results))
+
+    def _agreement(self, results: Sequence[Captions]) -> Agreement:
+        answers = intervals = evidence = 0
+        difference = 0.0
+        for video, result, theirs, ours in zip(
+            self._ours.videos, results, self._generations, self._ours.generations, strict=True
+        ):
+            answers += result.answers == (self._text(video, result, theirs),)
+            for their, our in zip(theirs.evidence, ours.evidence, strict=False):
+                evidence += 1
+                intervals += (their.first, their.last) == (our.first, our.last)
+                difference = max(difference, float((their.curve - our.curve).abs().max()))
+        return Agreement(answers, evidence, intervals, difference)
+
+    def _text(self, video: StagedVideo, result: Captions, generation: Generation) -> str:
+        """An answer of the released procedure as ours is written."""
+        engine = self._captioner.engine
+        windows = engine.windows(len(video.times_s))
+        only = (Answer(windows[0], 0, generation),)
+        answers = Answers(result.video, video.times_s, engine.period_s, windows, only, ())
+        staged = engine.model.config.evidence_stage
+        return read_answers(answers, 0, engine.tokenizers, evidence_stage=staged)[0].text
+
+
+def _reports(
+    captioner: DenseCaptioner,
+    run: StagedRun,
+    meter: StageMeter,
+    generations: Sequence[Generation],
+    chunks: Sequence[Sequence[int]],
+    prompts: int,
+) -> tuple[StageReport, ...]:
+    """The stages with their work.
+
+    chunks: frames encoded at once, of each video. prompts: answered at once.
+    """
+    config = captioner.engine.model.config
+    question = len(run.prompt.question)
+    text = len(run.prompt.before) + len(run.prompt.after)
+    windows = [frames for video in run.videos for frames in video.windows]
+    work = dict.fromkeys((VISION, COMPRESS, PREFILL, TOKENS), NOTHING)
+    for size in (size for sizes in chunks for size in sizes):
+        work[VISION] += vision_work(config, size)
+        work[COMPRESS] += compression_work(config, size, question)
+    for start in range(0, len(windows), prompts):
+        frames = windows[start : start + prompts]
+        lengths = [text + shown for shown in frames]
+        work[PREFILL] += prefill_work(config, lengths, frames, start=len(run.prompt.before))
+        said = [len(generation.token_ids) for generation in generations[start : start + prompts]]
+        for step in range(1, max(said)):
+            rows = [n + step for n, all_ in zip(lengths, said, strict=True) if all_ > step]
+            work[TOKENS] += token_work(config, rows)
+    encoded = sum(size for sizes in chunks for size in sizes)
+    items = dict.fromkeys((DECODE, PREPROCESS, VISION, COMPRESS), encoded)
+    items[PREFILL] = len(windows)
+    items[TOKENS] = sum(len(generation.token_ids) - 1 for generation in generations)
+    items[WRITE] = len(run.videos)
+    return tuple(
+        StageReport(name, items[name], meter.usage[name], work.get(name))
+        for name in STAGES
+        if name in meter.usage
+    )

@@ -1,0 +1,75 @@
+"""What tells one model from another before it is loaded: its files' content, or its commit.
+
+Imports no torch.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import constants
+
+from vidground.checkpoints.hub import BUNDLED_MODELS
+from vidground.errors import CheckpointError
+from vidground.language.tokenizers import QUESTION_FOLDER
+
+_SUFFIXES = frozenset({".json", ".safetensors", ".model", ".txt"})
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_READ_WHOLE = 8 << 20  # bytes; of larger files only samples are read
+_SAMPLES, _SAMPLE_BYTES = 64, 64 << 10
+
+
+def folder_fingerprint(model: str, subfolder: str | None = None) -> str | None:
+    """Return a digest of a local or bundled model's files; None for a model on the hub.
+
+    Of large files, which hold weights, 64 pieces spread over the file are read: training changes
+    weights all over. The base that an adapter names is not looked at.
+
+    Raises CheckpointError if a file cannot be read.
+    """
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        if model not in BUNDLED_MODELS:
+            return None
+        folder = BUNDLED_MODELS[model]
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(_files(folder / (subfolder or ""))):
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+            _add_content(digest, path)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def known_commit(model: str, revision: str | None) -> str | None:
+    """Return the commit that a hub model stands for in the cache; None if it is not known."""
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return revision
+    repository = "--".join(["models", *model.split("/")[:2]])
+    reference = Path(constants.HF_HUB_CACHE, repository, "refs", revision or "main")
+    try:
+        commit = reference.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return commit if _COMMIT.fullmatch(commit) else None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """What a model is loaded from; a training run may keep other things beside it."""
+    for place in (folder, folder / QUESTION_FOLDER):
+        if place.is_dir():
+            yield from (p for p in place.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+
+
+def _add_content(digest: "hashlib._Hash", path: Path) -> None:
+    size = path.stat().st_size
+    digest.update(f"{size}\0".encode())
+    with path.open("rb") as file:
+        if size <= _READ_WHOLE:
+            digest.update(file.read())
+            return
+        for index in range(_SAMPLES):
+            file.seek((size - _SAMPLE_BYTES) * index // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))

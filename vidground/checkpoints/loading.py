@@ -1,0 +1,268 @@
+"""Loads a model from its files, in vidground's format or the released one.
+
+Where the files come from is `vidground.checkpoints.hub`'s matter, what the released format means is
+`vidground.checkpoints.released_format`'s.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidground.checkpoints.fingerprint import folder_fingerprint
+from vidground.checkpoints.hub import (
+    HubAccess,
+    ModelFolder,
+    find_base,
+    find_model,
+    find_question_tokenizer,
+)
+from vidground.checkpoints.lora import merge, plain_name, read_updates
+from vidground.checkpoints.model_folder import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    GENERATION_CONFIG,
+    PARTIAL_WEIGHTS,
+    has_adapter,
+    read_json,
+    weight_files,
+)
+from vidground.checkpoints.released_format import (
+    of_base_only,
+    released_config,
+    translate,
+    turn_end_token,
+)
+from vidground.checkpoints.tensors import fill, read_tensors, stored_dtype, tensor_names
+from vidground.errors import CheckpointError, InputError
+from vidground.language.tokenizers import Tokenizers, check_sizes
+from vidground.model.configuration import D2VLMConfig
+from vidground.model.d2vlm import D2VLM
+from vidground.settings import DEFAULT_MODEL
+
+_ATTENTION = ("sdpa", "eager")  # the two that the model's masks are made for
+
+# What transformers' Auto classes pass on to every model; none of it has a meaning here.
+_FROM_AUTO = frozenset({"_from_auto", "adapter_kwargs", "trust_remote_code"})
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint that is ready to be read.
+
+    released: whether it is in the released format. files: all that hold its weights, without
+    low-rank factors. tensors: their contents under our names, to be read once.
+    """
+
+    config: D2VLMConfig
+    released: bool
+    files: tuple[Path, ...]
+    tensors: Iterator[tuple[str, Tensor]]
+
+
+def load_model(
+    model: str | Path = DEFAULT_MODEL,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | None = None,
+    local_files_only: bool = False,
+    dtype: torch.dtype | str | None = None,
+    device: str | torch.device = "cpu",
+    attn_implementation: str | None = None,
+    config: D2VLMConfig | None = None,
+    **from_auto: Any,
+) -> D2VLM:
+    """Load a model for inference, with its tokenizers.
+
+    Every parameter is taken from the checkpoint, and every tensor of the checkpoint is used.
+
+    Args:
+        model: an existing folder, else the name of a bundled model, else a hub repository; see
+            `vidground.checkpoints.hub.find_model`.
+        revision: branch, tag or commit of the hub repository.
+        subfolder: where in the folder or repository the model lies, if it holds several.
+        cache_dir: the hub cache; None for the usual one. What it has is not asked for again.
+        token: for private hub repositories; None for the one logged in with.
+        local_files_only: never use the network.
+        dtype: of the parameters ("bfloat16", torch.float16, …); None or "auto" as stored.
+        device: where the parameters go.
+        attn_implementation: "sdpa" (default) or "eager".
+        config: used in place of the checkpoint's own configuration.
+
+    Raises:
+        CheckpointError: the model cannot be found, is of another kind, or is damaged.
+        InputError: an argument is not one of those named here.
+    """
+    if from_auto.keys() - _FROM_AUTO:
+        raise InputError(f"load_model has no option {min(from_auto.keys() - _FROM_AUTO)!r}")
+    place = _device(device)
+    kept = None if dtype is None or dtype == "auto" else _dtype(dtype)
+    hub = HubAccess(cache_dir, token, local_files_only)
+    found = find_model(model, revision=revision, subfolder=subfolder, hub=hub)
+    checkpoint = open_checkpoint(found, hub, config=config)
+    attention = attn_implementation or checkpoint.config._attn_implementation
+    checkpoint.config._attn_implementation = _attention(attention)
+    tokenizers = _load_tokenizers(found, checkpoint, hub)
+    kept = kept or stored_dtype(checkpoint.files)
+    built = build_model(checkpoint, source=found.name, dtype=kept, device=place)
+    built.tokenizers = tokenizers
+    built.name_or_path = built.config.name_or_path = found.name
+    built.config._commit_hash = found.revision  # where transformers keeps it; never saved
+    built.files_digest = None if found.revision else folder_fingerprint(str(found.path))
+    return built
+
+
+def open_checkpoint(
+    found: ModelFolder, hub: HubAccess, *, config: D2VLMConfig | None = None
+) -> Checkpoint:
+    """Read a model's configuration and prepare its tensors; nothing large is read yet.
+
+    Raises:
+        CheckpointError: the model is of another kind, or files are missing.
+    """
+    values = read_json(found.path / CONFIG)
+    adapter = has_adapter(found.path)
+    released = values.get("model_type") != D2VLMConfig.model_type
+    own = released_config(values, source=found.name) if released else _own_config(values, found)
+    config = own if config is None else copy.deepcopy(config)
+    if not released and adapter:
+        raise CheckpointError(
+            f"{found.name}: an adapter beside a model in vidground's format; merge it into the "
+            "model, or move it elsewhere"
+        )
+    if adapter:
+        base = find_base(found, hub)
+        files, tensors = _with_base(found, base)
+    else:
+        files = weight_files(found.path)
+        tensors = read_tensors(files)
+    return Checkpoint(config, released, tuple(files), translate(tensors) if released else tensors)
+
+
+def build_model(
+    checkpoint: Checkpoint, *, source: str, dtype: torch.dtype, device: torch.device
+) -> D2VLM:
+    """A model on `device` that holds a checkpoint's tensors, each copied once.
+
+    Raises:
+        CheckpointError: tensors are missing, unused or of another shape.
+    """
+    with torch.device("meta"):
+        model = D2VLM(checkpoint.config)
+    fill(model, checkpoint.tensors, source=source, dtype=dtype, device=device)
+    _compute_buffers(model, device)
+    model.eval()
+    return model
+
+
+def _own_config(values: dict[str, Any], found: ModelFolder) -> D2VLMConfig:
+    try:
+        config: D2VLMConfig = D2VLMConfig.from_dict(values)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{found.path / CONFIG} is damaged: {error}") from error
+    return config
+
+
+def _with_base(
+    found: ModelFolder, base: ModelFolder
+) -> tuple[list[Path], Iterator[tuple[str, Tensor]]]:
+    """Files and released tensors of a base with what was trained on it: whole tensors, updates."""
+    if has_adapter(base.path):
+        raise CheckpointError(
+            f"{base.name}, the base of {found.name}, is an adapter itself; save it merged"
+        )
+    files = weight_files(base.path)
+    partial = found.path / PARTIAL_WEIGHTS
+    trained = tensor_names(partial) if partial.is_file() else frozenset()
+    replaced = {plain_name(name) for name in trained}
+    kept = (
+        (name, tensor)
+        for name, tensor in read_tensors(files, skip=replaced)
+        if not of_base_only(name)
+    )
+    whole = (
+        (plain_name(name), tensor) for name, tensor in read_tensors([partial] if trained else [])
+    )
+    tensors: Iterable[tuple[str, Tensor]] = chain(kept, whole)
+    adapter = found.path / ADAPTER_WEIGHTS
+    if adapter.is_file():
+        settings = read_json(found.path / ADAPTER_CONFIG)
+        updates = read_updates(read_tensors([adapter]), settings, source=found.name)
+        tensors = merge(tensors, updates, source=found.name)
+    return [*files, *([partial] if trained else [])], iter(tensors)
+
+
+def _load_tokenizers(found: ModelFolder, checkpoint: Checkpoint, hub: HubAccess) -> Tokenizers:
+    """A model's tokenizers; the configuration's token ids become theirs."""
+    config = checkpoint.config
+    tokenizers = Tokenizers.load(found.path, question_folder=find_question_tokenizer(found, hub))
+    check_sizes(
+        tokenizers,
+        language_rows=config.text_config.vocab_size,
+        question_rows=config.qformer_config.vocab_size,
+    )
+    if tokenizers.language is not None:
+        ids = tokenizers.ids
+        written = (config.evidence_token_id, config.evidence_end_token_id)
+        if checkpoint.released and written != (ids.evidence, ids.evidence_end):
+            raise CheckpointError(
+                f"{found.name}: {CONFIG} has evidence_token_id, evidence_end_token_id = {written}, "
+                f"the tokenizer has {(ids.evidence, ids.evidence_end)}; one of the two belongs to "
+                "another model"
+            )
+        config.evidence_token_id = ids.evidence
+        config.evidence_end_token_id = ids.evidence_end
+        config.turn_end_token_id = ids.turn_end
+    elif checkpoint.released:
+        generation = found.path / GENERATION_CONFIG
+        settings = [read_json(generation)] if generation.is_file() else []
+        settings.append(read_json(found.path / CONFIG))
+        config.turn_end_token_id = turn_end_token(*settings, source=found.name)
+    return tokenizers
+
+
+def _compute_buffers(model: D2VLM, device: torch.device) -> None:
+    """Compute the buffers that no checkpoint holds, as a normally built model has them."""
+    rotary = model.language_model.rotary_emb
+    model.language_model.rotary_emb = type(rotary)(config=model.config.text_config).to(device)
+    embeddings = model.compressor.qformer.embeddings
+    positions = torch.arange(embeddings.position_ids.shape[-1], device=device)
+    embeddings.register_buffer("position_ids", positions.expand(1, -1), persistent=False)
+    left = [name for name, buffer in model.named_buffers() if buffer.is_meta]
+    if left and device.type != "meta":
+        raise CheckpointError(
+            f"this version of transformers has buffers that vidground does not know: {left}"
+        )
+
+
+def _attention(asked: str | None) -> str:
+    if asked is not None and asked not in _ATTENTION:
+        raise InputError(f"attn_implementation is {asked!r}; it must be one of {_ATTENTION}")
+    return asked or _ATTENTION[0]
+
+
+def _device(asked: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"device {str(asked)!r} cannot be used: {reason}") from error
+    return device
+
+
+def _dtype(asked: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, asked, None) if isinstance(asked, str) else asked
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InputError(f"dtype is {asked!r}; it must be float32, bfloat16, float16 or auto")
+    return found

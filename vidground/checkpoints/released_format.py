@@ -1,0 +1,223 @@
+"""The released D2VLM format: its configuration and tensor names, turned into ours.
+
+Pure translation: reads no files (see `vidground.checkpoints.loading`) and holds no weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidground.errors import CheckpointError
+from vidground.model.configuration import D2VLMConfig
+from vidground.settings import DEFAULT_MODEL
+
+RELEASED_MODEL_TYPE = "etchat_phi3"
+OFFICIAL_QFORMER_VOCABULARY = 30523  # BERT's 30,522 and the added [DEC]
+
+_TEXT_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "original_max_position_embeddings",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_scaling",
+    "attention_dropout",
+    "embd_pdrop",
+    "resid_pdrop",
+    "initializer_range",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+)
+
+_SIZES = {"num_layers": "num_hidden_layers", "num_heads": "num_attention_heads"}
+
+# What the released code needs set for the parts that are built here: value, value if the key
+# is absent, and what another value means. The first that tells E.T. Chat apart comes first.
+_REQUIRED: dict[str, tuple[Any, Any, str]] = {
+    "use_matching": (False, False, "it matches frames with <vid> tokens, as E.T. Chat does"),
+    "use_evidence": (True, None, "it has no evidence tokens"),
+    "bi_attention": (True, None, "its frames see only earlier frames"),
+    "mm_projector": ("qformer", None, "it has another compressor"),
+    "vision_output_token": ("patch", None, "its compressor reads no patches"),
+    "vision_output_layer": (-2, None, "its patch features are of another layer"),
+    "use_time_tag": (False, False, "its questions carry time tags"),
+    "conv_type": ("phi3", None, "its prompts have another form"),
+    "tie_word_embeddings": (False, False, "its output layer is its embedding table"),
+}
+_NEEDED = (*_TEXT_KEYS[:6], "vision_processor", "evidence_token_id", "evidence_end_token_id")
+
+
+def check_supported(config: Mapping[str, Any], source: str) -> None:
+    """Refuse, by name, a configuration that is not a released D2VLM.
+
+    Raises:
+        CheckpointError: naming the source, the key, its value and what is supported.
+    """
+    kind = config.get("model_type")
+    if kind != RELEASED_MODEL_TYPE:
+        raise CheckpointError(
+            f"{source}: model_type is {kind!r}; vidground loads {D2VLMConfig.model_type!r} (its "
+            f"own format) and {RELEASED_MODEL_TYPE!r} (released D2VLM), as {DEFAULT_MODEL} is"
+        )
+    for key, (needed, default, meaning) in _REQUIRED.items():
+        value = config.get(key, default)
+        if value != needed:
+            raise CheckpointError(
+                f"{source} is not a D2VLM: {meaning} ({key} is {value!r}, needed: {needed!r}); "
+                f"run it with the code it came from, or choose a D2VLM as {DEFAULT_MODEL} is"
+            )
+    absent = [key for key in _NEEDED if key not in config]
+    if absent:
+        raise CheckpointError(f"{source}: config.json lacks {', '.join(absent)}; fetch it again")
+
+
+def released_config(config: Mapping[str, Any], *, source: str) -> D2VLMConfig:
+    """Our configuration for a released config.json.
+
+    Released models never wrote down their vision and Q-Former sizes: those of the official
+    model are taken, unless `tiny_overrides` names others. The turn-end token is not written
+    down either; see `turn_end_token`.
+
+    Raises:
+        CheckpointError: if the configuration is not a D2VLM that is supported.
+    """
+    check_supported(config, source)
+    overrides = config.get("tiny_overrides", {})
+    vision = _sizes(overrides.get("vision", {}))
+    qformer = {"vocab_size": OFFICIAL_QFORMER_VOCABULARY, **_sizes(overrides.get("qformer", {}))}
+    queries = qformer.pop("num_query_tokens", 32)
+    vision.setdefault("image_size", _frame_side(config["vision_processor"], source))
+    vision["qkv_bias"] = True
+    if "hidden_size" in vision:
+        qformer["encoder_hidden_size"] = vision["hidden_size"]
+    return D2VLMConfig(
+        vision_config=vision,
+        qformer_config=qformer,
+        text_config={key: config[key] for key in _TEXT_KEYS if key in config},
+        num_query_tokens=queries,
+        target_decay=float(config.get("alpha", 2.0)),
+        evidence_token_id=config["evidence_token_id"],
+        evidence_end_token_id=config["evidence_end_token_id"],
+    )
+
+
+def turn_end_token(*settings: Mapping[str, Any], source: str) -> int:
+    """The id that ends an answer, where no tokenizer tells it.
+
+    Args:
+        settings: generation_config.json and config.json; the first with an eos_token_id decides.
+
+    Raises:
+        CheckpointError: none has one, or it has several.
+    """
+    for values in settings:
+        token = values.get("eos_token_id")
+        if isinstance(token, int):
+            return token
+        if token is not None:
+            raise CheckpointError(
+                f"{source}: eos_token_id is {token!r}, which does not tell the id of <|end|>; put "
+                "the tokenizer's files beside the weights"
+            )
+    raise CheckpointError(
+        f"{source}: no eos_token_id and no tokenizer; put the tokenizer's files beside the weights"
+    )
+
+
+def _sizes(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    return {_SIZES.get(key, key): value for key, value in overrides.items()}
+
+
+def _frame_side(processor: object, source: str) -> int:
+    side = re.fullmatch(r"clip_center_(\d+)", str(processor))
+    if side is None:
+        raise CheckpointError(
+            f"{source}: vision_processor is {processor!r}; only clip_center_<pixels> is supported"
+        )
+    return int(side[1])
+
+
+# Released name (a regular expression, matched at the start) to ours.
+_VISION = r"model\.vision_tower\.vision_tower"
+_QFORMER = r"model\.qformer_bert\.bert"
+_BLOCK = rf"{_VISION}\.blocks\.(\d+)"
+_LAYER = r"vision.layers.\1"
+_RENAMES = tuple(
+    (re.compile(pattern), ours)
+    for pattern, ours in (
+        (rf"{_VISION}\.cls_token", "vision.embeddings.class_embedding"),
+        (rf"{_VISION}\.pos_embed", "vision.embeddings.position_embedding"),
+        (rf"{_VISION}\.patch_embed\.proj", "vision.embeddings.patch_embedding"),
+        (rf"{_BLOCK}\.attn\.qkv", rf"{_LAYER}.self_attn.qkv"),
+        (rf"{_BLOCK}\.attn\.proj", rf"{_LAYER}.self_attn.projection"),
+        (rf"{_BLOCK}\.norm(\d)", rf"{_LAYER}.layer_norm\2"),
+        (rf"{_BLOCK}\.mlp", rf"{_LAYER}.mlp"),
+        (rf"{_QFORMER}\.embeddings\.LayerNorm", "compressor.qformer.embeddings.layernorm"),
+        (rf"{_QFORMER}\.(.*attention)\.self\.", r"compressor.qformer.\1.attention."),
+        (rf"{_QFORMER}\.", "compressor.qformer."),
+        (r"model\.qformer_query", "compressor.queries"),
+        (r"model\.qformer_ln", "compressor.patch_norm"),
+        (r"model\.qformer_proj", "compressor.output_projection"),
+        (r"model\.qformer_q_proj", "compressor.query_projection"),
+        (r"model\.qformer_k_proj", "compressor.key_projection"),
+        (r"model\.qformer_v_proj", "compressor.value_projection"),
+        (r"model\.(layers|norm|embed_tokens)", r"language_model.\1"),
+        (r"lm_head", "lm_head"),
+        (r"frm_head", "frame_head"),
+        (r"evi_head", "evidence_head"),
+    )
+)
+_QKV_BIAS = re.compile(rf"{_BLOCK}\.attn\.(q|v)_bias")
+_POSITIONS = "model.qformer_bert.bert.embeddings.position_ids"  # 0 … 511, written by old code
+
+
+def of_base_only(released: str) -> bool:
+    """Whether a tensor of a base model has no part in a D2VLM trained on it."""
+    return released.startswith("vid_head.")  # E.T. Chat's matching of <vid> tokens
+
+
+def our_name(released: str) -> str | None:
+    """Our name of a released tensor; None if it has no place in the model."""
+    for pattern, ours in _RENAMES:
+        match = pattern.match(released)
+        if match:
+            return match.expand(ours) + released[match.end() :]
+    return None
+
+
+def translate(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Released tensors under our names; tensors without a place keep their released name.
+
+    The ViT's query and value biases become one bias with zeros for the key, which has none.
+
+    Raises:
+        CheckpointError: a block has only one of the two biases.
+    """
+    biases: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors:
+        bias = _QKV_BIAS.fullmatch(name)
+        if bias is None:
+            if name != _POSITIONS:
+                yield our_name(name) or name, tensor
+            continue
+        # Cloned, as its file may be closed before the other one comes.
+        parts = biases.setdefault(bias[1], {})
+        parts[bias[2]] = tensor.clone()
+        if len(parts) == 2:
+            del biases[bias[1]]
+            fused = torch.cat((parts["q"], torch.zeros_like(parts["q"]), parts["v"]))
+            yield f"vision.layers.{bias[1]}.self_attn.qkv.bias", fused
+    for block, parts in biases.items():
+        raise CheckpointError(f"vision block {block} has only its {next(iter(parts))}_bias")

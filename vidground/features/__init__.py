@@ -1,0 +1,1 @@
+"""Frame features: windows, encoding, the feature cache, exported encoders."""

@@ -1,0 +1,198 @@
+"""Video frames to frame tokens, window by window, in memory that does not grow with the video.
+
+A frame that is shown for many samples is encoded once. Knows no prompt and no answer.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vidground.features.windows import Window
+from vidground.inference.batch_sizes import BatchSize, in_parts
+from vidground.video.preprocessing import normalize
+from vidground.video.reader import FrameRun
+
+
+class FrameEncoder(Protocol):
+    """What turns frames into patch features, and those into frame tokens: `D2VLM` or a stand-in.
+
+    `encode_frames` takes frames of its device and dtype. A stand-in whose features shall be kept
+    in a cache also has `content`, a str that names its weights.
+    """
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+
+    def encode_frames(self, pixel_values: Tensor) -> Tensor:
+        """Normalised frames, (N, 3, S, S), to patch features, (N, patches, width)."""
+
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        """Patch features and Q questions, each as the Q-Former's token ids, to one token per frame
+        and question, (N, Q, H)."""
+
+
+class FittingEncoder:
+    """A `FrameEncoder` that takes fewer frames at once when memory runs out.
+
+    size: frames given to `vision` at once, at most.
+    """
+
+    def __init__(self, vision: FrameEncoder, size: BatchSize) -> None:
+        self._vision = vision
+        self._size = size
+
+    @property
+    def device(self) -> torch.device:
+        """See `FrameEncoder.device`."""
+        return self._vision.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """See `FrameEncoder.dtype`."""
+        return self._vision.dtype
+
+    def encode_frames(self, pixel_values: Tensor) -> Tensor:
+        """See `FrameEncoder.encode_frames`."""
+        seen: Tensor = in_parts(self._vision.encode_frames, pixel_values, self._size)
+        return seen
+
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        """See `FrameEncoder.compress_each`."""
+
+        def compressed(part: Tensor) -> Tensor:
+            return self._vision.compress_each(part, questions)
+
+        tokens: Tensor = in_parts(compressed, patches, self._size)
+        return tokens
+
+
+@dataclass(frozen=True)
+class PatchChunk:
+    """Patch features of some consecutive frames.
+
+    patches: (N, patches, width). spans: for each frame the first and last sample showing it.
+    """
+
+    patches: Tensor
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class TokenChunk:
+    """Frame tokens of some consecutive frames.
+
+    tokens: for each question (N, H). spans: as in `PatchChunk`.
+    """
+
+    tokens: tuple[Tensor, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class WindowTokens:
+    """What the model gets to see of one window: for each question (T, H) frame tokens."""
+
+    window: Window
+    tokens: tuple[Tensor, ...]
+
+
+@torch.inference_mode()
+def encode_runs(
+    vision: FrameEncoder,
+    runs: Iterable[FrameRun],
+    *,
+    batch_size: int,
+    on_samples: Callable[[int], None],
+) -> Iterator[PatchChunk]:
+    """Encode frames as they are decoded, `batch_size` at a time.
+
+    Args:
+        on_samples: told after each chunk how many samples are done so far.
+    """
+    waiting: list[FrameRun] = []
+    for run in runs:
+        waiting.append(run)
+        if len(waiting) == batch_size:
+            yield _encode(vision, waiting)
+            on_samples(waiting[-1].last + 1)
+            waiting = []
+    if waiting:
+        yield _encode(vision, waiting)
+        on_samples(waiting[-1].last + 1)
+
+
+def _encode(vision: FrameEncoder, runs: Sequence[FrameRun]) -> PatchChunk:
+    pixels = torch.stack([run.pixels for run in runs])
+    frames = normalize(pixels, dtype=vision.dtype, device=vision.device)
+    return PatchChunk(vision.encode_frames(frames), tuple((run.first, run.last) for run in runs))
+
+
+@torch.inference_mode()
+def compress_chunks(
+    vision: FrameEncoder,
+    chunks: Iterable[PatchChunk],
+    questions: Sequence[Sequence[int]],
+    windows: Sequence[Window],
+) -> Iterator[TokenChunk]:
+    """Compress frames with each question; those that no window shows are left out.
+
+    Args:
+        chunks: all samples of a video, in order. questions: token ids for the Q-Former.
+        windows: those that are asked, rising; at least one.
+    """
+    start, stop = windows[0].start, windows[-1].stop
+    for chunk in chunks:
+        if chunk.spans[-1][1] < start or chunk.spans[0][0] >= stop:
+            continue
+        tokens = vision.compress_each(chunk.patches.to(vision.device), questions)
+        yield TokenChunk(tokens.unbind(1), chunk.spans)
+
+
+@torch.inference_mode()
+def window_tokens(
+    chunks: Iterable[TokenChunk], windows: Sequence[Window]
+) -> Iterator[WindowTokens]:
+    """Hand out the tokens of every window as soon as it is whole.
+
+    Args:
+        chunks: all samples that the windows show, in order.
+        windows: rising by start and by stop, as `windows.plan_windows` makes them.
+    """
+    held: deque[tuple[int, int, list[Tensor]]] = deque()  # first and last sample, tokens
+    remaining = deque(windows)
+    for chunk in chunks:
+        for row, (first, last) in enumerate(chunk.spans):
+            held.append((first, last, [tokens[row] for tokens in chunk.tokens]))
+            while remaining and last >= remaining[0].stop - 1:
+                window = remaining.popleft()
+                yield WindowTokens(window, _cut(held, window, len(chunk.tokens)))
+                start = remaining[0].start if remaining else last + 1
+                while held and held[0][1] < start:
+                    held.popleft()
+
+
+def _cut(
+    held: Iterable[tuple[int, int, list[Tensor]]], window: Window, questions: int
+) -> tuple[Tensor, ...]:
+    """The tokens of a window's samples, a frame's token repeated for every sample showing it."""
+    shown = [
+        (min(last + 1, window.stop) - max(first, window.start), tokens)
+        for first, last, tokens in held
+        if first < window.stop and last >= window.start
+    ]
+    counts = torch.tensor([count for count, _ in shown])
+    return tuple(
+        torch.stack([tokens[q] for _, tokens in shown]).repeat_interleave(
+            counts.to(shown[0][1][q].device), dim=0
+        )
+        for q in range(questions)
+    )

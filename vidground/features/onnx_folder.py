@@ -1,0 +1,132 @@
+"""A folder of exported graphs: export.json, and the graph files that it names.
+
+Knows which weights a graph was made of; knows no runtime that could run it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vidground.checkpoints.model_folder import read_json
+from vidground.errors import CheckpointError
+from vidground.model.d2vlm import D2VLM
+from vidground.storage.atomic import write_atomically
+
+MANIFEST = "export.json"
+SCHEMA_VERSION = 1
+
+PARTS = ("vision", "compressor")
+"""What can be exported, named as the attributes of `D2VLM`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPart:
+    """A graph of one part of a model.
+
+    file: in the folder. dtype: "float32", "float16" or "int8". weights_digest: see
+    `weights_digest`. vnni_file: an int8 graph with the same results that is twice as fast on CPUs
+    with VNNI instructions, and wrong on others; None if there is none.
+    """
+
+    file: str
+    dtype: str
+    weights_digest: str
+    vnni_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFolder:
+    """The graphs in a folder, and what else is known of them.
+
+    details: the rest of export.json: model, revision, preprocessing, opset, versions.
+    """
+
+    path: Path
+    parts: Mapping[str, ExportedPart]
+    details: Mapping[str, Any]
+
+    @property
+    def dtype(self) -> str:
+        """The type of the part that does most of the work."""
+        return next(self.parts[name] for name in PARTS if name in self.parts).dtype
+
+    def save(self) -> None:
+        """Write export.json, which makes the folder an export."""
+        parts = {name: asdict(part) for name, part in self.parts.items()}
+        values = {"schema_version": SCHEMA_VERSION, "parts": parts, **self.details}
+        write_atomically(self.path / MANIFEST, json.dumps(values, indent=2) + "\n")
+
+
+def read_export(path: str | Path) -> ExportFolder:
+    """Read export.json.
+
+    Raises:
+        CheckpointError: it is missing, damaged, of another version, or names files that are not
+            there.
+    """
+    folder = Path(path).expanduser()
+    if not (folder / MANIFEST).is_file():
+        raise CheckpointError(
+            f"{folder} holds no export: there is no {MANIFEST}; make one with `vidground export "
+            f"onnx --out {folder}`"
+        )
+    values = read_json(folder / MANIFEST)
+    version = values.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{folder / MANIFEST} has schema_version {version}; this vidground reads "
+            f"{SCHEMA_VERSION}: export the model again"
+        )
+    try:
+        parts = {name: ExportedPart(**part) for name, part in values.pop("parts").items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error}; export again") from error
+    if not parts or parts.keys() - set(PARTS):
+        raise CheckpointError(
+            f"{folder / MANIFEST} names the parts {sorted(parts)}; known are {', '.join(PARTS)}"
+        )
+    for part in parts.values():
+        for name in filter(None, (part.file, part.vnni_file)):
+            if not (folder / name).is_file():
+                raise CheckpointError(f"{folder} has no {name}, which {MANIFEST} names")
+    return ExportFolder(folder, parts, values)
+
+
+def check_weights(export: ExportFolder, model: D2VLM) -> None:
+    """See that the graphs were made of this model's weights.
+
+    Raises:
+        CheckpointError: they were made of others.
+    """
+    for name, part in export.parts.items():
+        found = weights_digest(getattr(model, name))
+        if found != part.weights_digest:
+            raise CheckpointError(
+                f"{export.path} was exported from {export.details.get('model', 'another model')}, "
+                f"whose {name} weights ({part.weights_digest[:12]}…) are not those of "
+                f"{model.name_or_path or 'this model'} ({found[:12]}…); export this model"
+            )
+
+
+def weights_digest(part: nn.Module) -> str:
+    """SHA-256 of a module's tensors: names, shapes, values.
+
+    Values are rounded to bfloat16 first, so that weights stored in 16 bit have the same digest
+    when they are loaded in 32 or in bfloat16.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(part.state_dict().items()):
+        values = tensor.detach().to("cpu")
+        if values.is_floating_point():
+            values = values.to(torch.bfloat16)
+        digest.update(f"{name} {tuple(values.shape)}\n".encode())
+        digest.update(values.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

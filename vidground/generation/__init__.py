@@ -1,0 +1,1 @@
+"""The decode loop: prompts to tokens, evidence resolved and fed back."""

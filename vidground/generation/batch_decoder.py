@@ -1,0 +1,199 @@
+"""Rows in decoding: one token further for all of them, whoever comes and goes.
+
+Every row is computed as if it were alone: padding changes nothing. Knows no text and no settings.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vidground.generation.cuda_graphs import Record, StepGraphs, StepInputs, StepOutputs
+from vidground.generation.prefix_cache import prompt_start
+from vidground.generation.prompt_batch import PromptBatch
+from vidground.generation.weight_memo import kept
+from vidground.model.d2vlm import D2VLM, DecoderContext
+from vidground.model.evidence import best_interval, interval_mean, relevance
+from vidground.model.kv_cache import RowCache
+
+_SPAN = 64
+"""Cached positions are looked at in so many at once: sums over them are grouped alike then,
+whatever the other rows are."""
+_RECORDED_SPAN = 256
+"""The same for steps that are recorded, of which there should be few."""
+
+
+class Decoder:
+    """Rows that are decoded together: their cache, evidence memory, and frames to match with.
+
+    Rows stand at 0 … B - 1. `logits` (B, V) predict each row's next token, and `matching` (B, H)
+    is the state to match evidence with. `add` and `remove` change the rows, `step` moves all of
+    them on by one token.
+
+    Args:
+        graphs: whether steps are recorded and replayed (`StepGraphs`). record: by what; for tests.
+    """
+
+    def __init__(self, model: D2VLM, *, graphs: bool = False, record: Record | None = None) -> None:
+        self.model = model
+        self._cache = RowCache(model.config.text_config.num_hidden_layers)
+        self._lengths: list[int] = []
+        self._state: dict[str, Tensor] = {}
+        self._graphs = StepGraphs(self._computed, record) if graphs else None
+        self._moves = 0
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, V): what comes next."""
+        return self._state["logits"][: len(self)]
+
+    @property
+    def matching(self) -> Tensor:
+        """(B, H): what an `<evi>` predicted now is matched by."""
+        return self._state["matching"][: len(self)]
+
+    @property
+    def memory(self) -> Tensor:
+        """(B, T, H): what the frames mean as evidence; 0 at padding."""
+        return self._state["memory"][: len(self)]
+
+    def add(self, batch: PromptBatch) -> None:
+        """Read new prompts, which become the last rows; what all begin with was read once."""
+        model, config = self.model, self.model.config
+        first, rows, length = len(self), len(batch.lengths), batch.embeds.shape[1]
+        self._cache.add(first, rows, length, prompt_start(model, batch.start))
+        batch = batch.after_start()
+        context = model.context(batch.position_ids, batch.visible(), self._cache)
+        hidden = model.run_layers(batch.embeds, 0, config.evidence_layer, context)
+        memory = batch.at_frames(hidden)
+        hidden = model.run_layers(hidden, config.evidence_layer, config.matching_layer, context)
+        frame_keys = model.frame_head(batch.at_frames(hidden))
+        matching, logits = self._finish(hidden, context, batch)
+        self._put(first, "memory", memory.masked_fill(~batch.frame_mask[..., None], 0))
+        self._put(first, "frame_keys", frame_keys)
+        self._put(first, "frame_mask", batch.frame_mask)
+        self._put(first, "matching", matching)
+        self._put(first, "logits", logits)
+        lengths = torch.tensor(batch.lengths, device=logits.device)
+        self._put(first, "positions", lengths[:, None])
+        self._lengths += batch.lengths
+
+    def remove(self, row: int) -> None:
+        """Remove a row; the last one takes its place."""
+        last = len(self) - 1
+        if row != last:
+            self._cache.move(last, row)
+            for store in self._state.values():
+                store[row] = store[last]
+            self._lengths[row] = self._lengths[last]
+        self._lengths.pop()
+
+    def step(self, embeds: Tensor) -> None:
+        """Feed one embedded token per row, (B, H)."""
+        inputs = self._inputs(embeds)
+        if self._graphs is None:
+            outputs = self._computed(inputs)
+        else:
+            self._cache.reserve(*inputs.shape)
+            if self._cache.moves != self._moves:
+                self._graphs.forget()
+                self._moves = self._cache.moves
+            outputs = self._graphs(inputs)
+        self._state["matching"], self._state["logits"] = outputs
+        self._state["positions"][: len(self)] += 1
+        self._lengths = [length + 1 for length in self._lengths]
+
+    def clear(self) -> None:
+        """Remove all rows; memory and recordings are kept for others."""
+        self._lengths = []
+
+    def _inputs(self, embeds: Tensor) -> StepInputs:
+        """What a step is fed; recorded ones have rows that stand for none, at position 0."""
+        rows, block = len(self), _SPAN
+        if self._graphs is not None:
+            rows, block = 1 << (rows - 1).bit_length(), _RECORDED_SPAN
+            embeds = torch.nn.functional.pad(embeds, (0, 0, 0, rows - len(self)))
+        # What the host knows of lengths is not copied to the GPU, which would wait for that.
+        positions = self._state["positions"][: len(self), 0]
+        positions = torch.nn.functional.pad(positions, (0, rows - len(self)))
+        span = -(-(max(self._lengths) + 1) // block) * block
+        visible = torch.arange(span, device=embeds.device) <= positions[:, None, None]
+        context = self.model.context(positions[:, None], visible)
+        assert context.mask is not None
+        return StepInputs(embeds[:, None], positions, *context.rotary, context.mask)
+
+    def _computed(self, inputs: StepInputs) -> StepOutputs:
+        """The state to match with, and logits, after a step."""
+        rotary = inputs.cosines, inputs.sines
+        self._cache.step(inputs.positions, inputs.shape[1])
+        context = DecoderContext(rotary, inputs.positions[:, None], inputs.mask, self._cache)
+        matching_layer = self.model.config.matching_layer
+        hidden = self.model.run_layers(inputs.embeds, 0, matching_layer, context)
+        return self._finish(hidden, context)
+
+    def evidence(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Relevance (B, T) of the frames to an `<evi>` predicted now, and its interval.
+
+        Returns:
+            curve, and first and last frame, (B,) each, inclusive.
+        """
+        rows = slice(len(self))
+        frame_mask = self._state["frame_mask"][rows]
+        keys = self._state["frame_keys"][rows]
+        curve = relevance(self.model.evidence_head(self.matching), keys)
+        curve = curve.masked_fill(~frame_mask, 0.0)
+        threshold = self.model.config.evidence_threshold
+        return curve, *best_interval(curve, frame_mask, threshold=threshold)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(B,) tokens to (B, H) embeddings, without the meaning of evidence."""
+        return self.model.get_input_embeddings()(tokens)  # type: ignore[no-any-return]
+
+    def meaning(self, first: Tensor, last: Tensor) -> Tensor:
+        """What an `<evi>` with these intervals adds to its embedding (paper, eq. 4): (B, H)."""
+        return interval_mean(self.memory, first, last)
+
+    def _finish(
+        self, hidden: Tensor, context: DecoderContext, batch: PromptBatch | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The last layer: the state to match with, and logits, of each row's last position."""
+        matching_layer = self.model.config.matching_layer
+        last = self.model.run_layers(hidden, matching_layer, matching_layer + 1, context)
+        if batch is None:
+            return hidden[:, -1], self.model.logits(last[:, -1])
+        return batch.at_end(hidden), self.model.logits(batch.at_end(last))
+
+    def _put(self, first: int, name: str, values: Tensor) -> None:
+        """Write rows of a state, (rows, …) or (rows, T, …) with T as large as need be."""
+        store, rows = self._state.get(name), first + len(values)
+        frames = values.shape[1]
+        if store is None or store.shape[0] < rows or store.shape[1] < frames:
+            old = values.new_zeros(0, frames, *values.shape[2:]) if store is None else store
+            shape = max(old.shape[0], rows), max(old.shape[1], frames), *values.shape[2:]
+            store = values.new_zeros(shape)
+            store[: old.shape[0], : old.shape[1]] = old
+            self._state[name] = store
+        store[first:rows, :frames] = values
+        store[first:rows, frames:] = 0
+
+
+class _IdleDecoders(list[Decoder]):
+    """Decoders that have recorded steps for a model, and no rows."""
+
+
+def borrow_decoder(model: D2VLM) -> Decoder:
+    """A decoder that records its steps, if possible one that has recorded some for this model."""
+    idle = kept(model, _IdleDecoders)
+    try:
+        return idle.pop()
+    except IndexError:
+        return Decoder(model, graphs=True)
+
+
+def give_back_decoder(decoder: Decoder) -> None:
+    """Keep a decoder for the next who borrows one; its rows are removed."""
+    decoder.clear()
+    kept(decoder.model, _IdleDecoders)[:] = [decoder]

@@ -1,0 +1,355 @@
+"""Prompts to answers: rows are decoded together, each `<evi>` resolved and fed back.
+
+A row that ends makes room for a prompt that waits, so that a batch stays full. Every row is
+decoded as if it were alone: neither padding nor other rows change its tokens. Nothing is copied
+to the host within a step on a GPU; rows that ended are looked for every few steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vidground.errors import InputError
+from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_back_decoder
+from vidground.generation.prompt_batch import PromptInputs, batch_prompts, check_prompt
+from vidground.generation.token_choice import TokenChooser, is_loop
+from vidground.inference.batch_sizes import BatchSize, is_out_of_memory, release_memory
+from vidground.model.d2vlm import D2VLM
+from vidground.settings import DecodingSettings
+
+_GPU_STEPS = 16  # steps between looks at whether rows ended: one wait for the GPU
+_STEPS_PER_LOOP_CHECK = 32  # a row's own steps, so that its end does not depend on the batch
+_PROMPT_BLOCK = 32
+"""Prompts are padded to multiples of this and read with others of the same padded length and start
+only, so that sums over a prompt's positions are grouped alike whatever it is read with."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One generated `<evi>`.
+
+    position: its index in the answer's tokens. first, last: its interval in frames, inclusive.
+    curve: (T,) float32 on the CPU, relevance of every frame of the prompt.
+    """
+
+    position: int
+    first: int
+    last: int
+    curve: Tensor
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer.
+
+    token_ids: with the token that ends it, unless it was truncated. evidence: one per `<evi>`
+    among them, in order. prompt_curve: (T,) relevance at the position that predicts the first
+    token, whether or not that was an `<evi>`. truncated: whether it was stopped before it ended:
+    at the cap on tokens, or (looped) because it said the same over and over.
+    """
+
+    token_ids: list[int]
+    evidence: tuple[Evidence, ...]
+    prompt_curve: Tensor
+    truncated: bool
+    looped: bool = False
+
+
+def generate(
+    model: D2VLM,
+    prompts: Sequence[PromptInputs],
+    settings: DecodingSettings | Sequence[DecodingSettings],
+) -> list[Generation]:
+    """Decode prompts of any lengths at once.
+
+    Args:
+        settings: for all prompts, or one for each.
+
+    Raises:
+        InputError: if a prompt leaves no room for an answer in the model's context.
+    """
+    rows = len(prompts)
+    per_row = [settings] * rows if isinstance(settings, DecodingSettings) else list(settings)
+    queue = GenerationQueue(model, BatchSize(rows))
+    tickets = [queue.add(*row) for row in zip(prompts, per_row, strict=True)]
+    answers: dict[int, Generation] = {}
+    while len(queue):
+        for ticket, answer in queue.advance():
+            if isinstance(answer, Exception):
+                raise answer
+            answers[ticket] = answer
+    return [answers[ticket] for ticket in tickets]
+
+
+def generate_each(
+    model: D2VLM,
+    prompts: Iterable[PromptInputs],
+    settings: DecodingSettings,
+    size: BatchSize,
+    *,
+    graphs: bool | None = None,
+) -> Iterator[Generation]:
+    """Decode prompts as they come, and give their answers in the order of the prompts.
+
+    Args:
+        prompts: taken only when there is room for one. size: how many are decoded at once.
+        graphs: see `GenerationQueue`.
+
+    Raises:
+        InputError: if a prompt leaves no room for an answer in the model's context.
+    """
+    queue = GenerationQueue(model, size, graphs=graphs)
+    waited_for: deque[int] = deque()
+    answers: dict[int, Generation | Exception] = {}
+    rest = iter(prompts)
+    while True:
+        while not queue.is_full and (prompt := next(rest, None)) is not None:
+            waited_for.append(queue.add(prompt, settings))
+        if not waited_for:
+            return
+        while waited_for[0] not in answers:
+            answers |= dict(queue.advance())
+        answer = answers.pop(waited_for.popleft())
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+
+
+@dataclass
+class _Row:
+    """A prompt, and its answer as far as it is known."""
+
+    ticket: int
+    prompt: PromptInputs
+    settings: DecodingSettings
+    cap: int
+    prompt_curve: Tensor | None = None
+    token_ids: list[int] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        return len(self.prompt.frame_tokens)
+
+    @property
+    def padded(self) -> int:
+        return -(-len(self.prompt) // _PROMPT_BLOCK) * _PROMPT_BLOCK
+
+    @property
+    def kind(self) -> tuple[int, tuple[int, ...]]:
+        """Prompts of one kind may be read together."""
+        return self.padded, tuple(self.prompt.before)
+
+    def again(self) -> _Row:
+        """The row before it was decoded."""
+        return _Row(self.ticket, self.prompt, self.settings, self.cap)
+
+
+@dataclass(frozen=True)
+class _StepEvidence:
+    """Evidence of one step for all rows: curve (B, T), first and last (B,)."""
+
+    curve: Tensor
+    first: Tensor
+    last: Tensor
+
+
+class GenerationQueue:
+    """Prompts that wait, and rows in decoding.
+
+    Args:
+        size: rows at once, at most; halved when memory runs out.
+        graphs: whether steps are recorded once and replayed; None for on a GPU.
+    """
+
+    def __init__(self, model: D2VLM, size: BatchSize, *, graphs: bool | None = None) -> None:
+        self._model = model
+        self._size = size
+        self._graphs = model.device.type == "cuda" if graphs is None else graphs
+        self._waiting: list[_Row] = []
+        self._tickets = 0
+        self._lent: Decoder | None = None
+        self._attempted = 0  # rows that were to be decoded with those being read now
+        self._clear()
+
+    def _clear(self) -> None:
+        config, device = self._model.config, self._model.device
+        vocabulary = self._model.lm_head.out_features
+        self._rows: list[_Row] = []
+        self._lent = None
+        self._chooser = TokenChooser(vocabulary, config.evidence_token_id, device)
+        self._next = torch.empty(0)  # (B, H): what the next step is fed
+
+    @property
+    def _decoder(self) -> Decoder:
+        """Made or borrowed when there is work."""
+        if self._lent is None:
+            self._lent = borrow_decoder(self._model) if self._graphs else Decoder(self._model)
+        return self._lent
+
+    def __len__(self) -> int:
+        """Prompts without an answer."""
+        return len(self._waiting) + len(self._rows)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many prompts are here as can be decoded at once."""
+        return len(self) >= self._size.now
+
+    def add(self, prompt: PromptInputs, settings: DecodingSettings) -> int:
+        """Let a prompt wait for its turn; return the number that its answer will come with.
+
+        Raises:
+            InputError: if it leaves no room for an answer, or is none (`check_prompt`).
+        """
+        check_prompt(self._model, prompt)
+        cap = _token_cap(self._model, prompt, settings)
+        self._tickets += 1
+        self._waiting.append(_Row(self._tickets, prompt, settings, cap))
+        return self._tickets
+
+    @torch.inference_mode()
+    def advance(self) -> list[tuple[int, Generation | Exception]]:
+        """Read prompts that there is room for and decode some tokens; return what has ended.
+
+        When memory runs out the rows begin again, fewer at once; a single prompt that is too
+        much ends with the error.
+        """
+        try:
+            tokens, found = self._decode(_GPU_STEPS if self._model.device.type == "cuda" else 1)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            given_up = self._begin_again(error)
+        else:
+            self._record(tokens, found)
+            return self._remove_ended()
+        release_memory()  # here, where the error no longer holds what was computed
+        return given_up
+
+    def _remove_ended(self) -> list[tuple[int, Generation | Exception]]:
+        ended: list[tuple[int, Generation | Exception]] = []
+        for index in reversed(range(len(self._rows))):
+            generation = self._ended(self._rows[index])
+            if generation is not None:
+                ended.append((self._rows[index].ticket, generation))
+                self._remove(index)
+        if not len(self):
+            self._rest()
+        return ended[::-1]
+
+    def _decode(self, steps: int) -> tuple[Tensor, list[_StepEvidence | None]]:
+        """Tokens (B, steps) of all rows, and the evidence of each step."""
+        if self._rows:
+            self._decoder.step(self._next)
+        self._admit()
+        tokens, found = [], []
+        for step in range(steps):
+            if step:
+                self._decoder.step(self._next)
+            token, evidence = self._choose()
+            tokens.append(token)
+            found.append(evidence)
+        return torch.stack(tokens, 1), found
+
+    def _admit(self) -> None:
+        """Read waiting prompts into free rows; together those of one kind."""
+        while self._waiting and len(self._rows) < self._size.now:
+            first, room = self._waiting[0], self._size.now - len(self._rows)
+            group = [row for row in self._waiting if row.kind == first.kind][:room]
+            self._attempted = len(self._rows) + len(group)
+            batch = batch_prompts(self._model, [row.prompt for row in group], length=first.padded)
+            self._decoder.add(batch)
+            curves = self._decoder.evidence()[0][len(self._rows) :]
+            for row, ids, curve in zip(group, batch.token_ids, curves, strict=True):
+                self._chooser.add(ids, row.settings)
+                row.prompt_curve = curve[: row.frames]
+                self._waiting.remove(row)
+            self._rows += group
+            self._attempted = 0
+
+    def _choose(self) -> tuple[Tensor, _StepEvidence | None]:
+        """Choose the next token of every row, and what is fed for it."""
+        config, decoder = self._model.config, self._decoder
+        token = self._chooser.choose(decoder.logits)
+        is_evidence = token == config.evidence_token_id
+        self._next = decoder.embed(token)
+        if not (is_evidence.is_cuda or bool(is_evidence.any())):
+            return token, None
+        found = _StepEvidence(*decoder.evidence())
+        if config.evidence_semantics:
+            meaning = decoder.meaning(found.first, found.last)
+            self._next = torch.where(is_evidence[:, None], self._next + meaning, self._next)
+        return token, found
+
+    def _record(self, tokens: Tensor, found: Sequence[_StepEvidence | None]) -> None:
+        """Give every row its tokens up to its end, and the evidence of its `<evi>` among them."""
+        evidence_id = self._model.config.evidence_token_id
+        chosen: list[tuple[_Row, int, int, int]] = []  # row, its index, step, position
+        for index, (row, ids) in enumerate(zip(self._rows, tokens.tolist(), strict=True)):
+            for step, token in enumerate(ids):
+                if self._ended(row) is not None:
+                    break
+                if token == evidence_id:
+                    chosen.append((row, index, step, len(row.token_ids)))
+                row.token_ids.append(token)
+        if not chosen:
+            return
+        steps = [found[step] for _, _, step, _ in chosen]
+        at = [(s, index) for s, (_, index, _, _) in zip(steps, chosen, strict=True) if s]
+        spans = torch.stack([torch.stack((s.first[i], s.last[i])) for s, i in at]).tolist()
+        curves = torch.stack([s.curve[i] for s, i in at]).cpu()
+        for (row, _, _, position), (first, last), curve in zip(chosen, spans, curves, strict=True):
+            row.evidence.append(Evidence(position, first, last, curve[: row.frames].clone()))
+
+    def _ended(self, row: _Row) -> Generation | None:
+        ids = row.token_ids
+        ended = bool(ids) and ids[-1] == self._model.config.turn_end_token_id
+        checked = len(ids) % _STEPS_PER_LOOP_CHECK == 0
+        looped = not ended and checked and is_loop(ids, row.settings.loop_tokens)
+        if row.prompt_curve is None or not (ended or looped or len(ids) >= row.cap):
+            return None
+        curve = row.prompt_curve.cpu().clone()
+        return Generation(ids, tuple(row.evidence), curve, truncated=not ended, looped=looped)
+
+    def _remove(self, index: int) -> None:
+        """Remove a row; the last one takes its place."""
+        self._decoder.remove(index)
+        self._chooser.remove(index)
+        self._next[index] = self._next[-1]
+        self._next = self._next[:-1]
+        last = self._rows.pop()
+        if index < len(self._rows):
+            self._rows[index] = last
+
+    def _rest(self) -> None:
+        """Leave the decoder to others until there is a prompt again."""
+        if self._graphs:
+            give_back_decoder(self._decoder)
+        self._clear()
+
+    def _begin_again(self, error: Exception) -> list[tuple[int, Generation | Exception]]:
+        """Let all rows wait again, and take fewer at once."""
+        attempted = max(len(self._rows), self._attempted)
+        self._waiting = [row.again() for row in self._rows] + self._waiting
+        self._clear()
+        if attempted > 1:
+            self._size.halve(attempted)
+            return []
+        return [(self._waiting.pop(0).ticket, error)]
+
+
+def _token_cap(model: D2VLM, prompt: PromptInputs, settings: DecodingSettings) -> int:
+    context = int(model.config.text_config.max_position_embeddings)
+    room = context - len(prompt)
+    if room < 1:
+        raise InputError(
+            f"a prompt of {len(prompt)} tokens leaves no room for an answer: the model's context "
+            f"holds {context}; use a shorter window or a lower fps"
+        )
+    return min(settings.max_new_tokens, room)

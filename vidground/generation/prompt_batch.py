@@ -1,0 +1,154 @@
+"""Prompts as tensors: text and frames joined, padded to a batch, and who may see whom.
+
+Knows the model's embeddings only; no decode loop, no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vidground.errors import InputError
+from vidground.model.d2vlm import D2VLM
+from vidground.model.evidence import interval_frames, interval_mean
+
+
+@dataclass(frozen=True)
+class PromptInputs:
+    """One prompt, before it is embedded.
+
+    before, after: token ids of the text around the frames. frame_tokens: (T, H), T >= 1.
+    spans: the stretch that each `<evi>` of the text refers to, in order, in frames (seconds
+        times the sampled rate); rounded and clamped to the frames there are.
+    """
+
+    before: Sequence[int]
+    after: Sequence[int]
+    frame_tokens: Tensor
+    spans: Sequence[tuple[float, float]] = ()
+
+    def __len__(self) -> int:
+        return len(self.before) + self.frame_tokens.shape[0] + len(self.after)
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """B prompts, padded on the right to one length L, with at most T frames.
+
+    embeds: (B, L, H). position_ids: (B, L), 0 at the first token. lengths: tokens and frames of
+    each prompt. frame_index: (B, T) the position of each frame (0 at padding). frame_mask: (B, T)
+    bool. token_ids: each prompt's text tokens, frames left out. start: those that all prompts begin
+    with, before their frames. skipped: positions that come before `embeds`, known from elsewhere.
+    """
+
+    embeds: Tensor
+    position_ids: Tensor
+    lengths: tuple[int, ...]
+    frame_index: Tensor
+    frame_mask: Tensor
+    token_ids: tuple[tuple[int, ...], ...]
+    start: tuple[int, ...]
+    skipped: int = 0
+
+    def after_start(self) -> PromptBatch:
+        """The same prompts without the positions of `start`."""
+        embeds, position_ids = (x[:, len(self.start) :] for x in (self.embeds, self.position_ids))
+        skipped = self.skipped + len(self.start)
+        return replace(self, embeds=embeds, position_ids=position_ids, start=(), skipped=skipped)
+
+    def visible(self) -> Tensor:
+        """(B, L, skipped + L) bool: causal, but frames see each other both ways (paper, section
+        4.1).
+
+        Padding comes last, so that nothing real sees it.
+        """
+        positions = self.position_ids
+        rows, length = len(positions), self.skipped + positions.shape[1]
+        is_frame = torch.zeros(rows, length, dtype=torch.bool, device=positions.device)
+        is_frame.scatter_(1, self.frame_index, self.frame_mask)
+        # scatter wrote padding frames to position 0; where that is a frame, say so again.
+        is_frame[:, 0] = (self.frame_mask & (self.frame_index == 0)).any(1)
+        among_frames = is_frame[:, self.skipped :, None] & is_frame[:, None, :]
+        columns = torch.arange(length, device=positions.device)
+        return (columns <= positions[:, :, None]) | among_frames
+
+    def at_end(self, states: Tensor) -> Tensor:
+        """(B, L, H) states at each prompt's last token: (B, H)."""
+        rows = torch.arange(len(self.lengths), device=states.device)
+        return states[rows, torch.tensor(self.lengths, device=states.device) - 1 - self.skipped]
+
+    def at_frames(self, states: Tensor) -> Tensor:
+        """(B, L, H) states at the frame positions: (B, T, H); something at padding."""
+        index = (self.frame_index - self.skipped).clamp(min=0)
+        return states.gather(1, index.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
+
+
+def check_prompt(model: D2VLM, prompt: PromptInputs) -> None:
+    """Raise InputError if there is no frame, or not one span for every `<evi>`."""
+    if prompt.frame_tokens.shape[0] == 0:
+        raise InputError("a prompt has 0 frames; it needs at least 1")
+    references = [*prompt.before, *prompt.after].count(model.config.evidence_token_id)
+    if references != len(prompt.spans):
+        raise InputError(
+            f"the question refers to {references} intervals by <evi> and {len(prompt.spans)} "
+            "are given; give one per <evi>"
+        )
+
+
+def embed_prompt(model: D2VLM, prompt: PromptInputs) -> Tensor:
+    """(len(prompt), H) embeddings; an `<evi>` of the text adds what its span shows.
+
+    Raises InputError as `check_prompt`.
+    """
+    check_prompt(model, prompt)
+    frames = prompt.frame_tokens
+    ids = torch.tensor([*prompt.before, *prompt.after], device=frames.device, dtype=torch.long)
+    text = model.get_input_embeddings()(ids)
+    places = (ids == model.config.evidence_token_id).nonzero().squeeze(1)
+    if prompt.spans:
+        start, end = torch.tensor(prompt.spans, device=frames.device, dtype=torch.float64).T
+        first, last = interval_frames(start, end, frames.shape[0])
+        meaning = interval_mean(frames.expand(len(places), -1, -1), first, last)
+        text = text.index_add(0, places, meaning.to(text.dtype))
+    split = len(prompt.before)
+    return torch.cat((text[:split], frames.to(text.dtype), text[split:]))
+
+
+def batch_prompts(model: D2VLM, prompts: Sequence[PromptInputs], *, length: int = 0) -> PromptBatch:
+    """Embed prompts and pad them to one batch; see `PromptBatch` and `embed_prompt`.
+
+    Args:
+        length: to pad to at least.
+    """
+    device = prompts[0].frame_tokens.device
+    lengths = tuple(len(prompt) for prompt in prompts)
+    length = max(length, *lengths)
+    most_frames = max(prompt.frame_tokens.shape[0] for prompt in prompts)
+    rows = [embed_prompt(model, prompt) for prompt in prompts]
+    embeds = rows[0].new_zeros(len(rows), length, rows[0].shape[-1])
+    for row, embedded in enumerate(rows):
+        embeds[row, : len(embedded)] = embedded
+    frames = torch.tensor([p.frame_tokens.shape[0] for p in prompts], device=device)
+    first_frame = torch.tensor([len(p.before) for p in prompts], device=device)
+    columns = torch.arange(most_frames, device=device)
+    frame_mask = columns < frames[:, None]
+    return PromptBatch(
+        embeds=embeds,
+        position_ids=torch.arange(length, device=device).expand(len(rows), -1),
+        lengths=lengths,
+        frame_index=(first_frame[:, None] + columns).masked_fill(~frame_mask, 0),
+        frame_mask=frame_mask,
+        token_ids=tuple((*p.before, *p.after) for p in prompts),
+        start=_common_start(model, prompts),
+    )
+
+
+def _common_start(model: D2VLM, prompts: Sequence[PromptInputs]) -> tuple[int, ...]:
+    """The text before the frames, if it is the same in all and refers to none of them."""
+    first = tuple(prompts[0].before)
+    refers = model.config.evidence_token_id in first
+    same = all(tuple(prompt.before) == first for prompt in prompts)
+    return first if same and not refers else ()

@@ -1,0 +1,65 @@
+"""What made an answer, as results tell it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from importlib.metadata import version
+
+from vidground import __version__
+from vidground.inference.answers import Answers
+from vidground.model.d2vlm import D2VLM
+from vidground.model.int8_linear import is_in_int8
+from vidground.results.types import Provenance
+from vidground.settings import DecodingSettings, SamplingSettings
+
+
+def weight_bits(model: D2VLM) -> dict[str, int]:
+    """In how many bits the language model's weights are held; empty for those of its type."""
+    return {"weight_bits": 8} if is_in_int8(model.language_model) else {}
+
+
+def runtime_of(model: D2VLM, *, vision: str, bits: int | None) -> dict[str, str]:
+    """What an answer depends on in its last digits, but for the weights.
+
+    vision: what encodes frames. bits: what features are rounded to; None for not at all.
+    """
+    libraries = {name: version(name) for name in ("torch", "transformers", "av")}
+    attention = str(model.config._attn_implementation)
+    features = {} if bits is None else {"features": f"{bits} bit"}
+    used = {"device": model.device.type, "attention": attention, "vision": vision}
+    return {**used, **features, **libraries}
+
+
+def provenance_of(
+    answers: Answers,
+    model: D2VLM,
+    *,
+    prompt: str,
+    sampling: SamplingSettings,
+    decoding: DecodingSettings,
+    runtime: dict[str, str],
+) -> Provenance:
+    """Everything that made an answer but what the question alone knows."""
+    times, period_s = answers.times_s, 1 / sampling.fps
+    spans = tuple(
+        (times[w.start], min(times[w.stop - 1] + period_s, answers.info.duration_s))
+        for w in answers.windows
+    )
+    own: dict[str, float | int] = {}
+    if sampling.window_s is not None:
+        own["window_s"] = sampling.window_s
+    digest = model.files_digest  # of no use where the commit says it
+    known = {} if digest is None else {"weights": digest}
+    return Provenance(
+        model=str(model.name_or_path),
+        revision=getattr(model.config, "_commit_hash", None),
+        vidground_version=__version__,
+        dtype=str(model.dtype).removeprefix("torch."),
+        prompt=prompt,
+        fps=sampling.fps,
+        windows_s=spans,
+        decoding=asdict(decoding),
+        time_resolution_s=period_s,
+        settings={**own, "overlap": sampling.overlap, **weight_bits(model)},
+        runtime={**runtime, **known},
+    )

@@ -1,0 +1,292 @@
+"""Reads a response: which evidence it gathered, and what it says about each piece of it.
+
+A response is evidence tokens, the end of the evidence stage, then an answer that refers to the
+same evidence in the same order (paper, section 3.2). Models do not always keep to that: nothing
+here fails on a malformed response, it is read as far as it goes and its problems are named.
+Knows token ids only through `TokenIds`, and neither torch nor how intervals are found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vidground.errors import InputError
+from vidground.language.tokenizers import EVIDENCE_END, TokenIds
+
+Decode = Callable[[Sequence[int]], str]
+
+# What may stand between evidence and its caption, or between pieces of evidence in a list.
+_SEPARATORS = " \t\n,;.:-\u2013\u2014"
+_JOINT = re.compile(rf"^[{re.escape(_SEPARATORS)}]*(?:and[{re.escape(_SEPARATORS)}]*)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Text of an answer between two evidence tokens, blanks collapsed.
+
+    evidence: ordinal of the evidence token before it, counted over the whole response; None for
+        the text before the answer's first one.
+    """
+
+    evidence: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAnswer:
+    """A response taken apart.
+
+    evidence: ordinals (0, 1, … over all evidence tokens of the response) of the evidence stage.
+    answer_evidence: ordinals of those in the answer.
+    segments: the answer's text, split at its evidence tokens.
+    has_evidence_end: whether the evidence stage was closed. Where it was not, all text counts as
+        answer, so that nothing is lost; only a response without any text is all evidence. Of a
+        model without that stage, everything is answer, and the answer's evidence all there is.
+    balanced: whether the answer refers to as many pieces of evidence as were gathered.
+    truncated: whether the response stopped before its end-of-turn token.
+    problems: what else is wrong, for a reader; empty if nothing is.
+    """
+
+    evidence: tuple[int, ...]
+    answer_evidence: tuple[int, ...]
+    segments: tuple[Segment, ...]
+    has_evidence_end: bool
+    balanced: bool
+    truncated: bool
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """An evidence token (None before the first of a stage) and the exact text that follows it."""
+
+    evidence: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """The two stages of a response, as pieces in order, and what was seen on the way."""
+
+    evidence: tuple[_Piece, ...]
+    answer: tuple[_Piece, ...]
+    evidence_ends: int
+    truncated: bool
+    staged: bool
+
+
+def parse_answer(
+    token_ids: Sequence[int], *, ids: TokenIds, decode: Decode, evidence_stage: bool = True
+) -> ParsedAnswer:
+    """Take a response apart.
+
+    token_ids: the generated tokens; what follows the end of turn is left out.
+    decode: text of token ids, control tokens written out (`Tokenizers.decode`).
+    evidence_stage: False for a model that answers at once (`D2VLMConfig.evidence_stage`).
+    """
+    stages = _stages(token_ids, ids=ids, decode=decode, evidence_stage=evidence_stage)
+    answer_evidence = _ordinals(stages.answer)
+    evidence = _ordinals(stages.evidence) if evidence_stage else answer_evidence
+    segments = tuple(Segment(p.evidence, " ".join(p.text.split())) for p in stages.answer)
+    return ParsedAnswer(
+        evidence=evidence,
+        answer_evidence=answer_evidence,
+        segments=tuple(s for s in segments if s.evidence is not None or s.text),
+        has_evidence_end=stages.evidence_ends > 0,
+        balanced=len(evidence) == len(answer_evidence),
+        truncated=stages.truncated,
+        problems=_problems(stages),
+    )
+
+
+def caption_segments(parsed: ParsedAnswer) -> list[tuple[int, str]]:
+    """Read an answer as dense captions, `<evi>, caption. <evi>, caption.`
+
+    Returns (evidence ordinal, caption) in the order of the answer, captions without the commas
+    and full stops that separate them. Several evidence tokens in a row share the caption that
+    follows; evidence that no caption follows is left out, as is text before the first evidence.
+    """
+    captions: list[tuple[int, str]] = []
+    waiting: list[int] = []
+    for segment in parsed.segments:
+        if segment.evidence is None:
+            continue
+        waiting.append(segment.evidence)
+        if _JOINT.match(segment.text):
+            continue
+        caption = segment.text.strip(_SEPARATORS)
+        captions.extend((ordinal, caption) for ordinal in waiting)
+        waiting = []
+    return captions
+
+
+def format_interval(start_s: float, end_s: float) -> str:
+    """An interval for a reader, `19 - 32 s`; seconds, to a hundredth where they are not whole."""
+    return f"{_number(start_s)} - {_number(end_s)} s"
+
+
+def answer_text(
+    token_ids: Sequence[int],
+    intervals: Sequence[tuple[float, float]],
+    *,
+    ids: TokenIds,
+    decode: Decode,
+    write: Callable[[float, float], str] = format_interval,
+    evidence_stage: bool = True,
+) -> str:
+    """The answer as a sentence, each evidence token written as its times.
+
+    intervals: (start, end) in seconds of every evidence token of the response, in order.
+    evidence_stage: as of `parse_answer`.
+
+    Raises:
+        InputError: there are fewer or more intervals than evidence tokens.
+    """
+    stages = _stages(token_ids, ids=ids, decode=decode, evidence_stage=evidence_stage)
+    _check_count("intervals", intervals, len(_ordinals(stages.evidence + stages.answer)))
+    text, after_interval = "", False
+    for piece in stages.answer:
+        if piece.evidence is not None:
+            if after_interval:
+                text = text.rstrip() + ", "
+            text = _spaced(text, write(*intervals[piece.evidence]))
+            text = _spaced(text, piece.text)
+        else:
+            text += piece.text
+        after_interval = piece.evidence is not None and not piece.text.strip()
+    return re.sub(r" +([,.;:!?)])", r"\1", " ".join(text.split()))
+
+
+def released_text(
+    token_ids: Sequence[int],
+    spans: Sequence[tuple[float, float]],
+    *,
+    ids: TokenIds,
+    decode: Decode,
+    evidence_stage: bool = True,
+) -> str:
+    """The whole response in the form of the released predictions, `19 - 32 </evi> It is …`.
+
+    spans: (first, last) of every evidence token of the response, in order, in seconds; whole
+        numbers are written without a fraction.
+    evidence_stage: as of `parse_answer`. Without that stage a response begins with the `</evi>`
+        of an empty one, so that it is read as an answer.
+
+    Raises:
+        InputError: there are fewer or more spans than evidence tokens.
+    """
+    tokens, _ = _response(token_ids, ids)
+    if not evidence_stage:
+        tokens = [token for token in tokens if token != ids.evidence_end]
+    pieces = _pieces(tokens, ids=ids, decode=decode)
+    _check_count("spans", spans, len(pieces) - 1)
+    text = pieces[0].text if evidence_stage else f"{EVIDENCE_END} {pieces[0].text.lstrip()}"
+    for (start, end), piece in zip(spans, pieces[1:], strict=True):
+        text += f"{_number(start)} - {_number(end)} {piece.text}"
+    return text.strip()
+
+
+def _stages(
+    token_ids: Sequence[int], *, ids: TokenIds, decode: Decode, evidence_stage: bool
+) -> _Stages:
+    """Split a response at its first </evi>; later ones are counted and dropped."""
+    tokens, truncated = _response(token_ids, ids)
+    ends = tokens.count(ids.evidence_end)
+    if not evidence_stage:
+        answer = [token for token in tokens if token != ids.evidence_end]
+        return _Stages((), _pieces(answer, ids=ids, decode=decode), ends, truncated, staged=False)
+    if not ends:
+        pieces = _pieces(tokens, ids=ids, decode=decode)
+        said = any(piece.text.strip() for piece in pieces)
+        evidence, answer_pieces = ((), pieces) if said else (pieces, ())
+        return _Stages(evidence, answer_pieces, ends, truncated, staged=True)
+    cut = tokens.index(ids.evidence_end)
+    gathered = tokens[:cut]
+    answer = [token for token in tokens[cut:] if token != ids.evidence_end]
+    return _Stages(
+        evidence=_pieces(gathered, ids=ids, decode=decode),
+        answer=_pieces(
+            answer,
+            ids=ids,
+            decode=decode,
+            lead=ids.evidence_end,
+            first=gathered.count(ids.evidence),
+        ),
+        evidence_ends=ends,
+        truncated=truncated,
+        staged=True,
+    )
+
+
+def _response(token_ids: Sequence[int], ids: TokenIds) -> tuple[list[int], bool]:
+    """The tokens up to the end of turn, and whether that end is missing."""
+    tokens = list(token_ids)
+    truncated = ids.turn_end not in tokens
+    if not truncated:
+        tokens = tokens[: tokens.index(ids.turn_end)]
+    return [token for token in tokens if token != ids.pad], truncated
+
+
+def _pieces(
+    tokens: list[int], *, ids: TokenIds, decode: Decode, lead: int | None = None, first: int = 0
+) -> tuple[_Piece, ...]:
+    """Split at evidence tokens; the first piece is the text before them, and may be empty.
+
+    lead: the control token that stands before `tokens`. first: ordinal of the first evidence.
+    """
+    chunks: list[list[int]] = [[]]
+    for token in tokens:
+        if token == ids.evidence:
+            chunks.append([])
+        else:
+            chunks[-1].append(token)
+    pieces = [_Piece(None, _text(chunks[0], lead, decode))]
+    for number, chunk in enumerate(chunks[1:], start=first):
+        pieces.append(_Piece(number, _text(chunk, ids.evidence, decode)))
+    return tuple(pieces)
+
+
+def _text(chunk: list[int], lead: int | None, decode: Decode) -> str:
+    """The exact text of a chunk that follows the control token `lead`."""
+    if not chunk or lead is None:
+        return decode(chunk) if chunk else ""
+    # Decoded alone, a chunk would lose the blank it starts with under some tokenizers.
+    return decode([lead, *chunk]).removeprefix(decode([lead]))
+
+
+def _ordinals(pieces: Sequence[_Piece]) -> tuple[int, ...]:
+    return tuple(piece.evidence for piece in pieces if piece.evidence is not None)
+
+
+def _problems(stages: _Stages) -> tuple[str, ...]:
+    gathered, referred = len(_ordinals(stages.evidence)), len(_ordinals(stages.answer))
+    ends, expected = stages.evidence_ends, int(stages.staged)
+    checks = [
+        (stages.staged and ends == 0, f"no {EVIDENCE_END} between evidence and answer"),
+        (ends > expected, f"{ends} times {EVIDENCE_END}, {expected} expected"),
+        (any(piece.text.strip() for piece in stages.evidence), "text between evidence tokens"),
+        (
+            stages.staged and gathered != referred,
+            f"{gathered} evidence tokens, {referred} referred to in the answer",
+        ),
+        (not any(piece.text.strip() for piece in stages.answer), "the answer has no text"),
+    ]
+    return tuple(message for wrong, message in checks if wrong)
+
+
+def _check_count(name: str, given: Sequence[object], needed: int) -> None:
+    if len(given) != needed:
+        raise InputError(
+            f"{len(given)} {name} for a response with {needed} evidence tokens; give one for each"
+        )
+
+
+def _spaced(left: str, right: str) -> str:
+    """Join two texts, with a blank where two words would run together."""
+    return f"{left} {right}" if left[-1:].isalnum() and right[:1].isalnum() else left + right
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")

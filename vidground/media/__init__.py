@@ -1,0 +1,1 @@
+"""The ffmpeg program: clips, burned-in and soft subtitles."""

@@ -1,0 +1,1 @@
+"""D2VLM and its parts."""

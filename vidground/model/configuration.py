@@ -1,0 +1,99 @@
+"""The sizes and constants of a D2VLM model, as saved in its config.json.
+
+Knows no weights; how a released configuration becomes this one stands in
+`vidground.checkpoints.released_format`.
+"""
+
+from typing import Any, ClassVar
+
+from transformers import (
+    AutoConfig,
+    InstructBlipQFormerConfig,
+    InstructBlipVisionConfig,
+    Phi3Config,
+    PretrainedConfig,
+)
+
+
+def _as(cls: type[PretrainedConfig], value: dict[str, Any] | PretrainedConfig | None) -> Any:
+    if isinstance(value, dict):
+        value = {k: v for k, v in value.items() if k != "model_type"}
+        return cls(**value)
+    return cls() if value is None else value
+
+
+class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carries no types
+    """Sizes and constants of a D2VLM.
+
+    The defaults are those of the released 3.8 B model (paper, section 4.1 and its code).
+
+    vision_config: EVA-CLIP ViT (InstructBLIP's); its last block's output is used as it is.
+    qformer_config: the compressor's Q-Former; its vocabulary holds one token more than BERT's.
+    text_config: Phi-3 language model. num_query_tokens: learned queries per frame.
+    evidence_layer: decoder layers run before the state that evidence memory is read from.
+    evidence_threshold: frames below this share of the highest relevance are outside the
+        interval, in (0, 1]. target_decay: base of the relevance target's fall per frame of
+        distance from the interval (the paper's alpha).
+    evidence_stage: whether a response gathers evidence before it answers; a model that was
+        trained without answers at once, and the `<evi>` of its answer are its evidence.
+    evidence_semantics: whether an `<evi>` that was said carries what its interval shows on to
+        what follows, or is a plain token.
+    max_frames: frames per prompt at most, the longest the weights were trained on.
+    evidence_token_id, evidence_end_token_id, turn_end_token_id: `<evi>`, `</evi>` and the token
+        that ends an answer, as the language tokenizer numbers them.
+    """
+
+    model_type = "d2vlm"
+    sub_configs: ClassVar[dict[str, Any]] = {
+        "vision_config": InstructBlipVisionConfig,
+        "qformer_config": InstructBlipQFormerConfig,
+        "text_config": Phi3Config,
+    }
+
+    def __init__(
+        self,
+        vision_config: dict[str, Any] | InstructBlipVisionConfig | None = None,
+        qformer_config: dict[str, Any] | InstructBlipQFormerConfig | None = None,
+        text_config: dict[str, Any] | Phi3Config | None = None,
+        num_query_tokens: int = 32,
+        evidence_layer: int = 6,
+        evidence_threshold: float = 0.6,
+        target_decay: float = 2.0,
+        evidence_stage: bool = True,
+        evidence_semantics: bool = True,
+        max_frames: int = 350,
+        evidence_token_id: int = 32011,
+        evidence_end_token_id: int = 32012,
+        turn_end_token_id: int = 32007,
+        **kwargs: Any,
+    ) -> None:
+        self.vision_config = _as(InstructBlipVisionConfig, vision_config)
+        self.qformer_config = _as(InstructBlipQFormerConfig, qformer_config)
+        self.text_config = _as(Phi3Config, text_config)
+        # Phi-3 configurations carry a window of 2047 tokens that the model was never run with.
+        self.text_config.sliding_window = None
+        self.num_query_tokens = num_query_tokens
+        self.evidence_layer = evidence_layer
+        self.evidence_threshold = evidence_threshold
+        self.target_decay = target_decay
+        self.evidence_stage = evidence_stage
+        self.evidence_semantics = evidence_semantics
+        self.max_frames = max_frames
+        self.evidence_token_id = evidence_token_id
+        self.evidence_end_token_id = evidence_end_token_id
+        self.turn_end_token_id = turn_end_token_id
+        kwargs.setdefault("tie_word_embeddings", False)
+        super().__init__(**kwargs)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square frames that the vision encoder reads, in pixels."""
+        return int(self.vision_config.image_size)
+
+    @property
+    def matching_layer(self) -> int:
+        """Decoder layers run before the state that evidence is matched with: all but one."""
+        return int(self.text_config.num_hidden_layers) - 1
+
+
+AutoConfig.register(D2VLMConfig.model_type, D2VLMConfig)

@@ -1,0 +1,1 @@
+"""Results, and every file format they are written in."""

@@ -1,0 +1,1 @@
+"""Reports, search, plots and replay of stored results."""

@@ -1,0 +1,166 @@
+"""A report: stored results as one page to look at, search and step through, offline.
+
+Brings together what is shown (`report_data`), pictures (`thumbnails`) and the page
+(`report_page`). Needs no model.
+"""
+
+import base64
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidground.errors import FormatError, InputError, VidgroundError
+from vidground.results.documents import video_of
+from vidground.results.formats import load
+from vidground.results.safe_text import plain_text
+from vidground.results.video_lookup import file_uri, find_video, relative_link
+from vidground.review.report_data import VideoEntry, encode_entry, key_of
+from vidground.review.report_page import MARK, render_page, require_jinja
+from vidground.review.thumbnails import Thumbnailer
+from vidground.storage.atomic import make_folder, write_atomically
+from vidground.storage.files import printable
+
+_MARK_WITHIN_BYTES = 4096
+_MOST_PICTURE_BYTES = 100_000_000
+"""Browsers take seconds to open a larger page."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSummary:
+    """What went into a report.
+
+    not_found: videos that are not at their place any more; the report has their results. failed:
+    results that could not be read, with the reasons.
+    """
+
+    videos: int
+    events: int
+    size_bytes: int
+    not_found: tuple[str, ...]
+    failed: tuple[tuple[Path, VidgroundError], ...]
+    notes: tuple[str, ...]
+
+
+def write_report(
+    results: Iterable[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "vidground report",
+    with_thumbnails: bool = True,
+    videos: Sequence[str | os.PathLike[str]] = (),
+    absolute_links: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ReportSummary:
+    """Write one HTML file that shows stored results, with a player for the videos on this disk.
+
+    Args:
+        results: JSON files that `save` wrote; several on the same video are shown together.
+        path: the report. A report that is there already is replaced.
+        with_thumbnails: put a picture of every event into the page, up to 100 MB in all; videos
+            behind them have none, and a note says how many.
+        videos: folders to look for videos in that are not where they were; see `find_video`.
+        absolute_links: link to the videos' places on this machine, so that the report can be
+            moved without them; else relative to the report, so that both can be moved together.
+        on_progress: called with the number of videos done and of all.
+
+    Raises:
+        InputError: jinja2 is not installed. FormatError: no result can be read, or the report
+            not be written.
+    """
+    require_jinja()
+    entries, failed = _read(results, [Path(folder) for folder in videos])
+    if not entries:
+        reasons = "; ".join(str(error) for _, error in failed) or "none was given"
+        raise FormatError(f"no result to report on: {reasons}")
+    rows = []
+    with Thumbnailer() as thumbnailer:
+        album = _Album(thumbnailer, _MOST_PICTURE_BYTES if with_thumbnails else None)
+        for done, entry in enumerate(entries):
+            if on_progress is not None:
+                on_progress(done, len(entries))
+            link = None if entry.place is None else _link(entry.place, path, absolute_links)
+            rows.append(encode_entry(entry, link=link, pictures=album.pictures(entry)))
+    page = render_page({"videos": rows}, title=plain_text(title)).encode()
+    make_folder(Path(path).parent)
+    write_atomically(Path(path), page)
+    if on_progress is not None:
+        on_progress(len(entries), len(entries))
+    return ReportSummary(
+        videos=len(entries),
+        events=sum(len(entry.events) for entry in entries),
+        size_bytes=len(page),
+        not_found=tuple(entry.info.path for entry in entries if entry.place is None),
+        failed=tuple(failed),
+        notes=album.notes,
+    )
+
+
+def is_report(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a report that `write_report` wrote. Raises InputError if unreadable."""
+    try:
+        with Path(path).open("rb") as file:
+            return MARK.encode() in file.read(_MARK_WITHIN_BYTES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{printable(path)}: cannot be read: {error}") from error
+
+
+def _read(
+    results: Iterable[str | os.PathLike[str]], folders: Sequence[Path]
+) -> tuple[list[VideoEntry], list[tuple[Path, VidgroundError]]]:
+    entries: dict[tuple[str, int], VideoEntry] = {}
+    failed: list[tuple[Path, VidgroundError]] = []
+    for source in map(Path, results):
+        try:
+            result = load(source)
+        except VidgroundError as error:
+            failed.append((source, error))
+            continue
+        info = video_of(result)
+        place = find_video(info, result=source, folders=folders)
+        entry = entries.setdefault(key_of(result, place), VideoEntry(info, place))
+        entry.add(result, source)
+    return list(entries.values()), failed
+
+
+def _link(video: Path, report: str | os.PathLike[str], absolute: bool) -> str:
+    return file_uri(video) if absolute else relative_link(video, Path(report).parent)
+
+
+class _Album:
+    """Pictures of events, in base64, as long as there is room. most_bytes: None for no picture."""
+
+    def __init__(self, thumbnailer: Thumbnailer, most_bytes: int | None) -> None:
+        self._thumbnailer = thumbnailer
+        self._most_bytes = most_bytes
+        self._bytes = self._left_out = 0
+        self._problems: list[str] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What kept pictures out."""
+        if not self._left_out or self._most_bytes is None:
+            return tuple(self._problems)
+        size = f"{self._most_bytes // 1_000_000} MB"
+        return (
+            *self._problems,
+            f"no thumbnails of the last {self._left_out} videos: those of the others fill {size}",
+        )
+
+    def pictures(self, entry: VideoEntry) -> list[str | None]:
+        """Return a picture of the middle of each event, or None for each."""
+        none: list[str | None] = [None] * len(entry.events)
+        if self._most_bytes is None or entry.place is None:
+            return none
+        if self._bytes >= self._most_bytes:
+            self._left_out += 1
+            return none
+        middles_s = [(event.start_s + event.end_s) / 2 for event, _ in entry.events]
+        try:
+            jpegs = self._thumbnailer.make(entry.place, middles_s)
+        except (VidgroundError, OSError) as error:
+            self._problems.append(f"no thumbnails: {error}")
+            return none
+        pictures = [base64.b64encode(jpeg).decode() for jpeg in jpegs]
+        self._bytes += sum(map(len, pictures))
+        return [*pictures]

@@ -1,0 +1,218 @@
+"""A process that decodes videos, seen from the one that started it: requests, answers, its end.
+
+It is started with its limits, and what becomes of it turns into errors about the video; what it
+does stands in `decoder_worker`. Knows nothing of what the frames are for.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from vidground import errors
+from vidground.errors import VideoError, VidgroundError
+from vidground.settings import CPU, IsolationSettings
+from vidground.storage.files import printable
+from vidground.video.decoder_worker import memory_of
+from vidground.video.ipc import Channel, ChannelClosedError, Message, SilenceError
+
+_START_S = 120.0
+"""A process that has not begun to serve by then does not work at all."""
+_END_S = 5.0
+"""A process that was killed is gone by then, unless a disk does not answer it."""
+_GIB = 1 << 30
+_KINDS: tuple[type[VidgroundError], ...] = (VidgroundError, *VidgroundError.__subclasses__())
+_ERRORS = {kind.__name__: kind for kind in _KINDS}
+
+
+class DecoderProcess:
+    """A process that decodes videos within the limits of `settings`.
+
+    opener: what opens a video there, as "module:function". decode_on: where its videos may be
+    decoded, which says what counts as its memory. holds: whatever its user marks the open file
+    with; None if there is none. is_busy: it is in the middle of a request.
+
+    Raises:
+        VidgroundError: it cannot be started.
+    """
+
+    def __init__(self, settings: IsolationSettings, opener: str, *, decode_on: str = CPU) -> None:
+        self.holds: object | None = None
+        self.is_busy = False
+        self._owner = os.getpid()
+        self._settings = settings
+        self._memory = memory_of(decode_on)
+        self._memory_bytes: int | None = None  # at its start; not known before it serves
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process, self._keeper = _start_process(theirs.fileno())
+        self._channel = Channel(ours)
+        setup = {
+            "parent": self._owner,
+            "opener": opener,
+            "decode_on": decode_on,
+            "memory_bytes": int(settings.memory_gib * _GIB),
+            "timeout_s": settings.timeout_s,
+        }
+        with suppress(ChannelClosedError):  # which the first question will meet again
+            self._channel.send("setup", setup)
+        self.end = weakref.finalize(self, _end, self._owner, self._process, self._channel)
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it is there, and not swollen by what it has decoded before."""
+        lives = self.end.alive and self._process.returncode is None
+        if not lives or os.getpid() != self._owner:  # after a fork it is the original's
+            return False
+        if self._memory_bytes is None:
+            return True
+        with suppress(OSError):  # it ended just now
+            grown = self._memory.taken(self._process.pid) - self._memory_bytes
+            return grown < self._settings.memory_gib * _GIB / 2
+        return False
+
+    def open(self, path: str | os.PathLike[str], **sampling: Any) -> Message:
+        """Let it open a video, and return what it says of it. sampling: what to sample (fps)."""
+        self.holds = None
+        name = os.fspath(path)
+        folder = None if Path(name).is_absolute() else str(Path.cwd())
+        self.ask("open", {"path": name, "folder": folder, "sampling": sampling})
+        return self.answer(path)
+
+    def ask(self, kind: str, values: dict[str, Any]) -> None:
+        """Send it a request, whose answers are fetched with `answer`."""
+        self._require_ready()
+        self.is_busy = True
+        with suppress(ChannelClosedError):  # the answer tells why
+            self._channel.send(kind, values)
+
+    def answer(self, path: str | os.PathLike[str]) -> Message:
+        """Return its next answer to a request about the video at `path`.
+
+        Raises:
+            VideoError: it crashed, or exceeded a limit. Errors of its own are raised as they are.
+        """
+        while True:
+            message = self._receive(printable(path))
+            if message.kind in ("error", "fault", "no memory"):
+                self._raise(message, printable(path))
+            if message.kind != "alive":
+                self.is_busy = message.kind not in ("opened", "end")
+                return message
+
+    def _receive(self, name: str) -> Message:
+        try:
+            return self._channel.receive(self._settings.timeout_s)
+        except SilenceError as error:
+            self.end()
+            raise VideoError(
+                f"{name}: decoding made no progress for {self._settings.timeout_s:g} s; the file "
+                "is damaged or its disk does not answer, or allow more with --timeout (timeout_s)"
+            ) from error
+        except ChannelClosedError as error:
+            raise VideoError(
+                f"{name}: the decoder {self._how_it_ended()}; the file is damaged, convert it with "
+                "another program"
+            ) from error
+
+    def _raise(self, message: Message, name: str) -> None:
+        if message.kind == "no memory":
+            self.end()
+            raise VideoError(
+                f"{name}: decoding needs more than {self._settings.memory_gib:g} GiB of memory; "
+                "the file is damaged or very large, or allow more with --memory-limit (memory_gib)"
+            )
+        values = message.values
+        if message.kind == "fault":
+            self.end()
+            raise VideoError(
+                f"{name}: the decoder failed ({values['text']}); the file is damaged, convert it "
+                "with another program"
+            )
+        self.is_busy = False
+        if values["type"] == "OSError":
+            raise OSError(values["errno"], values["text"])
+        raise _ERRORS[values["type"]](values["text"])
+
+    def _require_ready(self) -> None:
+        if self._memory_bytes is not None:
+            return
+        try:
+            self._memory_bytes = self._channel.receive(_START_S).values["memory_bytes"]
+        except (ChannelClosedError, SilenceError) as error:
+            how = self._how_it_ended() if isinstance(error, ChannelClosedError) else "hangs"
+            self.end()
+            raise VidgroundError(_not_started(f"(it {how})")) from error
+
+    def _how_it_ended(self) -> str:
+        self._keeper.join(_END_S)
+        code = self._process.returncode
+        self.end()
+        if code is None:
+            return "closed its connection"
+        if code == -signal.SIGKILL:
+            return "was killed (signal 9), as the system does when memory runs out"
+        if code < 0:
+            return f"crashed (signal {-code}, {signal.Signals(-code).name})"
+        return f"ended with exit code {code}"
+
+
+def _start_process(end: int) -> tuple[subprocess.Popen[bytes], threading.Thread]:
+    """Start the process from a thread that lives as long as it does.
+
+    The system ends the process when the thread that started it ends, even by kill -9; that must
+    not happen when a thread of the caller's ends.
+    """
+    started: Future[subprocess.Popen[bytes]] = Future()
+    keeper = threading.Thread(target=_keep, args=(end, started), daemon=True)
+    keeper.start()
+    try:
+        return started.result(), keeper
+    except OSError as error:
+        raise VidgroundError(_not_started(f"({error})")) from error
+
+
+def _keep(end: int, started: Future[subprocess.Popen[bytes]]) -> None:
+    root = str(Path(errors.__file__).parents[1])
+    path = [str(Path(entry).absolute()) for entry in sys.path if entry]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([*path, root]),
+        "OPENBLAS_NUM_THREADS": "1",  # of which each would take memory
+    }
+    try:
+        process = subprocess.Popen(
+            # -P: whatever lies in the current folder, it is not imported.
+            [sys.executable, "-P", "-m", "vidground.video.decoder_worker", str(end)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(end,),
+            process_group=0,  # Ctrl-C in a terminal is for the caller alone
+        )
+    except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+        started.set_exception(error)
+        return
+    started.set_result(process)
+    process.wait()
+
+
+def _not_started(why: str) -> str:
+    return (
+        f"the process that decodes videos did not start {why}; use --no-isolation "
+        "(isolation=None) to do without"
+    )
+
+
+def _end(owner: int, process: subprocess.Popen[bytes], channel: Channel) -> None:
+    if os.getpid() != owner:
+        return  # a copy made by fork does not end what its original still uses
+    process.kill()
+    channel.close()

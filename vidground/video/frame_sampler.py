@@ -1,0 +1,314 @@
+"""A video file as a stream of sampled frames with their true times.
+
+Joins the parts: the packets of a file (`decoding`) become a timeline (`timeline`), which says
+what frames to sample (`sampling`) and which packets to decode for them. Knows nothing of what
+becomes of the frames; imports no torch, so that a process that only decodes is small.
+"""
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vidground.errors import VideoError
+from vidground.results.types import VideoInfo
+from vidground.settings import AUTO, CPU
+from vidground.storage.files import printable
+from vidground.video.nvdec import EXACT_CODECS, CudaError
+from vidground.video.pixels import DecodedFrame
+from vidground.video.sampling import count_instants, group_samples, sample_frames
+from vidground.video.timeline import (
+    Timeline,
+    plan_stretches,
+    timeline_of_output,
+    timeline_of_presentation,
+)
+from vidground.video.video_file import UNWATCHED, SkippingError, VideoFile, Watch
+
+_MOST_SAMPLES = 10_000_000
+"""About 116 days at one sample a second. A file that claims more has a damaged clock."""
+_MANY_SAMPLES = 86_400  # a day at one sample a second
+_SAMPLES_PER_FRAME = 1000
+"""Of a file with many samples, more than this of each frame come from a clock that has jumped by
+days: the model would look at the same few pictures for hours."""
+
+_CLAIM_TOLERANCE_S = 1.0
+_CLAIM_TOLERANCE = 0.1
+"""A header may be wrong about the length by so many seconds, or such a share of it."""
+
+LEFT_TO_CPU = "decoded on the CPU"
+"""So begins the warning of a video that could have been decoded on a card; the reason follows."""
+
+
+@dataclass(frozen=True)
+class ShownFrame:
+    """One frame and the samples that show it.
+
+    first, last: indices into `Footage.times_s`, inclusive.
+    """
+
+    frame: DecodedFrame
+    first: int
+    last: int
+
+
+class Footage:
+    """One video file, sampled.
+
+    Opening lists the file's packets, so that times and duration are measured, and decodes its
+    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the first
+    frame of the video. Memory: a few decoded frames, and some tens of bytes per packet.
+
+    fps: samples per second of video. watch: is told how reading and decoding go. decode_on: where
+    the sampled frames are decoded; see `settings.CPU`. The first one is decoded on the CPU, too.
+
+    Raises:
+        VideoError: the file is missing, no video, encrypted, or holds no frame to be decoded.
+    """
+
+    times_s: npt.NDArray[np.float64]
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float,
+        watch: Watch = UNWATCHED,
+        decode_on: str = CPU,
+    ) -> None:
+        self._path = path
+        self._watch = watch
+        self._decode_on = decode_on
+        with self._file() as file:
+            self._packets, first = file.measure()
+            self._facts = file.facts
+            damaged, damaged_at_start = file.damaged, file.damaged_at_start
+            counts_packets = not file.stores_presentation_times
+        self._size_bytes = Path(path).stat().st_size
+        if first is None or not self._packets.shown.any():
+            raise VideoError(
+                f"{printable(path)}: none of its {len(self._packets)} packets gives a frame; "
+                "the file is damaged or protected, fetch it again"
+            )
+        # What precedes the first key packet of a video cut from a longer one is not damage.
+        is_cut = first.packet == int(np.argmax(self._packets.keys))
+        self._cut_off = damaged_at_start if is_cut else 0
+        self._damaged = self._damaged_at_start = damaged - self._cut_off
+        self._first_size = first.shown_size
+        self._first_look = None if decode_on == CPU else _look(first)
+        self._timeline = self._build_timeline(first, counts_packets=counts_packets)
+        self._notes = {"times": self._timeline.note} if self._timeline.note else {}
+        self._sample(fps)
+        self._skip_undecodable_start(first)
+        self._compare_with_header()
+
+    @property
+    def info(self) -> VideoInfo:
+        """What was measured; `damaged_packets` counts what decoding has met so far."""
+        height, width = self._first_size
+        return VideoInfo(
+            path=os.fspath(self._path),
+            duration_s=float(self._timeline.duration),
+            width=width,
+            height=height,
+            fps=self._timeline.average_fps,
+            constant_rate=self._timeline.rate is not None or len(self._timeline) == 1,
+            codec=self._facts.codec,
+            frames=len(self._timeline),
+            size_bytes=self._size_bytes,
+            damaged_packets=self._damaged,
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of the file, as found so far: damage, odd times, …"""
+        damage = (
+            [f"damaged packets: {self._damaged}; the frame before each is shown instead"]
+            if self._damaged
+            else []
+        )
+        return (*damage, *self._notes.values())
+
+    def frames(self, *, skip: bool = True) -> Iterator[ShownFrame]:
+        """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
+
+        Decodes only what is needed where the file's times can be trusted, else everything. A
+        frame that cannot be decoded is replaced by the one before it, which a player would go
+        on showing, or by the first one if there is none before. Every call decodes anew.
+
+        On a card it is the same frames, or none: the first one is compared with that of the CPU,
+        and what a card is not sure to decode alike is left to the CPU, or refused if the card is
+        demanded. Damage within a picture is not always noticed there.
+
+        skip: False decodes everything in any case, on the CPU; the frames are the same.
+
+        Raises:
+            VideoError: the file has changed and gives no frame any more; or it is not decoded on
+                the card that is demanded.
+        """
+        self._damaged = self._damaged_at_start
+        done = 0
+        if skip and self._decode_on != CPU:
+            try:
+                for shown in self._frames_on_card():
+                    yield shown
+                    done += 1
+                return
+            except (CudaError, SkippingError) as error:
+                self._leave_card(error)
+        if skip and self._timeline.skippable:
+            try:
+                for shown in islice(self._frames_by_skipping(CPU), done, None):
+                    yield shown
+                    done += 1
+            except SkippingError as error:
+                self._notes["skipping"] = f"decoded without skipping, from the start: {error}"
+        yield from self._frames_in_sequence(done)
+
+    def _frames_on_card(self) -> Iterator[ShownFrame]:
+        if self._facts.codec not in EXACT_CODECS:
+            raise CudaError(f"{self._facts.codec} is decoded on the CPU alone")
+        if not self._timeline.skippable:
+            raise CudaError("it must be decoded from the start, which is done on the CPU alone")
+        yield from self._frames_by_skipping(self._decode_on)
+
+    def _leave_card(self, error: CudaError | SkippingError) -> None:
+        if self._decode_on != AUTO:
+            raise VideoError(
+                f"{printable(self._path)}: cannot be decoded on {self._decode_on}: {error}; leave "
+                "such videos to the CPU with --decode-on auto (decode_on='auto')"
+            ) from error
+        self._notes["place"] = f"{LEFT_TO_CPU}: {error}"
+
+    def _frames_by_skipping(self, decode_on: str) -> Iterator[ShownFrame]:
+        wanted = self._frames[np.flatnonzero(np.diff(self._frames, prepend=-1))]
+        stretches = plan_stretches(self._timeline, self._packets.keys, wanted)
+        if stretches is None:
+            raise SkippingError("its groups of pictures are not in order")
+        with self._file(strict=not self._packets.open_groups, decode_on=decode_on) as file:
+            frames = file.decode_stretches(stretches)
+            unseen = decode_on != CPU
+            for frame, (_, first, last) in zip(frames, group_samples(self._frames), strict=True):
+                if unseen and _look(frame) != self._first_look:
+                    raise CudaError("its first picture is another one there than on the CPU")
+                unseen = False
+                yield self._shown(frame, first, last)
+
+    def _frames_in_sequence(self, done: int) -> Iterator[ShownFrame]:
+        """Yield the frames after the first `done` ones, decoding every one from the start."""
+        runs = islice(group_samples(self._frames), done, None)
+        run = next(runs, None)
+        if run is None:
+            return
+        shown: DecodedFrame | None = None
+        with self._file() as file:
+            for position, frame in self._positions(file):
+                self._damaged = file.damaged - self._cut_off
+                while run is not None and run[0] < position:
+                    yield self._shown(shown or frame, *run[1:])
+                    run = next(runs, None)
+                if run is not None and run[0] == position:
+                    yield self._shown(frame, *run[1:])
+                    run = next(runs, None)
+                if run is None:
+                    return
+                shown = frame
+            self._damaged = file.damaged - self._cut_off
+        if shown is None:
+            raise VideoError(f"{printable(self._path)}: gives no frame any more; was it changed?")
+        while run is not None:
+            yield self._shown(shown, *run[1:])
+            run = next(runs, None)
+
+    def _positions(self, file: VideoFile) -> Iterator[tuple[int, DecodedFrame]]:
+        """Yield all frames of the file, each with its index on the timeline."""
+        if self._timeline.packets is None:
+            for count, frame in enumerate(file.decode_all()):
+                yield count + file.damaged, frame  # a damaged packet leaves its place empty
+            return
+        index = np.full(len(self._packets), -1)
+        index[self._timeline.packets] = np.arange(len(self._timeline))
+        position = -1
+        for frame in file.decode_all():
+            known = frame.packet is not None and frame.packet < len(index)
+            position = int(index[frame.packet]) if known else position + 1
+            yield position, frame
+
+    def _file(self, *, strict: bool = False, decode_on: str = CPU) -> VideoFile:
+        return VideoFile(self._path, strict=strict, watch=self._watch, decode_on=decode_on)
+
+    def _shown(self, frame: DecodedFrame, first: int, last: int) -> ShownFrame:
+        if frame.shown_size != self._first_size and "size" not in self._notes:
+            (height, width), (new_height, new_width) = self._first_size, frame.shown_size
+            change = f"from {width}x{height} to {new_width}x{new_height}"
+            self._notes["size"] = f"the picture's size changes {change}"
+        if frame.corrupt:
+            self._notes["corrupt"] = "some frames are shown damaged"
+        return ShownFrame(frame, first, last)
+
+    def _build_timeline(self, first: DecodedFrame, *, counts_packets: bool) -> Timeline:
+        clock = self._facts.clock
+        if counts_packets:
+            return timeline_of_output(self._packets, clock)
+        if not self._packets.complete:
+            # A packet may hold half a frame; only decoding counts frames.
+            with self._file() as file:
+                decoded = array("q", (frame.packet or 0 for frame in file.decode_all()))
+            return timeline_of_output(
+                self._packets, clock, decoded=np.frombuffer(decoded, np.int64)
+            )
+        return timeline_of_presentation(
+            self._packets,
+            clock,
+            first_decoded=first.packet or 0,
+            interlaced=first.interlaced,
+        )
+
+    def _sample(self, fps: float) -> None:
+        timeline = self._timeline
+        count = count_instants(timeline.duration, fps)
+        most = max(_MANY_SAMPLES, min(_MOST_SAMPLES, _SAMPLES_PER_FRAME * len(timeline)))
+        if count > most:
+            raise VideoError(
+                f"{printable(self._path)}: {count} samples over {float(timeline.duration):.0f} s "
+                f"are more than {most} for its {len(timeline)} frames; its clock is damaged, or "
+                "lower the rate (fps)"
+            )
+        samples = sample_frames(
+            timeline.ticks,
+            end_tick=timeline.end_tick,
+            time_base=timeline.time_base,
+            rate=timeline.rate,
+            fps=fps,
+        )
+        self.times_s, self._frames = samples.times_s, samples.frames
+
+    def _skip_undecodable_start(self, first: DecodedFrame) -> None:
+        """Let samples before the first frame that can be decoded show that frame."""
+        if self._timeline.packets is None or first.packet is None:
+            return
+        missing = int(np.argmax(self._timeline.packets == first.packet))
+        if missing:
+            self._notes["start"] = f"the first {missing} frames cannot be decoded"
+            self._frames = np.maximum(self._frames, missing)
+
+    def _compare_with_header(self) -> None:
+        measured_s = float(self._timeline.duration)
+        claims = self._facts.claimed_s
+        tolerance_s = max(_CLAIM_TOLERANCE_S, _CLAIM_TOLERANCE * measured_s)
+        if claims and min(abs(claim - measured_s) for claim in claims) > tolerance_s:
+            self._notes["duration"] = (
+                f"the header says {claims[0]:.1f} s, the frames last {measured_s:.1f} s"
+            )
+
+
+def _look(frame: DecodedFrame) -> tuple[object, ...]:
+    """What two decodings of a frame have in common if they are equal: its packet, size, pixels."""
+    pixels = frame.rgb()
+    return frame.packet, pixels.shape, hashlib.sha256(pixels.tobytes()).digest()

@@ -1,0 +1,94 @@
+"""A video file as a stream of sampled pictures with their true times.
+
+`footage` finds and decodes the frames; here they become small square pictures (`preprocessing`).
+Knows nothing of the model.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vidground.results.types import VideoInfo
+from vidground.settings import CPU
+from vidground.video.frame_sampler import Footage
+from vidground.video.pixels import DecodedFrame
+from vidground.video.preprocessing import resize_and_crop
+
+
+@dataclass(frozen=True)
+class FrameRun:
+    """One frame and the samples that show it.
+
+    pixels: (3, S, S) uint8 RGB, as shown, resized and cropped to a square. first, last: indices
+    into `VideoReader.times_s`, inclusive.
+    """
+
+    pixels: torch.Tensor
+    first: int
+    last: int
+
+
+class VideoReader:
+    """One video file, sampled.
+
+    Opening lists the file's packets, so that times and duration are measured, and decodes its
+    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the first
+    frame of the video. Memory: a few decoded frames, and some tens of bytes per packet.
+
+    fps: samples per second of video. image_size: side of the pictures in pixels. decode_on: where
+    frames are decoded; see `settings.CPU`.
+
+    Raises:
+        VideoError: the file is missing, no video, encrypted, or holds no frame to be decoded.
+    """
+
+    times_s: npt.NDArray[np.float64]
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fps: float,
+        image_size: int,
+        decode_on: str = CPU,
+    ) -> None:
+        self._footage = Footage(path, fps=fps, decode_on=decode_on)
+        self._image_size = image_size
+        self.times_s = self._footage.times_s
+
+    @property
+    def info(self) -> VideoInfo:
+        """What was measured; `damaged_packets` counts what decoding has met so far."""
+        return self._footage.info
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of the file, as found so far: damage, odd times, …"""
+        return self._footage.warnings
+
+    def runs(self) -> Iterator[FrameRun]:
+        """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
+
+        Decodes only what is needed where the file's times can be trusted, else everything. A
+        frame that cannot be decoded is replaced by the one before it, which a player would go
+        on showing, or by the first one if there is none before. Every call decodes anew.
+
+        Raises:
+            VideoError: the file has changed and gives no frame any more; or a card is demanded
+                that cannot decode it.
+        """
+        frame: DecodedFrame | None = None
+        for shown in self._footage.frames():
+            if shown.frame is not frame:
+                frame = shown.frame
+                picture = resize_and_crop(
+                    frame.rgb(),
+                    self._image_size,
+                    pixel_aspect=float(frame.pixel_aspect),
+                    orientation=frame.orientation,
+                )
+            yield FrameRun(picture, shown.first, shown.last)

@@ -1,0 +1,348 @@
+"""Packets and frames of a video file; beside `pictures` and `cuda_decoding` the only user of PyAV.
+
+Opens a file so that it is a file and not a program, lists its packets, decodes all of them or
+only chosen stretches, on the CPU or on a card. Knows nothing of sampling, of tensors, or of what
+frames are for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+from av.stream import Discard, Disposition
+
+from vidground.errors import VideoError
+from vidground.settings import CPU
+from vidground.storage.files import printable, require_regular_file
+from vidground.video.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
+from vidground.video.nvdec import (
+    CudaError,
+    accelerator,
+    require_exact,
+)
+from vidground.video.packets import PacketList, Packets
+from vidground.video.pixels import DecodedFrame, Looks
+from vidground.video.timeline import Clock, Stretch
+
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,"
+    "m4v,obu,ivf,mxf,rm,wtv,nut,dv,yuv4mpegpipe"
+)
+"""Containers that hold a video themselves. Playlists and scripts, which name other files and
+addresses for the library to open, are not among them."""
+
+_SAFE_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+
+_NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
+
+_MOST_READ_ERRORS = 8
+"""In a row; then the rest of the file is given up."""
+
+
+class SkippingError(Exception):
+    """Decoding stretches did not give what the packets promised; decode everything instead."""
+
+
+class Watch:
+    """Is told how reading and decoding a file go; this one does nothing with it."""
+
+    def packet(self) -> None:
+        """A packet was read, and the one before it decoded."""
+
+    def no_memory(self) -> None:
+        """The library lacked memory, or a damaged size made it ask for far too much.
+
+        What it was for counts as damaged unless this raises.
+        """
+
+
+UNWATCHED = Watch()
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """What the container says of the chosen stream.
+
+    codec: its short name. claimed_s: what the header may mean by the length of the stream, else
+    of the file, in seconds; empty if it says nothing.
+    """
+
+    codec: str
+    clock: Clock
+    claimed_s: tuple[float, ...]
+
+
+class VideoFile:
+    """A video file, opened for one pass over its packets: `measure`, or one of `decode_*`.
+
+    strict: let damage fail that a decoder would otherwise paint over. An open group of pictures
+    counts as damage, too, when decoding starts there. watch: is told how it goes. decode_on: the
+    CPU, or a card; see `settings.CPU`. damaged: packets met so far that could not be decoded, and
+    failed attempts to read one. damaged_at_start: the packets of them before that of the first
+    frame, once measured.
+
+    Raises:
+        VideoError: not a regular file, not a video, no stream with footage, no decoder for it.
+        CudaError: the card cannot be opened; and when decoding, whatever it fails at.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        strict: bool = False,
+        watch: Watch = UNWATCHED,
+        decode_on: str = CPU,
+    ) -> None:
+        self.path = path
+        self.damaged = self.damaged_at_start = 0
+        self._watch = watch
+        self._on_card = decode_on != CPU
+        require_regular_file(path)
+        self._container = self._open(decode_on)
+        try:
+            self._stream = self._choose_stream()
+            self._context = self._stream.codec_context
+            if self._on_card and not self._context.is_hwaccel:
+                raise CudaError(f"no decoder for {self._context.name} uses the card")
+            self._context.thread_count = 1  # files, not frames, are decoded side by side
+            if strict:
+                self._context.options = {"err_detect": "explode"}
+        except BaseException:
+            self._container.close()
+            raise
+        aspect = self._stream.sample_aspect_ratio
+        self._looks = Looks(aspect if aspect and aspect > 0 else Fraction(1))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    @property
+    def facts(self) -> StreamFacts:
+        """What the container says of the stream."""
+        stream = self._stream
+        time_base = stream.time_base or Fraction(1, av.time_base)
+        rates = (stream.average_rate, stream.guessed_rate)
+        if stream.duration:
+            claimed_s = [float(stream.duration * time_base)]
+        elif self._container.duration:  # some writers count from 0, not from the start
+            file_s = self._container.duration / av.time_base
+            claimed_s = [file_s, file_s - (self._container.start_time or 0) / av.time_base]
+        else:
+            claimed_s = []
+        return StreamFacts(
+            self._context.name,
+            Clock(time_base, tuple(rate for rate in rates if rate and rate > 0)),
+            tuple(claimed_s),
+        )
+
+    @property
+    def stores_presentation_times(self) -> bool:
+        """False where the container knows only the order in which packets are decoded."""
+        return self._container.format.name != "avi" or self._context.codec.intra_only
+
+    @property
+    def _skips_unreferenced(self) -> bool:
+        """Whether the decoder can leave out what no other picture refers to, and stay exact.
+
+        HEVC marks pictures that none of their own temporal layer refers to, so the mark tells
+        enough only where there is a single layer.
+        """
+        codec = self._context.name
+        return codec == "h264" or (
+            codec == "hevc" and hevc_temporal_layers(self._context.extradata or b"") == 1
+        )
+
+    def _open(self, decode_on: str) -> av.container.InputContainer:
+        path = str(Path(self.path).absolute())  # which is never taken for an address or an option
+        card = accelerator(decode_on) if self._on_card else None
+        try:
+            return av.open(
+                path, "r", options=_SAFE_OPTIONS, metadata_errors="replace", hwaccel=card
+            )
+        except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                self._watch.no_memory()
+            if self._on_card:  # the file was read before
+                raise CudaError(f"the card cannot be opened ({_reason(error)})") from error
+            raise self._error(
+                f"not a video that can be read ({_reason(error)}); check that it plays"
+            ) from error
+        except RuntimeError as error:  # PyAV's word for a codec that the card is of no use to
+            if not self._on_card:
+                raise
+            raise CudaError(_reason(error)) from error
+
+    def measure(self) -> tuple[Packets, DecodedFrame | None]:
+        """List all packets, decoding only until the first frame appears.
+
+        Raises:
+            VideoError: the stream is encrypted.
+        """
+        table = PacketList(self._stream.time_base or Fraction(1, av.time_base))
+        first: DecodedFrame | None = None
+        failed: list[int] = []
+        codec = self._context.name
+        parameter_sets = self._context.extradata or b""
+        open_groups = False
+        for index, packet in self._packets():
+            hidden = codec == "vp8" and is_hidden_vp8(memoryview(packet))
+            table.append(
+                packet.pts,
+                packet.dts,
+                duration=packet.duration,
+                key=packet.is_keyframe,
+                shown=not (packet.is_discard or hidden),
+                damaged=packet.is_corrupt,
+            )
+            if packet.is_keyframe and packet.has_sidedata("encryption_info"):
+                raise self._error("the video is encrypted; decrypt it with its owner's tools")
+            if codec == "h264" and packet.is_keyframe and not open_groups:
+                open_groups = not holds_idr(memoryview(packet), parameter_sets)
+            if first is None:
+                damaged = self.damaged
+                first = next(iter(self._decode(index, packet)), None)
+                failed += [index] if self.damaged > damaged else []
+        if first is None:
+            first = next(iter(self._drain()), None)
+        if first is not None and first.packet is not None:
+            self.damaged_at_start = sum(index < first.packet for index in failed)
+        by_decoding = not self.stores_presentation_times
+        return table.packets(by_decoding=by_decoding, open_groups=open_groups), first
+
+    def decode_all(self) -> Iterator[DecodedFrame]:
+        """Yield every frame in the order of showing; damaged packets are counted and passed."""
+        for index, packet in self._packets():
+            yield from self._decode(index, packet)
+        yield from self._drain()
+
+    def decode_stretches(self, stretches: Iterable[Stretch]) -> Iterator[DecodedFrame]:
+        """Yield the wanted frames of `stretches` in order, exactly as `decode_all` would.
+
+        Between stretches nothing is decoded; within one, pictures that no other picture refers
+        to are left out where the decoder can.
+
+        Raises:
+            SkippingError: damage, or frames did not come out as the packets promised.
+        """
+        packets = self._packets()
+        skips = self._skips_unreferenced
+        for stretch in stretches:
+            wanted = set(stretch.wanted)
+            expected = iter(stretch.wanted)
+            for index, packet in packets:
+                if index < stretch.first or index in stretch.left_out:
+                    continue
+                if skips:
+                    self._context.skip_frame = "DEFAULT" if index in wanted else "NONREF"
+                frames = self._decode(index, packet)
+                if index == stretch.last:
+                    frames += self._drain()
+                    self._context.flush_buffers()
+                for frame in frames:
+                    self._check(frame, stretch)
+                    if frame.packet in wanted:
+                        if frame.packet != next(expected):
+                            raise SkippingError("frames came out of order")
+                        yield frame
+                if index == stretch.last:
+                    break
+            if next(expected, None) is not None:
+                raise SkippingError("a frame did not come out")
+
+    def _check(self, frame: DecodedFrame, stretch: Stretch) -> None:
+        if self.damaged or frame.corrupt:
+            raise SkippingError("packets are damaged")
+        if frame.packet == stretch.first and not frame.intra:
+            raise SkippingError("a packet marked as key is none")
+
+    def _choose_stream(self) -> av.VideoStream:
+        """Return the stream a player would show: the best one that is not a still cover."""
+        streams = self._container.streams.video
+        footage = [stream for stream in streams if not stream.disposition & _NOT_FOOTAGE]
+        if not footage:
+            holds = "only cover art" if streams else "no video stream"
+            raise self._error(f"the file holds {holds}; name a file with footage")
+        decodable = [stream for stream in footage if stream.codec_context is not None]
+        if not decodable:
+            raise self._error("no decoder for its video; convert it to H.264 first")
+        best = self._container.streams.best("video")
+        best_index = best.index if best is not None else -1
+        chosen = next((stream for stream in decodable if stream.index == best_index), decodable[0])
+        for stream in self._container.streams:
+            if stream.index != chosen.index:
+                stream.discard = Discard.all
+        return chosen
+
+    def _packets(self) -> Iterator[tuple[int, av.Packet[av.VideoStream]]]:
+        """Yield the stream's packets with their index, in the order of decoding."""
+        index = errors = 0
+        while errors < _MOST_READ_ERRORS:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:  # an empty one would end decoding
+                        self._watch.packet()
+                        yield index, packet
+                        index += 1
+                        errors = 0
+                return
+            except av.FFmpegError as error:  # reading may go on behind the damage
+                self._count_damage(error)
+                errors += 1
+
+    def _decode(self, index: int, packet: av.Packet[av.VideoStream]) -> list[DecodedFrame]:
+        # The decoder hands a packet's time to its frame, whatever it means: so frames tell
+        # which packet they came from, even where times are missing or double.
+        packet.pts = packet.dts = index
+        try:
+            frames = self._context.decode(packet)
+        except av.FFmpegError as error:
+            self._count_damage(error)
+            return []
+        return self._known(frames)
+
+    def _drain(self) -> list[DecodedFrame]:
+        try:
+            frames = self._context.decode(None)
+        except av.EOFError:
+            return []
+        except av.FFmpegError as error:
+            self._count_damage(error)
+            return []
+        return self._known(frames)
+
+    def _known(self, frames: Iterable[av.VideoFrame]) -> list[DecodedFrame]:
+        if self._on_card:
+            for frame in frames:
+                require_exact(frame)
+        return [DecodedFrame(frame, self._looks) for frame in frames]
+
+    def _count_damage(self, error: av.FFmpegError) -> None:
+        if isinstance(error, MemoryError):
+            self._watch.no_memory()
+        if self._on_card:  # which says the same of damage and of what it does not know
+            raise CudaError(f"decoding stops at a packet ({_reason(error)})") from error
+        self.damaged += 1
+
+    def _error(self, what: str) -> VideoError:
+        return VideoError(f"{printable(self.path)}: {what}")
+
+
+def _reason(error: Exception) -> str:
+    """Return the library's own words, without the path it appends."""
+    return getattr(error, "strerror", None) or str(error)
