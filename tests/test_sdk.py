@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizer_files import GOLDEN_CHECKPOINT, released_checkpoint
-from video_files import make_video
 
+from tests.helpers.tokenizer_files import GOLDEN_CHECKPOINT, released_checkpoint
+from tests.helpers.video_files import make_video
 from vidground import (
     D2VLM,
     BatchSettings,

@@ -1,0 +1,1 @@
+"""Tests, the helpers they share, and scripts that measure."""

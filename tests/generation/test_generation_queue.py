@@ -1,0 +1,298 @@
+"""The decode loop's properties, on the small random checkpoint."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.helpers.paths import CHECKPOINT
+from vidground.errors import InputError
+from vidground.generation.batch_decoder import Decoder
+from vidground.generation.generation_queue import (
+    Generation,
+    GenerationQueue,
+    generate,
+    generate_each,
+)
+from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.inference.batch_sizes import BatchSize
+from vidground.model.d2vlm import D2VLM
+from vidground.model.kv_cache import KeyValueCache
+from vidground.settings import DecodingSettings
+
+
+@pytest.fixture(scope="module")
+def model() -> D2VLM:
+    return D2VLM.from_pretrained(CHECKPOINT)
+
+
+def make_prompt(model: D2VLM, frames: int, seed: int = 0, **fields: object) -> PromptInputs:
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(frames, model.config.text_config.hidden_size, generator=generator)
+    before = [17, 204, 99, 31]  # the same in all, so that they are read together
+    after = torch.randint(5, 300, (3 + seed,), generator=generator).tolist()
+    return PromptInputs(**{"before": before, "after": after, "frame_tokens": tokens, **fields})
+
+
+@pytest.mark.parametrize("frames", [6, 55])  # the second crosses the end of a block of positions
+def test_cached_decoding_equals_a_full_forward(model: D2VLM, frames: int) -> None:
+    """Feeding tokens one by one gives the logits of the whole sequence in one pass."""
+    prompt = make_prompt(model, frames)
+    extra = torch.tensor([40, 77, 123])
+    batch = batch_prompts(model, [prompt])
+    with torch.inference_mode():
+        decoder = Decoder(model)
+        decoder.add(batch)
+        stepwise = [decoder.logits[0]]
+        for token in extra:
+            decoder.step(decoder.embed(token[None]))
+            stepwise.append(decoder.logits[0])
+        longer = batch_prompts(
+            model,
+            [PromptInputs(prompt.before, [*prompt.after, *extra.tolist()], prompt.frame_tokens)],
+        )
+        whole = model(longer.embeds, longer.position_ids, longer.visible())[0]
+    torch.testing.assert_close(torch.stack(stepwise), whole[-4:], rtol=0, atol=1e-5)
+
+
+def test_frames_see_each_other_and_text_is_causal(model: D2VLM) -> None:
+    one, two = make_prompt(model, 2), make_prompt(model, 3, seed=1)
+    visible = batch_prompts(model, [one, two]).visible()
+    # Row 0 is padded by two: 4 text, 2 frames, 3 text. Row 1: 4 text, 3 frames, 4 text.
+    padded = visible[0].int()
+    assert padded[4].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]  # a frame sees the next one
+    assert padded[3].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]  # text sees only the past
+    assert padded[8].tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]  # and nothing of the padding
+    assert padded[10].any()  # padding sees something, so that no row of attention is empty
+    assert visible[1].int()[4].tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_a_frame_at_the_very_start_is_a_frame(model: D2VLM) -> None:
+    batch = batch_prompts(model, [make_prompt(model, 2, before=[])])
+    assert batch.visible()[0, 0, :3].tolist() == [True, True, False]
+
+
+def test_evidence_in_the_question_means_its_frames(model: D2VLM) -> None:
+    evidence = model.config.evidence_token_id
+    tokens = make_prompt(model, 5).frame_tokens
+    with torch.inference_mode():
+        plain = batch_prompts(
+            model, [PromptInputs([7], [8, evidence], tokens, spans=[(1.4, 2.6)])]
+        ).embeds[0]
+        embedding = model.get_input_embeddings()(torch.tensor(evidence))
+    torch.testing.assert_close(plain[-1], embedding + tokens[1:4].mean(0))
+    torch.testing.assert_close(plain[1:6], tokens)
+
+
+@pytest.mark.parametrize("spans", [[], [(0, 1), (1, 2)]])
+def test_every_evidence_of_the_question_needs_its_interval(
+    model: D2VLM, spans: list[tuple[float, float]]
+) -> None:
+    evidence = model.config.evidence_token_id
+    prompt = PromptInputs([7], [evidence], make_prompt(model, 2).frame_tokens, spans)
+    with pytest.raises(InputError, match="1 intervals by <evi>"):
+        batch_prompts(model, [prompt])
+
+
+def test_a_prompt_without_frames_is_refused(model: D2VLM) -> None:
+    with pytest.raises(InputError, match="0 frames"):
+        batch_prompts(model, [make_prompt(model, 0)])
+
+
+def test_the_answer_ends_with_its_end_token(model: D2VLM) -> None:
+    """A model that is made to prefer the end token stops there; others go on to their cap."""
+    prompt = make_prompt(model, 4)
+    (long,) = generate(model, [prompt], DecodingSettings(max_new_tokens=6))
+    assert long.truncated
+    assert len(long.token_ids) == 6
+    stop = long.token_ids[2]
+    original = model.config.turn_end_token_id
+    model.config.turn_end_token_id = stop
+    try:
+        (short,) = generate(model, [prompt], DecodingSettings(max_new_tokens=6))
+    finally:
+        model.config.turn_end_token_id = original
+    assert short.token_ids == long.token_ids[: long.token_ids.index(stop) + 1]
+    assert not short.truncated
+
+
+def test_a_row_that_loops_ends_and_the_others_go_on(model: D2VLM) -> None:
+    """With a penalty below 1, which favours what was said, this model says one thing for ever."""
+    prompts = [make_prompt(model, 6, seed=0), make_prompt(model, 5, seed=1)]
+    stuck = DecodingSettings(max_new_tokens=80, repetition_penalty=0.01, loop_tokens=24)
+    free = DecodingSettings(max_new_tokens=80, repetition_penalty=0.01, loop_tokens=0)
+    (whole,) = generate(model, prompts[:1], free)
+    assert (len(whole.token_ids), whole.truncated, whole.looped) == (80, True, False)
+    caught, other = generate(model, prompts, [stuck, free])
+    assert caught.token_ids == whole.token_ids[:32]  # where loops are first looked for
+    assert (caught.truncated, caught.looped) == (True, True)
+    assert all(evidence.position < 32 for evidence in caught.evidence)
+    assert (len(other.token_ids), other.looped) == (80, False)
+    assert generate(model, prompts[:1], stuck)[0].token_ids == caught.token_ids
+
+
+@pytest.mark.parametrize("tokens", [-1, 1, 15])
+def test_a_loop_needs_room_for_its_repeats(tokens: int) -> None:
+    with pytest.raises(InputError, match=r"loop_tokens is .* at least 16"):
+        DecodingSettings(loop_tokens=tokens)
+
+
+def test_the_context_bounds_the_answer(model: D2VLM) -> None:
+    context = model.config.text_config.max_position_embeddings
+    nearly_full = make_prompt(model, context - 7 - 5)
+    (answer,) = generate(model, [nearly_full], DecodingSettings(max_new_tokens=50))
+    assert len(answer.token_ids) == 5
+    assert answer.truncated
+    with pytest.raises(InputError, match=r"no room for an answer.*shorter window"):
+        generate(model, [make_prompt(model, context)], DecodingSettings())
+
+
+def test_draws_depend_on_the_seed_not_on_the_batch(model: D2VLM) -> None:
+    prompts = [make_prompt(model, 3 + seed, seed=seed) for seed in range(3)]
+    warm = DecodingSettings(max_new_tokens=12, temperature=1.0, seed=5)
+    together = [answer.token_ids for answer in generate(model, prompts, warm)]
+    alone = [generate(model, [prompt], warm)[0].token_ids for prompt in prompts]
+    assert together == alone
+    other = DecodingSettings(max_new_tokens=12, temperature=1.0, seed=6)
+    assert [answer.token_ids for answer in generate(model, prompts, other)] != together
+
+
+@given(
+    frames=st.lists(st.integers(1, 40), min_size=1, max_size=9),
+    caps=st.lists(st.integers(1, 14), min_size=9, max_size=9),
+    rows=st.integers(1, 5),
+    warm=st.booleans(),
+    penalty=st.sampled_from([1.0, 1.3]),
+    stop=st.integers(0, 8),
+)
+@settings(max_examples=25)
+def test_rows_that_are_refilled_give_what_each_gives_alone(
+    model: D2VLM,
+    frames: list[int],
+    caps: list[int],
+    rows: int,
+    warm: bool,
+    penalty: float,
+    stop: int,
+) -> None:
+    """Prompts of any lengths and caps, some of which end by themselves, through few rows."""
+    prompts = [make_prompt(model, count, seed=seed) for seed, count in enumerate(frames)]
+    per_row = [
+        DecodingSettings(
+            max_new_tokens=cap, temperature=0.7 * warm, seed=cap, repetition_penalty=penalty
+        )
+        for cap in caps[: len(prompts)]
+    ]
+    original = model.config.turn_end_token_id
+    first = generate(model, prompts[:1], DecodingSettings(max_new_tokens=9))[0].token_ids
+    model.config.turn_end_token_id = first[stop]  # so that some end there
+    try:
+        alone = [generate(model, [p], s)[0] for p, s in zip(prompts, per_row, strict=True)]
+        queue = GenerationQueue(model, BatchSize(rows))
+        tickets = [queue.add(p, s) for p, s in zip(prompts, per_row, strict=True)]
+        ended = {}
+        while len(queue):
+            ended |= dict(queue.advance())
+    finally:
+        model.config.turn_end_token_id = original
+    for one, ticket in zip(alone, tickets, strict=True):
+        assert_same(one, ended[ticket])
+
+
+def assert_same(one: Generation, other: object) -> None:
+    assert isinstance(other, Generation)
+    assert (one.token_ids, one.truncated) == (other.token_ids, other.truncated)
+    spans = [[(e.position, e.first, e.last) for e in g.evidence] for g in (one, other)]
+    assert spans[0] == spans[1]
+    for curve, same in zip(
+        [one.prompt_curve, *(e.curve for e in one.evidence)],
+        [other.prompt_curve, *(e.curve for e in other.evidence)],
+        strict=True,
+    ):
+        torch.testing.assert_close(curve, same, rtol=0, atol=1e-5)
+
+
+def test_answers_come_in_the_order_of_prompts_that_are_taken_when_there_is_room(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    rows: list[int] = []
+    step = Decoder.step
+
+    def counted(decoder: Decoder, embeds: torch.Tensor) -> None:
+        rows.append(len(embeds))
+        step(decoder, embeds)
+
+    monkeypatch.setattr(Decoder, "step", counted)
+
+    def prompts() -> Iterator[PromptInputs]:
+        for seed in range(7):
+            taken.append(seed)
+            yield make_prompt(model, 3 + seed, seed=seed)
+
+    settings = DecodingSettings(max_new_tokens=6)
+    expected = [generate(model, [make_prompt(model, 3 + s, seed=s)], settings)[0] for s in range(7)]
+    each = generate_each(model, prompts(), settings, BatchSize(2))
+    first = next(each)
+    assert taken == [0, 1]
+    for one, other in zip(expected, [first, *each], strict=True):
+        assert_same(one, other)
+    assert max(rows) == 2
+
+
+def test_who_came_first_is_answered_first(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of prompts of one length, so that nothing else decides; after memory ran out, too."""
+    queue = GenerationQueue(model, BatchSize(3))
+    short = DecodingSettings(max_new_tokens=3)
+    tickets = [queue.add(make_prompt(model, 4), short) for _ in range(5)]
+    step = Decoder.step
+    rows: list[int] = []
+
+    def tight(decoder: Decoder, embeds: torch.Tensor) -> None:
+        rows.append(len(embeds))
+        if len(rows) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        step(decoder, embeds)
+
+    monkeypatch.setattr(Decoder, "step", tight)
+    ended: list[int] = []
+    while len(queue):
+        ended += [ticket for ticket, _ in queue.advance()]
+    assert ended == tickets
+    assert rows == [3, 3, *[1] * 10]
+
+
+def test_a_step_of_many_tokens_gives_what_single_ones_give(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU rows are looked at every few steps only: what comes after an end is dropped."""
+    prompts = [make_prompt(model, 3 + seed, seed=seed) for seed in range(4)]
+    per_row = [DecodingSettings(max_new_tokens=cap) for cap in (1, 9, 4, 17)]
+    expected = generate(model, prompts, per_row)
+    decode = GenerationQueue._decode
+    monkeypatch.setattr(GenerationQueue, "_decode", lambda queue, _: decode(queue, 5))
+    for one, other in zip(expected, generate(model, prompts, per_row), strict=True):
+        assert_same(one, other)
+
+
+def test_a_cache_grows_without_losing_what_it_holds() -> None:
+    cache = KeyValueCache(layers=1)
+    parts = [torch.randn(2, 3, length, 4) for length in (5, 300, 1, 1)]
+    with torch.no_grad():
+        for part in parts:
+            keys, values = cache.update(part, -part, 0)
+    torch.testing.assert_close(keys, torch.cat(parts, dim=2), rtol=0, atol=0)
+    torch.testing.assert_close(values, -torch.cat(parts, dim=2), rtol=0, atol=0)
+    assert cache.length(0) == 307
+
+
+def test_gradients_flow_through_a_cache() -> None:
+    cache = KeyValueCache(layers=1)
+    first = torch.randn(1, 1, 2, 4, requires_grad=True)
+    cache.update(first, first, 0)
+    keys, _ = cache.update(torch.randn(1, 1, 1, 4), torch.randn(1, 1, 1, 4), 0)
+    keys.sum().backward()
+    assert first.grad is not None
+    torch.testing.assert_close(first.grad, torch.ones_like(first))

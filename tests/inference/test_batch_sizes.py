@@ -1,0 +1,279 @@
+"""Batches that fit into memory, and what becomes of those that do not."""
+
+import os
+import weakref
+from functools import partial
+
+import pytest
+import torch
+
+import vidground.inference.batch_sizes
+from tests.helpers.paths import CHECKPOINT
+from vidground.features.frame_encoding import FittingEncoder
+from vidground.generation.batch_decoder import Decoder
+from vidground.generation.generation_queue import GenerationQueue, generate, generate_each
+from vidground.generation.prompt_batch import PromptBatch, PromptInputs
+from vidground.inference.batch_sizes import (
+    BatchSize,
+    BatchSizes,
+    choose_sizes,
+    frame_bytes,
+    in_parts,
+    row_bytes,
+)
+from vidground.model.d2vlm import D2VLM
+from vidground.model.kv_cache import KeyValueCache
+from vidground.settings import BatchSettings, DecodingSettings
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def model() -> D2VLM:
+    return D2VLM.from_pretrained(CHECKPOINT)
+
+
+def make_prompts(model: D2VLM, count: int) -> list[PromptInputs]:
+    generator = torch.Generator().manual_seed(count)
+    width = model.config.text_config.hidden_size
+    return [
+        PromptInputs(
+            torch.randint(5, 300, (3,), generator=generator).tolist(),
+            torch.randint(5, 300, (1 + 13 * index % 40,), generator=generator).tolist(),
+            torch.randn(2 + 5 * index % 17, width, generator=generator),
+        )
+        for index in range(count)
+    ]
+
+
+def chosen(
+    model: D2VLM,
+    settings: BatchSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    device: str = "cpu",
+) -> BatchSizes:
+    monkeypatch.setattr(vidground.inference.batch_sizes, "free_bytes", lambda _: free)
+    return choose_sizes(
+        settings, model.config, device=torch.device(device), item_bytes=4, new_tokens=64
+    )
+
+
+def test_sizes_follow_the_free_memory(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, frame = row_bytes(model.config, 4, 64), frame_bytes(model.config, 4)
+    large = chosen(model, BatchSettings(), monkeypatch, 64 * GIB)
+    assert (large.prompts, large.frames, large.videos) == (8, 16, 6)
+    tight = chosen(model, BatchSettings(), monkeypatch, max(4 * row, 10 * frame))
+    assert tight.prompts == max(4 * row, 10 * frame) // 2 // row
+    few = chosen(model, BatchSettings(), monkeypatch, 15 * frame)
+    assert few.frames == 3
+    none = chosen(model, BatchSettings(), monkeypatch, 0)
+    assert (none.prompts, none.frames) == (1, 1)
+    assert none.readers <= none.videos
+
+
+def test_what_is_set_is_taken(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = BatchSettings(prompts=3, frames=5, videos=9, readers=7)
+    sizes = chosen(model, asked, monkeypatch, 0)
+    assert (sizes.prompts, sizes.frames, sizes.videos, sizes.readers) == (3, 5, 9, 7)
+
+
+def test_a_gpu_has_more_at_once_and_videos_for_twice_its_rows(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = chosen(model, BatchSettings(), monkeypatch, 64 * GIB, "cuda")
+    assert (large.prompts, large.frames, large.videos) == (64, 128, 128)
+
+
+@pytest.mark.parametrize(("cores", "readers"), [(1, 2), (3, 3), (64, 6)])
+def test_readers_follow_the_cores(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch, cores: int, readers: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    assert chosen(model, BatchSettings(), monkeypatch, GIB).readers == readers
+    on_gpu = chosen(model, BatchSettings(), monkeypatch, 64 * GIB, "cuda")
+    assert on_gpu.readers == {1: 2, 3: 3, 64: 16}[cores]
+
+
+def test_another_token_costs_a_row_its_keys_and_values(model: D2VLM) -> None:
+    layers = model.config.text_config.num_hidden_layers
+    cache = KeyValueCache(layers)
+    embeds = torch.zeros(1, 1, model.config.text_config.hidden_size)
+    with torch.inference_mode():
+        context = model.context(torch.zeros(1, 1, dtype=torch.long), None, cache)
+        model.run_layers(embeds, 0, layers, context)
+    stores = [store for store in (*cache._keys, *cache._values) if store is not None]
+    a_position = sum(store[:, :, :1].nbytes for store in stores)
+    assert row_bytes(model.config, 4, 11) - row_bytes(model.config, 4, 10) == a_position
+
+
+def test_fewer_read_at_once_where_each_takes_memory_of_a_card(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
+    monkeypatch.setattr(vidground.inference.batch_sizes, "free_bytes", lambda _: 64 * GIB)
+    size = partial(
+        choose_sizes,
+        config=model.config,
+        device=torch.device("cpu"),
+        item_bytes=4,
+        new_tokens=64,
+    )
+    many = BatchSettings(videos=40)
+    assert (size(many).readers, size(many, readers_use_card=True).readers) == (16, 8)
+    assert size(BatchSettings(readers=12), readers_use_card=True).readers == 12
+
+
+def test_free_memory_is_measured() -> None:
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert whole // 256 < vidground.inference.batch_sizes.free_bytes(torch.device("cpu")) <= whole
+
+
+def test_a_size_only_falls() -> None:
+    size = BatchSize(2)
+    size.halve(8)  # of a batch that began before others have made it less
+    assert size.now == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    ],
+)
+def test_parts_are_halved_until_they_fit(error: Exception) -> None:
+    sizes: list[int] = []
+
+    def double(part: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(part))
+        if len(part) > 3:
+            raise error
+        return 2 * part
+
+    size = BatchSize(12)
+    assert in_parts(double, torch.arange(8), size).tolist() == list(range(0, 16, 2))
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    assert size.now == 2  # and stays
+
+
+def test_one_that_does_not_fit_and_other_errors_are_raised() -> None:
+    def no_room(_: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(MemoryError):
+        in_parts(no_room, torch.arange(4), BatchSize(4))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        in_parts(broken, torch.arange(4), BatchSize(4))
+
+
+class Memory:
+    """Stands for a GPU's: what a failed computation has made must be gone before it is freed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.held: list[weakref.ref[torch.Tensor]] = []
+        self.freed = 0
+        for module in ("batch_sizes", "generation"):
+            monkeypatch.setattr(f"vidground.{module}.release_memory", self.release)
+
+    def run_out(self) -> None:
+        made = torch.zeros(3)
+        self.held.append(weakref.ref(made))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def release(self) -> None:
+        assert all(made() is None for made in self.held)
+        self.freed += 1
+
+
+def test_memory_is_freed_when_nothing_holds_it_any_more(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(monkeypatch)
+
+    def double(part: torch.Tensor) -> torch.Tensor:
+        if len(part) > 1:
+            memory.run_out()
+        return 2 * part
+
+    in_parts(double, torch.arange(4), BatchSize(4))
+    assert memory.freed == 2
+    add = Decoder.add
+
+    def tight(decoder: Decoder, batch: PromptBatch) -> None:
+        if len(batch.lengths) > 1:
+            memory.run_out()
+        add(decoder, batch)
+
+    monkeypatch.setattr(Decoder, "add", tight)
+    prompts = make_prompts(model, 1) * 2
+    assert len(generate(model, prompts, DecodingSettings(max_new_tokens=2))) == 2
+    assert memory.freed == 3
+
+
+def test_vision_takes_fewer_frames_when_memory_runs_out(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = model.config.image_size
+    pixels = torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(0))
+    expected = model.encode_frames(pixels)
+    encode = model.encode_frames
+
+    def tight(part: torch.Tensor) -> torch.Tensor:
+        if len(part) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(part)
+
+    monkeypatch.setattr(model, "encode_frames", tight)
+    found = FittingEncoder(model, BatchSize(16)).encode_frames(pixels)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", ["add", "step"])
+def test_decoding_begins_again_with_fewer_rows_when_memory_runs_out(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    prompts, settings = make_prompts(model, 7), DecodingSettings(max_new_tokens=20)
+    expected = [generate(model, [prompt], settings)[0] for prompt in prompts]
+    original = getattr(Decoder, place)
+    tried: list[int] = []
+
+    def tight(decoder: Decoder, given: PromptBatch | torch.Tensor) -> None:
+        rows = len(given.lengths) + len(decoder) if isinstance(given, PromptBatch) else len(given)
+        tried.append(rows)
+        if rows > 2 and (place == "add" or len(tried) > 4):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        original(decoder, given)
+
+    monkeypatch.setattr(Decoder, place, tight)
+    size = BatchSize(7)
+    found = list(generate_each(model, prompts, settings, size))
+    assert [answer.token_ids for answer in found] == [answer.token_ids for answer in expected]
+    assert size.now <= 2
+    assert max(tried) > 2
+
+
+def test_a_prompt_that_does_not_fit_alone_fails_alone(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = make_prompts(model, 3)
+    large = len(prompts[1])
+    original = Decoder.add
+
+    def tight(decoder: Decoder, batch: PromptBatch) -> None:
+        if large in batch.lengths:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        original(decoder, batch)
+
+    monkeypatch.setattr(Decoder, "add", tight)
+    queue = GenerationQueue(model, BatchSize(3))
+    for prompt in prompts:
+        queue.add(prompt, DecodingSettings(max_new_tokens=5))
+    ended: dict[int, object] = {}
+    while len(queue):
+        ended |= dict(queue.advance())
+    assert [isinstance(ended[ticket], Exception) for ticket in (1, 2, 3)] == [False, True, False]

@@ -1,0 +1,202 @@
+"""What threads ask of one model: who is served first, what is done together, and who is told."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.helpers.training_runs import tiny_model
+from vidground.errors import InputError
+from vidground.generation.prompt_batch import PromptInputs
+from vidground.inference.batch_sizes import BatchSize
+from vidground.inference.model_thread import AbandonedError, SharedModel
+from vidground.model.d2vlm import D2VLM
+from vidground.settings import DecodingSettings
+
+SOON_S = 20.0
+FEW = DecodingSettings(max_new_tokens=2)
+
+
+class Eyes:
+    """Encodes frames to themselves, and compresses them to the first ids of the questions.
+
+    `served` tells what was done, in order; nothing is done before `go` is set.
+    """
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self) -> None:
+        self.served: list[tuple[str, list[float]]] = []
+        self.go = threading.Event()
+        self.called = threading.Event()
+
+    def encode_frames(self, pixel_values: Tensor) -> Tensor:
+        return self._seen("encode", pixel_values)
+
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        self._seen("compress", patches)
+        firsts = torch.tensor([float(question[0]) for question in questions])
+        return firsts.reshape(1, -1, 1).expand(len(patches), -1, -1)
+
+    def _seen(self, what: str, values: Tensor) -> Tensor:
+        self.called.set()
+        assert self.go.wait(SOON_S)
+        self.served.append((what, values[:, 0].tolist()))
+        return values
+
+
+@pytest.fixture(scope="module")
+def model() -> D2VLM:
+    return tiny_model()
+
+
+@pytest.fixture
+def eyes() -> Eyes:
+    return Eyes()
+
+
+@pytest.fixture
+def shared(model: D2VLM, eyes: Eyes) -> Iterator[SharedModel]:
+    shared = SharedModel(model, eyes, rows=BatchSize(2), frames=BatchSize(4))
+    yield shared
+    eyes.go.set()
+    shared.close()
+
+
+def frames(value: float, count: int = 1) -> Tensor:
+    return torch.full((count, 1), value)
+
+
+def begun(request: Callable[[], Any]) -> Future[Any]:
+    """A request made in a thread of its own, which ends with the program if nobody replies."""
+    future: Future[Any] = Future()
+
+    def ask() -> None:
+        try:
+            future.set_result(request())
+        except BaseException as error:  # noqa: BLE001 - handed on, whatever it is
+            future.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return future
+
+
+def ask_at_once(
+    shared: SharedModel, eyes: Eyes, *requests: Callable[[], Tensor]
+) -> list[Future[Tensor]]:
+    """Keep the model busy until all requests wait, then let it go on until they are done."""
+    first = begun(lambda: shared.client(0).encode_frames(frames(0)))
+    assert eyes.called.wait(SOON_S)
+    futures = []
+    for request in requests:
+        futures.append(begun(request))
+        while shared._requests.qsize() < len(futures):
+            time.sleep(0.001)
+    eyes.go.set()
+    first.result(SOON_S)
+    for future in futures:
+        future.exception(SOON_S)
+    return futures
+
+
+def test_compressing_comes_first_then_the_video_that_began_first(
+    shared: SharedModel, eyes: Eyes
+) -> None:
+    def encode(number: int) -> Callable[[], Tensor]:
+        return lambda: shared.client(number).encode_frames(frames(number, 3))
+
+    def compress() -> Tensor:
+        return shared.client(9).compress_each(frames(9), [[5]])
+
+    ask_at_once(shared, eyes, encode(3), encode(1), encode(2), compress)
+    order = [(what, values[0]) for what, values in eyes.served[1:]]
+    assert order == [("compress", 9), ("encode", 1), ("encode", 2), ("encode", 3)]
+
+
+def test_what_goes_together_is_handed_back_to_who_asked(shared: SharedModel, eyes: Eyes) -> None:
+    one, three = shared.client(1), shared.client(2)
+    found = ask_at_once(
+        shared,
+        eyes,
+        lambda: one.encode_frames(frames(1)),
+        lambda: three.encode_frames(frames(3, 3)),
+    )
+    assert [future.result().tolist() for future in found] == [[[1]], [[3]] * 3]
+    assert eyes.served[1:] == [("encode", [1, 3, 3, 3])]  # 4 frames, as many as go at once
+
+
+def test_questions_are_not_mixed_up(shared: SharedModel, eyes: Eyes) -> None:
+    def compress(number: int, *questions: list[int]) -> Callable[[], Tensor]:
+        return lambda: shared.client(number).compress_each(frames(number), questions)
+
+    asked = [([5],), ([6],), ([5],), ([5], [6])]
+    found = ask_at_once(shared, eyes, *(compress(n, *each) for n, each in enumerate(asked, 1)))
+    assert [future.result().flatten().tolist() for future in found] == [[5], [6], [5], [5, 6]]
+    assert eyes.served[1:] == [("compress", [1, 3]), ("compress", [4]), ("compress", [2])]
+
+
+def test_an_error_is_told_to_all_whose_frames_were_in_the_batch(
+    shared: SharedModel, eyes: Eyes
+) -> None:
+    def broken(_: Tensor) -> Tensor:
+        raise RuntimeError("no such kernel")
+
+    def request(number: int) -> Callable[[], Tensor]:
+        return lambda: shared.client(number).encode_frames(frames(number))
+
+    seen = eyes._seen
+    eyes._seen = lambda what, values: broken(values) if values.sum() else seen(what, values)  # type: ignore[method-assign]
+    for future in ask_at_once(shared, eyes, request(1), request(2)):
+        with pytest.raises(RuntimeError, match="no such kernel"):
+            future.result()
+    assert shared.client(3).encode_frames(frames(0)).tolist() == [[0]]  # and the model goes on
+
+
+def test_a_prompt_that_does_not_fit_is_told_to_who_asked(shared: SharedModel) -> None:
+    empty = PromptInputs([7], [8], torch.zeros(0, 32))
+    error = begun(lambda: next(shared.client(1).generate_each([empty], FEW))).exception(SOON_S)
+    assert isinstance(error, InputError)
+    assert "0 frames" in str(error)
+
+
+def test_prompts_are_taken_when_there_is_room_and_answered_in_order(shared: SharedModel) -> None:
+    taken: list[int] = []
+    through: list[int] = []
+
+    def prompts() -> Iterator[PromptInputs]:
+        for number in range(6):
+            taken.append(number)
+            yield PromptInputs([7], [8] * (1 + number), torch.ones(2 + number, 32))
+
+    answers = shared.client(1).generate_each(
+        prompts(), FEW, after_last=lambda: through.append(len(taken))
+    )
+    lengths = [len(answer.prompt_curve) for answer in answers]
+    assert lengths == [2, 3, 4, 5, 6, 7]
+    assert through == [6]
+
+
+def test_who_waits_or_comes_when_the_model_is_closed_is_told(
+    shared: SharedModel, eyes: Eyes
+) -> None:
+    def encode(number: int) -> Callable[[], Tensor]:
+        return lambda: shared.client(number).encode_frames(frames(0))
+
+    begun(encode(1))
+    assert eyes.called.wait(SOON_S)
+    waits = begun(encode(2))
+    while not shared._requests.qsize():
+        time.sleep(0.001)
+    closing = threading.Thread(target=shared.close, daemon=True)
+    closing.start()
+    while shared._ended is None:
+        time.sleep(0.001)
+    eyes.go.set()
+    closing.join(SOON_S)
+    assert isinstance(waits.exception(SOON_S), AbandonedError)
+    assert isinstance(begun(encode(3)).exception(SOON_S), AbandonedError)

@@ -1,0 +1,228 @@
+import copy
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.helpers.paths import ROOT
+from tests.helpers.training_runs import (
+    FULL,
+    RELEASED,
+    StopAfter,
+    log_of,
+    make_trainer,
+    random_samples,
+    tiny_model,
+)
+from vidground.training.data.collation import Collator
+from vidground.training.objectives.fpo import fpo_losses, reference_log_probs
+from vidground.training.objectives.objective import FpoObjective, SftObjective
+from vidground.training.objectives.settings import FpoSettings, SftSettings
+from vidground.training.objectives.sft import sft_losses
+from vidground.training.parameters import prepare_parameters
+from vidground.training.saving import TRAINED
+from vidground.training.trainer import TrainingError
+
+PARTS = ("loss", "cross_entropy", "grounding", "consistency")
+
+
+def values(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def assert_same_curves(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    assert [line["step"] for line in found] == [line["step"] for line in expected]
+    for one, other in zip(found, expected, strict=True):
+        skipped = {"epoch", "step"}
+        numbers = {k: v for k, v in one.items() if k not in skipped}
+        assert numbers == pytest.approx(
+            {k: v for k, v in other.items() if k not in skipped}, rel=1e-4, abs=1e-6
+        )
+
+
+@pytest.mark.parametrize("kind", ["sft", "fpo"])
+def test_accumulated_parts_are_the_whole_batch(kind: str, tmp_path: Path) -> None:
+    whole = make_trainer(tmp_path / "whole", kind=kind, batch=4, steps=3, save_strategy="no")
+    parts = make_trainer(
+        tmp_path / "parts",
+        kind=kind,
+        batch=1,
+        steps=3,
+        save_strategy="no",
+        gradient_accumulation_steps=4,
+    )
+    whole.train()
+    parts.train()
+    curve = log_of(tmp_path / "whole")
+    assert len(curve) == 3
+    assert_same_curves(log_of(tmp_path / "parts"), curve)
+    assert set(PARTS) < set(curve[0])
+
+
+def test_the_logged_loss_is_the_one_of_the_objective(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, batch=12, steps=1, save_strategy="no")
+    model = tiny_model()
+    batch = Collator.of(trainer.objective.config, SftSettings())(random_samples(model, 12).samples)
+    expected = sft_losses(model, batch, SftSettings())
+    trainer.train()
+    (line,) = log_of(tmp_path)
+    assert line["loss"] == pytest.approx(expected.total(SftSettings()).item(), rel=1e-5)
+    assert line["cross_entropy"] == pytest.approx(
+        expected.cross_entropy.sum().item() / expected.counts.tokens, rel=1e-5
+    )
+    total = line["cross_entropy"] + 10 * line["grounding"] + 10 * line["consistency"]
+    assert line["loss"] == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"), [("sft", FULL), ("fpo", RELEASED)], ids=["sft-full", "fpo-released"]
+)
+def test_a_resumed_run_ends_where_it_would_have(kind: str, parameters: Any, tmp_path: Path) -> None:
+    options = {"kind": kind, "parameters": parameters, "eval_strategy": "steps", "eval_steps": 2}
+    whole = make_trainer(tmp_path / "whole", **options)
+    whole.train()
+    first = make_trainer(tmp_path / "parts", **options, callbacks=(StopAfter(4),))
+    first.train()  # killed a step after its checkpoint
+    second = make_trainer(tmp_path / "parts", **options)
+    second.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-3"))
+    expected = values(whole.objective)
+    for name, parameter in second.objective.named_parameters():
+        assert torch.equal(parameter, expected[name]), name
+    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+
+
+def test_a_longer_schedule_holds_from_the_first_step_on(tmp_path: Path) -> None:
+    make_trainer(tmp_path / "short", steps=3, parameters=RELEASED).train()
+    longer = make_trainer(tmp_path / "short", steps=6, parameters=RELEASED)
+    longer.train(resume_from_checkpoint=str(tmp_path / "short" / "checkpoint-3"))
+    rates = [line["learning_rate"] for line in log_of(tmp_path / "short")][3:]
+    expected = [1e-3 * (1 + math.cos(math.pi * step / 6)) / 2 for step in (3, 4, 5)]
+    assert rates == pytest.approx(expected)
+    stored = load_file(tmp_path / "short" / "checkpoint-3" / TRAINED)
+    one_more = make_trainer(
+        tmp_path / "short", steps=6, parameters=RELEASED, callbacks=(StopAfter(4),)
+    )
+    one_more.train(resume_from_checkpoint=str(tmp_path / "short" / "checkpoint-3"))
+    assert not torch.equal(one_more.objective.d2vlm.lm_head.weight, stored["lm_head.weight"])
+
+
+def test_a_step_moves_what_learns_and_nothing_else(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, parameters=RELEASED, steps=2, save_strategy="no")
+    before = values(trainer.objective.d2vlm)
+    trainer.train()
+    after = values(trainer.objective.d2vlm)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == set(trainer.objective.trained)
+    assert any("lora_A" in name for name in moved)
+    assert not any(name.startswith("vision.") for name in moved)
+
+
+def test_adapters_have_their_own_rate(tmp_path: Path) -> None:
+    make_trainer(tmp_path, parameters=RELEASED, steps=2, save_strategy="no").train()
+    for line in log_of(tmp_path):
+        assert line["lora_learning_rate"] == pytest.approx(2 * line["learning_rate"])
+
+
+def test_a_frozen_vision_encoder_stays_in_evaluation_mode() -> None:
+    model = tiny_model()
+    prepare_parameters(model, RELEASED)
+    objective = SftObjective(model, SftSettings()).train()
+    assert not any(module.training for module in model.vision.modules())
+    assert model.language_model.training
+    learning = tiny_model()
+    prepare_parameters(learning, FULL)
+    assert SftObjective(learning, SftSettings()).train().d2vlm.vision.training
+    assert objective.trained
+
+
+def test_recomputing_states_changes_nothing(tmp_path: Path) -> None:
+    plain = make_trainer(tmp_path / "plain", steps=2, save_strategy="no")
+    saving = make_trainer(tmp_path / "saving", steps=2, save_strategy="no")
+    saving.objective.enable_gradient_checkpointing()
+    assert saving.objective.d2vlm.language_model.layers[0].gradient_checkpointing
+    plain.train()
+    saving.train()
+    assert_same_curves(log_of(tmp_path / "saving"), log_of(tmp_path / "plain"))
+
+
+def test_held_out_means_run_over_all_samples(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, kind="fpo", per_device_eval_batch_size=2)
+    model, settings = tiny_model(), FpoSettings()
+    samples = random_samples(model, 5, "fpo").samples
+    batch = Collator.of(trainer.objective.config, SftSettings())(samples)
+    expected = fpo_losses(model.eval(), batch, settings)
+    found = trainer.evaluate()
+    assert found["eval_loss"] == pytest.approx(expected.total(settings).item(), rel=1e-5)
+    report = expected.report()
+    for name in ("text_margin", "text_accuracy", "grounding_margin", "grounding_accuracy"):
+        assert found[f"eval_{name}"] == pytest.approx(report[name], rel=1e-4, abs=1e-6), name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, save_strategy="no")
+    with torch.no_grad():
+        trainer.objective.d2vlm.lm_head.weight[0] = float("nan")
+    with pytest.raises(TrainingError, match=r"the loss is nan near step 1; resume from"):
+        trainer.train()
+
+
+def test_the_reference_is_the_model_at_the_start(tmp_path: Path) -> None:
+    start = tiny_model().eval()
+    trainer = make_trainer(tmp_path, kind="fpo", parameters=RELEASED, reference=True, steps=3)
+    objective = trainer.objective
+    assert isinstance(objective, FpoObjective)
+    (reference,) = objective._reference
+    weights = dict(objective.d2vlm.named_parameters())
+    assert reference.vision.layers[0].mlp.fc1.weight is weights["vision.layers.0.mlp.fc1.weight"]
+    trainer.train()
+    line = log_of(tmp_path)[0]
+    assert line["text_margin"] == pytest.approx(0, abs=1e-4)
+    assert line["preference"] == pytest.approx(0.6931472, abs=1e-4)
+
+    batch = Collator.of(objective.config, SftSettings())(random_samples(start, 4, "fpo").samples)
+    objective.eval()
+    expected = fpo_losses(
+        objective.d2vlm,
+        batch,
+        FpoSettings(),
+        reference=reference_log_probs(start, batch, FpoSettings()),
+    )
+    assert float(objective(batch)["loss"].detach()) == pytest.approx(
+        float(expected.total(FpoSettings()).detach()), rel=1e-5
+    )
+    assert not set(copy.deepcopy(objective.state_dict())) - {f"d2vlm.{n}" for n in weights}
+
+
+def test_a_checkpoint_holds_what_learns_in_32_bit(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, parameters=RELEASED, steps=3)
+    trainer.train()
+    stored = load_file(tmp_path / "checkpoint-3" / TRAINED)
+    current = values(trainer.objective.d2vlm)
+    assert set(stored) == set(trainer.objective.trained)
+    assert all(torch.equal(stored[name], current[name]) for name in stored)
+
+
+def test_two_processes_are_one_with_twice_the_batches(tmp_path: Path) -> None:
+    script = ROOT / "tests/helpers/training_runs.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    ended = subprocess.run(
+        [*command, "--master-port", "0", "--standalone", str(script), str(tmp_path / "two")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    make_trainer(
+        tmp_path / "one", batch=2, steps=3, save_strategy="no", gradient_accumulation_steps=2
+    ).train()
+    curve = log_of(tmp_path / "one")
+    assert len(curve) == 3
+    assert_same_curves(log_of(tmp_path / "two"), curve)
