@@ -10,9 +10,9 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from vidground import __version__
 from vidground.cli.signals import ending_signals
 from vidground.errors import VidgroundError
+from vidground.version import __version__
 
 
 class _Entry(NamedTuple):

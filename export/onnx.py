@@ -19,7 +19,6 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from vidground import __version__
 from vidground.errors import InputError
 from vidground.export.quantization import quantize_products, signed_variant
 from vidground.features.onnx_folder import (
@@ -31,6 +30,7 @@ from vidground.features.onnx_folder import (
 )
 from vidground.model.d2vlm import D2VLM
 from vidground.storage.atomic import make_folder
+from vidground.version import __version__
 from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD
 
 Part = TypeVar("Part", bound=nn.Module)

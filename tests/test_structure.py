@@ -11,69 +11,55 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
-PACKAGES = {
+FOLDERS = {
     "vidground": "vidground",
     "cli": "vidground.cli",
     "training": "vidground.training",
     "export": "vidground.export",
 }
 
-# Lower layers first; a module may import its own layer and those before it.
-LAYERS = (
-    {"errors", "settings", "types", "progress", "plaintext"},
-    {"configuration", "batch_sizes", "files", "atomic", "quality", "windows", "sampling", "cues"},
-    {"bounded_folder", "row_file"},
-    {"overlaps", "shaping", "editing"},
-    {"packets", "bitstream", "timeline"},
-    {"chapters", "timed_text", "edit_lists", "fcpxml", "result_files"},
-    {"subtitles", "tables", "documents", "formats", "tokens", "prompts", "parsing", "evidence"},
-    {
-        "orientation",
-        "preprocessing",
-        "cuda_decoding",
-        "pictures",
-        "decoding",
-        "footage",
-        "video",
-        "inputs",
-        "arrivals",
-        "outputs",
-    },
-    {"channel", "decoder_worker", "decoder_process", "isolation"},
-    {"thumbnails", "video_places", "ranking", "plots"},
-    {"report_data", "report_page", "report", "search"},
-    {"containers", "ffmpeg", "cuts", "timed_video", "result_videos", "moment_choice"},
-    {"clips", "subtitle_tracks"},
-    {"manifest", "claims", "planning", "ledger", "outcomes", "conditions"},
-    {"work", "filing", "ray_worker", "ray_connection", "ray_engine"},
-    {"workload", "ceilings", "stage_meter", "decode_comparison", "benchmark_report"},
-    {"cache", "packed_linear", "int8_linear", "compressor", "vision", "modeling"},
-    {"lora", "released", "weights", "model_folder", "hub", "model_identity", "checkpoint"},
-    {
-        "sequences",
-        "kept",
-        "prompt_start",
-        "step_graph",
-        "decoder",
-        "token_choice",
-        "generation",
-        "random_model",
-        "released_procedure",
-    },
-    {"onnx_folder", "onnx_vision"},
-    {"encoding", "packing", "sources", "encoded_video", "stored_video", "feature_cache"},
-    {"shared_model", "pipeline", "asked_model", "answers", "provenance", "engine", "reading"},
-    {"grounder", "captioner", "archive", "replay"},
-    {"staged_run", "benchmark"},
+# Top floor first: a package imports only from the rows below its own.
+FLOORS = (
+    {"cli"},
+    {"training", "export"},
+    {"review", "benchmark"},
+    {"grounder", "captioner"},
+    {"inference"},
+    {"features", "archive", "media"},
+    {"results", "checkpoints", "generation"},
+    {"video", "model"},
+    {"storage", "language"},
+    {"settings"},
+    {"memory", "progress"},
+    {"errors", "version"},
 )
-NO_TORCH = ("types", "settings", "errors", "formats", "prompts", "parsing", "windows", "inputs")
+UPWARDS = {("model", "checkpoints")}
+"""`D2VLM.from_pretrained` and `save_pretrained` load and write checkpoints, when called."""
+MOST_MODULES = 20
+"""In one package."""
+
+NO_TORCH = (
+    "archive.inputs",
+    "errors",
+    "language.prompts",
+    "language.response_parsing",
+    "language.tokenizers",
+    "results.formats",
+    "results.types",
+    "settings",
+    "storage.atomic",
+    "storage.bounded_folder",
+    "storage.files",
+    "video.info",
+)
+"""So that `vidground --help` and the process that decodes start without it."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    for folder, package in PACKAGES.items():
+    for folder, package in FOLDERS.items():
         for path in sorted((ROOT / folder).rglob("*.py")):
             inner = path.relative_to(ROOT / folder).with_suffix("").as_posix().replace("/", ".")
-            yield f"{package}.{inner}", path
+            yield f"{package}.{inner}".removesuffix(".__init__"), path
 
 
 MODULES = dict(modules())
@@ -81,30 +67,7 @@ MODULES = dict(modules())
 
 @cache
 def imports(name: str) -> frozenset[str]:
-    """Everything that a module imports when it is run, not what it needs for types or later."""
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    found: set[str] = set()
-    for node in _run_at_import(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return frozenset(found)
-
-
-def _run_at_import(node: ast.AST) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            continue
-        yield child
-        yield from _run_at_import(child)
-
-
-@cache
-def all_imports(name: str) -> frozenset[str]:
-    """Everything that a module imports anywhere, in functions and for types too."""
+    """What a module imports anywhere, in functions and for types too."""
     tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
     plain = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     return frozenset(
@@ -116,56 +79,66 @@ def importers(package: str) -> set[str]:
     return {
         name
         for name in MODULES
-        if any(found == package or found.startswith(package + ".") for found in all_imports(name))
+        if any(found == package or found.startswith(package + ".") for found in imports(name))
     }
 
 
-def layer(name: str) -> int:
-    return next(number for number, names in enumerate(LAYERS) if name in names)
+def part(module: str) -> str:
+    """The package of vidground that a module belongs to, or the module itself."""
+    return module.split(".")[1]
 
 
-def test_every_module_has_its_layer() -> None:
-    core = {name.removeprefix("vidground.") for name in MODULES if name.count(".") == 1}
-    assert core - {"__init__"} == set().union(*LAYERS)
+def floor(name: str) -> int:
+    return next(number for number, names in enumerate(FLOORS) if name in names)
 
 
-@pytest.mark.parametrize("name", sorted(set().union(*LAYERS)))
-def test_a_module_imports_only_its_layer_and_lower_ones(name: str) -> None:
-    found = {
-        module.removeprefix("vidground.")
-        for module in imports(f"vidground.{name}")
-        if module.startswith("vidground.")
-    }
-    assert {module for module in found if layer(module) > layer(name)} == set()
+def test_every_package_has_its_floor() -> None:
+    assert {part(name) for name in MODULES if "." in name} == set().union(*FLOORS)
 
 
-def test_nobody_imports_the_command_line() -> None:
-    outside = {name for name in importers("vidground.cli") if not name.startswith("vidground.cli.")}
-    assert outside == set()
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if "." in name))
+def test_a_module_imports_only_from_lower_floors(name: str) -> None:
+    mine = part(name)
+    found = {part(module) for module in imports(name) if module.startswith("vidground.")} - {mine}
+    allowed = {other for here, other in UPWARDS if here == mine}
+    assert {other for other in found - allowed if floor(other) <= floor(mine)} == set()
 
 
-def test_the_sdk_imports_neither_training_nor_export() -> None:
-    for package in ("vidground.training", "vidground.export"):
-        sdk = {name for name in importers(package) if name.count(".") == 1}
-        assert sdk == set(), package
+def test_what_runs_upwards_is_imported_late() -> None:
+    """So that an import that goes up closes no circle."""
+    for here, above in UPWARDS:
+        for name in (name for name in MODULES if name.startswith(f"vidground.{here}.")):
+            top = ast.parse(MODULES[name].read_text(encoding="utf-8")).body
+            found = {node.module for node in top if isinstance(node, ast.ImportFrom)}
+            assert not {m for m in found if m and m.startswith(f"vidground.{above}.")}, name
+
+
+def test_packages_stay_small_and_their_init_files_hold_a_docstring_alone() -> None:
+    for folder in {path.parent for path in MODULES.values()}:
+        assert len(list(folder.glob("*.py"))) <= MOST_MODULES + 1
+        init = folder / "__init__.py"
+        if folder != ROOT / "vidground":
+            body = ast.parse(init.read_text(encoding="utf-8")).body
+            assert len(body) == 1, init
+            assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), init
 
 
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("av", {"vidground.video.video_file", "vidground.video.pixels", "vidground.video.nvdec"}),
-        ("onnxruntime", {"vidground.features.onnx_encoder"}),
-        ("ffmpeg", {"vidground.media.ffmpeg"}),
-        ("imageio_ffmpeg", {"vidground.media.ffmpeg"}),
-        ("pysubs2", {"vidground.results.timed_text"}),
-        ("opentimelineio", {"vidground.results.edit_lists"}),
-        ("jinja2", {"vidground.review.report_page"}),
-        ("ray", {"vidground.archive.ray_connection"}),
+        ("av", {"video.video_file", "video.pixels", "video.nvdec"}),
+        ("onnxruntime", {"features.onnx_encoder"}),
+        ("ffmpeg", {"media.ffmpeg"}),
+        ("imageio_ffmpeg", {"media.ffmpeg"}),
+        ("pysubs2", {"results.timed_text"}),
+        ("opentimelineio", {"results.edit_lists"}),
+        ("jinja2", {"review.report_page"}),
+        ("ray", {"archive.ray_connection"}),
     ],
 )
 def test_one_module_alone_knows_a_library(library: str, home: set[str]) -> None:
-    sdk = {name for name in importers(library) if not name.startswith("vidground.training.")}
-    assert sdk == home
+    users = {name for name in importers(library) if part(name) not in ("training", "export")}
+    assert users == {f"vidground.{name}" for name in home}
 
 
 def loaded_by(code: str) -> set[str]:

@@ -6,6 +6,8 @@ Names are loaded at first use, so that importing vidground costs no torch.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from vidground.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from vidground.captioner import DenseCaptioner
     from vidground.errors import (
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
         Groundings,
         Moment,
         Relevance,
-        VideoInfo,
     )
     from vidground.settings import (
         BatchSettings,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         IsolationSettings,
         SamplingSettings,
     )
+    from vidground.video.info import VideoInfo
 
 _HOMES = {
     "DenseCaptioner": "vidground.captioner",
@@ -58,10 +60,9 @@ _HOMES = {
     "Groundings": "vidground.results.types",
     "Moment": "vidground.results.types",
     "Relevance": "vidground.results.types",
-    "VideoInfo": "vidground.results.types",
+    "VideoInfo": "vidground.video.info",
 }
 
-__version__ = "0.1.0"
 __all__ = [
     "D2VLM",
     "BatchSettings",

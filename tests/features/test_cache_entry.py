@@ -14,8 +14,8 @@ import torch
 from tests.helpers.result_makers import VIDEO
 from vidground.errors import FormatError
 from vidground.features.cache_entry import Entry, StoredVideo
-from vidground.results.types import VideoInfo
 from vidground.storage.bounded_folder import BoundedFolder
+from vidground.video.info import VideoInfo
 
 ROWS = 24
 LIMIT = 96 << 10

@@ -15,8 +15,9 @@ from tests.helpers.result_makers import PROVENANCE
 from tests.helpers.video_files import make_video, plain_decode, read_index
 from vidground.media.ffmpeg import Program, find_program
 from vidground.media.timed_video import TimedVideo
-from vidground.results.types import Captions, Event, VideoInfo
+from vidground.results.types import Captions, Event
 from vidground.storage.files import file_sha256
+from vidground.video.info import VideoInfo
 
 SOUND_RATE = 8000
 _CHUNK = 1000

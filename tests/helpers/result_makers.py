@@ -15,8 +15,8 @@ from vidground.results.types import (
     Moment,
     Provenance,
     Relevance,
-    VideoInfo,
 )
+from vidground.video.info import VideoInfo
 
 VIDEO = VideoInfo("in/match.mp4", 4.5, 64, 48, 25.0, True, "h264", 112, 9000, 0, "ab12")
 PROVENANCE = Provenance(

@@ -10,8 +10,9 @@ import pytest
 from tests.helpers.chromium import PROGRAM, Page, open_page
 from tests.helpers.result_makers import VIDEO, answer, captions
 from tests.helpers.video_files import make_video
-from vidground.results.types import Event, Groundings, Moment, Relevance, VideoInfo
+from vidground.results.types import Event, Groundings, Moment, Relevance
 from vidground.review.report import write_report
+from vidground.video.info import VideoInfo
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed")
 

@@ -22,6 +22,7 @@ from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
 from vidground.video.nvdec import opens_card
 from vidground.video.reader import FrameRun, VideoReader
 
+FAULTY = "tests.helpers.faulty_footage"
 SIZE = 48
 FRAMES = 50
 
@@ -402,7 +403,6 @@ from vidground.video.nvdec import opens_card
 from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
 from vidground.settings import IsolationSettings
 
-FAULTY = "tests.helpers.faulty_footage"
 decoder = IsolatedDecoder(IsolationSettings(), opener="tests.helpers.faulty_footage:Stuck")
 IsolatedReader(decoder, sys.argv[1], fps=1.0, image_size=16)
 """

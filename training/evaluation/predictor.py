@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from vidground import __version__
 from vidground.captioner import window_events
 from vidground.errors import CheckpointError, InputError, VidgroundError
 from vidground.features.encoded_video import EncodedVideo
@@ -39,6 +38,7 @@ from vidground.settings import (
 from vidground.training.evaluation.etbench_predictions import CAPTION_TASKS, OPTION_TASKS
 from vidground.training.evaluation.prediction_store import Line, PredictionFolder
 from vidground.training.evaluation.questions import OPTION_PENALTY, Question, by_video
+from vidground.version import __version__
 
 _LIST_TASKS = ("tal", "evs")
 _FINGERPRINT_SAMPLES = 4096  # numbers of a tensor that tell it from another training's

@@ -15,7 +15,6 @@ from os import PathLike
 
 import torch
 
-from vidground import __version__
 from vidground.benchmark.ceilings import device_name, measure_ceilings, synchronize
 from vidground.benchmark.decode_comparison import DecodingComparison, compare_decoding
 from vidground.benchmark.measuring import (
@@ -46,6 +45,7 @@ from vidground.inference.answers import Answer, Answers
 from vidground.inference.reading import read_answers
 from vidground.results.types import Captions
 from vidground.settings import CPU
+from vidground.version import __version__
 
 OnStep = Callable[[str], None]
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from vidground.errors import FormatError
 from vidground.features.video_features import KnownVideo
-from vidground.results.types import VideoInfo
 from vidground.storage.bounded_folder import HEADER_BYTES, BoundedFolder, Lease
 from vidground.storage.row_file import RowReader, RowWriter
+from vidground.video.info import VideoInfo
 
 _DTYPES = {
     "F32": torch.float32,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from vidground.errors import InputError
 from vidground.features.frame_encoding import PatchChunk
 from vidground.features.video_features import OnSamples
-from vidground.results.types import VideoInfo
 from vidground.settings import TORCH
+from vidground.video.info import VideoInfo
 
 
 @dataclass(frozen=True)

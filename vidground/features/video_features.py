@@ -17,8 +17,8 @@ from vidground.features.frame_encoding import (
     encode_runs,
 )
 from vidground.features.windows import Window
-from vidground.results.types import VideoInfo
 from vidground.storage.files import file_sha256
+from vidground.video.info import VideoInfo
 from vidground.video.isolated_reader import IsolatedReader
 from vidground.video.reader import VideoReader
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vidground.features.windows import Window, span_seconds
 from vidground.generation.generation_queue import Generation
-from vidground.results.types import VideoInfo
+from vidground.video.info import VideoInfo
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib.metadata import version
 
-from vidground import __version__
 from vidground.inference.answers import Answers
 from vidground.model.d2vlm import D2VLM
 from vidground.model.int8_linear import is_in_int8
 from vidground.results.types import Provenance
 from vidground.settings import DecodingSettings, SamplingSettings
+from vidground.version import __version__
 
 
 def weight_bits(model: D2VLM) -> dict[str, int]:

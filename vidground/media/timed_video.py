@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vidground.results.types import VideoInfo
 from vidground.video.frame_sampler import Footage
+from vidground.video.info import VideoInfo
 from vidground.video.orientation import Orientation
 from vidground.video.packets import Packets
 from vidground.video.timeline import Timeline

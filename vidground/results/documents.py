@@ -32,8 +32,8 @@ from vidground.results.types import (
     Moment,
     Provenance,
     Relevance,
-    VideoInfo,
 )
+from vidground.video.info import VideoInfo
 
 Result = Captions | Groundings
 

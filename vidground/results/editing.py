@@ -15,7 +15,8 @@ from urllib.parse import quote_from_bytes
 
 from vidground.results.cues import NO_TEXT
 from vidground.results.safe_text import plain_text
-from vidground.results.types import Event, VideoInfo
+from vidground.results.types import Event
+from vidground.video.info import VideoInfo
 
 EDITOR_RATES: tuple[Fraction, ...] = (
     Fraction(24000, 1001),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vidground.errors import InputError
+from vidground.video.info import VideoInfo
 
 
 def _check_interval(owner: str, start_s: float, end_s: float, score: float | None) -> None:
@@ -76,30 +77,6 @@ class Relevance:
 
     def __repr__(self) -> str:
         return f"Relevance({len(self)} frames, peak {max(self.values, default=0.0):.3f})"
-
-
-@dataclass(frozen=True, slots=True)
-class VideoInfo:
-    """What was measured of a video file, not what its header claims.
-
-    path: as it was given. duration_s: from the first frame's presentation to the end of the
-    last frame, in seconds. width, height: as shown, in pixels, after rotation and sample
-    aspect ratio. fps: average frame rate; None for a single frame. constant_rate: whether all
-    frames are equally far apart. frames: frames on the timeline. damaged_packets: packets that
-    could not be decoded. sha256: hash of the file's content, lower-case hex; None if not asked.
-    """
-
-    path: str
-    duration_s: float
-    width: int
-    height: int
-    fps: float | None
-    constant_rate: bool
-    codec: str
-    frames: int
-    size_bytes: int
-    damaged_packets: int = 0
-    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from vidground.results.types import VideoInfo
+from vidground.video.info import VideoInfo
 
 
 def find_video(

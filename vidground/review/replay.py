@@ -28,7 +28,6 @@ from vidground.results.types import (
     Groundings,
     Provenance,
     Relevance,
-    VideoInfo,
 )
 from vidground.settings import (
     FULL_WEIGHTS,
@@ -39,6 +38,7 @@ from vidground.settings import (
     SamplingSettings,
 )
 from vidground.storage.files import file_sha256, printable
+from vidground.video.info import VideoInfo
 
 _SCORE_TOLERANCE = 0.01
 """Scores of one answer differ by less between devices and versions of libraries."""

@@ -19,8 +19,8 @@ from vidground.results.types import (
     GroundingResult,
     Provenance,
     Relevance,
-    VideoInfo,
 )
+from vidground.video.info import VideoInfo
 
 CURVE_POINTS = 1000
 """Most points of a curve in a report: no screen shows more."""

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vidground.errors import VideoError
-from vidground.results.types import VideoInfo
 from vidground.settings import AUTO, CPU
 from vidground.storage.files import printable
+from vidground.video.info import VideoInfo
 from vidground.video.nvdec import EXACT_CODECS, CudaError
 from vidground.video.pixels import DecodedFrame
 from vidground.video.sampling import count_instants, group_samples, sample_frames

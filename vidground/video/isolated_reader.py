@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 
 from vidground.errors import VideoError
-from vidground.results.types import VideoInfo
 from vidground.settings import CPU, IsolationSettings
 from vidground.storage.files import printable
 from vidground.video.decoder_process import DecoderProcess
+from vidground.video.info import VideoInfo
 from vidground.video.ipc import Message
 from vidground.video.orientation import Orientation
 from vidground.video.preprocessing import resize_and_crop

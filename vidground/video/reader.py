@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vidground.results.types import VideoInfo
 from vidground.settings import CPU
 from vidground.video.frame_sampler import Footage
+from vidground.video.info import VideoInfo
 from vidground.video.pixels import DecodedFrame
 from vidground.video.preprocessing import resize_and_crop
 
