@@ -3,8 +3,8 @@
 import click
 
 from vidground.archive.workers import AtOnce, Work
-from vidground.cli.batch import run_batch
 from vidground.cli.options.run_options import RunOptions, run_options
+from vidground.cli.running.batch import run_batch
 
 PROMPT_OPTION = click.option(
     "--prompt",

@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from vidground.cli.signals import ending_signals
+from vidground.cli.running.signals import ending_signals
 from vidground.errors import VidgroundError
 from vidground.version import __version__
 
@@ -29,16 +29,22 @@ COMMANDS = {
     ),
     "query": _Entry("vidground.cli.query:query", "Find when something happens in videos."),
     "convert": _Entry(
-        "vidground.cli.convert:convert", "Write stored results in other formats; needs no model."
+        "vidground.cli.results.convert:convert",
+        "Write stored results in other formats; needs no model.",
     ),
     "report": _Entry(
-        "vidground.cli.report:report", "Make one page of stored results to look at and search."
+        "vidground.cli.results.report:report",
+        "Make one page of stored results to look at and search.",
     ),
-    "search": _Entry("vidground.cli.search:search", "Rank the moments of an archive for a text."),
-    "clip": _Entry("vidground.cli.clip:clip", "Cut the moments of a stored result out."),
-    "burn": _Entry("vidground.cli.burn:burn", "Write a result's events into the picture."),
-    "mux": _Entry("vidground.cli.mux:mux", "Add a result's events as a subtitle track."),
-    "replay": _Entry("vidground.cli.replay:replay", "Make a stored result again and compare."),
+    "search": _Entry(
+        "vidground.cli.results.search:search", "Rank the moments of an archive for a text."
+    ),
+    "clip": _Entry("vidground.cli.results.clip:clip", "Cut the moments of a stored result out."),
+    "burn": _Entry("vidground.cli.results.burn:burn", "Write a result's events into the picture."),
+    "mux": _Entry("vidground.cli.results.mux:mux", "Add a result's events as a subtitle track."),
+    "replay": _Entry(
+        "vidground.cli.results.replay:replay", "Make a stored result again and compare."
+    ),
     "cache": _Entry("vidground.cli.cache:cache", "Look at, or clear, what is kept of videos."),
     "train": _Entry("vidground.cli.train:train", "Train a model: fine-tuning, then preferences."),
     "data": _Entry(

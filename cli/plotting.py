@@ -10,12 +10,12 @@ from vidground.archive.inputs import find_videos
 from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job, plan_outputs, require_writable
 from vidground.archive.workers import Work
-from vidground.cli.batch import run_batch
 from vidground.cli.options.files import STDOUT
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.reporter import shown
-from vidground.cli.runner import Load
+from vidground.cli.running.batch import run_batch
+from vidground.cli.running.runner import Load
 from vidground.errors import FormatError, VidgroundError
 from vidground.results.documents import Result
 from vidground.results.formats import load as load_result

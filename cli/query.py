@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from vidground.archive.workers import AtOnce, Work
-from vidground.cli.batch import run_batch
 from vidground.cli.options.run_options import RunOptions, run_options
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.plotting import PLOT_OPTION, run_with_plot
+from vidground.cli.running.batch import run_batch
 from vidground.settings import GroundingSettings
 
 _GROUNDING = GroundingSettings()

@@ -17,11 +17,11 @@ from vidground.archive.events import FileReport, RunSummary, Started, Waiting
 from vidground.archive.inputs import FoundVideos, InputVideo, find_videos
 from vidground.archive.outputs import Job, clash_text
 from vidground.cli import caption
-from vidground.cli.batch import check_outputs, plan_jobs
 from vidground.cli.options.run_options import RunOptions, run_options
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.make_reporter import Reporter, reporting
-from vidground.cli.runner import Runner, end_with, end_with_error, set_environment
+from vidground.cli.running.batch import check_outputs, plan_jobs
+from vidground.cli.running.runner import Runner, end_with, end_with_error, set_environment
 from vidground.errors import InputError, VidgroundError
 from vidground.storage.files import file_state
 

@@ -84,7 +84,7 @@ def test_ctrl_c_at_any_moment_gives_its_exit_code(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidground.cli.batch.find_videos", interrupt)
+    monkeypatch.setattr("vidground.cli.running.batch.find_videos", interrupt)
     result = run("caption", "a.mp4")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 

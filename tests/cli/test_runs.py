@@ -404,7 +404,7 @@ def test_a_summary_that_cannot_be_written_is_a_failure(monkeypatch):
     def refuse(path, _):
         raise FormatError(f"{path}: cannot be written: the disk is full")
 
-    monkeypatch.setattr("vidground.cli.runner.write_atomically", refuse)
+    monkeypatch.setattr("vidground.cli.running.runner.write_atomically", refuse)
     result = run("caption", "a.mp4", "--summary", "run.json")
     assert result.exit_code == 1
     assert "error: run.json: cannot be written: the disk is full\n" in result.stderr

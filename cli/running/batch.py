@@ -18,7 +18,14 @@ from vidground.cli.options.files import STDOUT, FileOptions
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.make_reporter import Reporter, reporting, shown
-from vidground.cli.runner import FAILED, Load, Runner, end_with, end_with_error, set_environment
+from vidground.cli.running.runner import (
+    FAILED,
+    Load,
+    Runner,
+    end_with,
+    end_with_error,
+    set_environment,
+)
 from vidground.errors import VidgroundError
 from vidground.results.formats import FORMATS
 from vidground.storage.files import VIDEO_SUFFIXES, printable

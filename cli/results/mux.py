@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from vidground.cli.media import open_source, require_free, say, say_program, with_source
 from vidground.cli.options.cues import CUE_OPTIONS
 from vidground.cli.options.usage import usage_errors
+from vidground.cli.results.media import open_source, require_free, say, say_program, with_source
 from vidground.media.containers import CONTAINERS, container_of
 from vidground.media.ffmpeg import find_program
 from vidground.media.subtitle_tracks import TrackSettings

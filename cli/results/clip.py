@@ -4,8 +4,15 @@ from pathlib import Path
 
 import click
 
-from vidground.cli.media import Source, open_source, require_free, say, say_program, with_source
 from vidground.cli.options.usage import usage_errors
+from vidground.cli.results.media import (
+    Source,
+    open_source,
+    require_free,
+    say,
+    say_program,
+    with_source,
+)
 from vidground.errors import InputError, VidgroundError
 from vidground.media.clip_selection import ChoiceSettings, choose_events, clip_name, file_stem
 from vidground.media.clips import Clip, ClipMaker
