@@ -8,14 +8,10 @@ import pytest
 from torch import Tensor
 
 from tests.helpers.video_files import make_video
-from vidground import (
-    DecodingSettings,
-    DenseCaptioner,
-    SamplingSettings,
-    benchmark,
-    released_procedure,
-    stage_meter,
-)
+from vidground import DecodingSettings, DenseCaptioner, SamplingSettings
+from vidground.benchmark import measuring as stage_meter
+from vidground.benchmark import released_procedure
+from vidground.benchmark import run as benchmark
 from vidground.benchmark.ceilings import Ceilings
 from vidground.benchmark.measuring import STAGES, Usage
 from vidground.benchmark.report import Benchmark, Total, times_ours, to_dict, to_table
