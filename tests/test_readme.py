@@ -51,10 +51,10 @@ def test_the_run_command_uses_a_command_line_that_is_tested() -> None:
     assert "vidground caption examples --model toy" in example("example: cli")
 
 
-def test_the_file_tree_names_every_module_and_nothing_else() -> None:
+def test_the_file_tree_names_every_package_and_nothing_else() -> None:
     tree = README.split("## Layout")[1].split("```")[1]
-    named = set(re.findall(r"\w+\.py\b", tree))
-    assert named == {path.name for path in (ROOT / "vidground").glob("[!_]*.py")}
+    named = {name for name in re.findall(r"(\w+)/", tree) if (ROOT / "vidground" / name).is_dir()}
+    assert named == {path.parent.name for path in (ROOT / "vidground").glob("*/__init__.py")}
 
 
 def test_the_readme_names_the_commands_there_are() -> None:

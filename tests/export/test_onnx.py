@@ -79,7 +79,7 @@ def test_an_export_says_what_it_is_made_of() -> None:
         assert details["parts"][part]["weights_digest"] == digest
         assert properties["vidground.weights_digest"] == digest
         assert properties["vidground.model"] == str(golden_folder())
-        assert json.loads(properties["vidground.video.preprocessing"]) == details["preprocessing"]
+        assert json.loads(properties["vidground.preprocessing"]) == details["preprocessing"]
         assert {entry.domain: entry.version for entry in graph.opset_import}[""] == 20
     assert read_export(export.path) == export
 

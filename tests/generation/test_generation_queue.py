@@ -187,7 +187,7 @@ def test_rows_that_are_refilled_give_what_each_gives_alone(
     ]
     original = model.config.turn_end_token_id
     first = generate(model, prompts[:1], DecodingSettings(max_new_tokens=9))[0].token_ids
-    model.config.turn_end_token_id = first[stop]  # so that some end there
+    model.config.turn_end_token_id = first[min(stop, len(first) - 1)]  # so that some end there
     try:
         alone = [generate(model, [p], s)[0] for p, s in zip(prompts, per_row, strict=True)]
         queue = GenerationQueue(model, BatchSize(rows))

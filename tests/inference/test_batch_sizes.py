@@ -177,7 +177,7 @@ class Memory:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held: list[weakref.ref[torch.Tensor]] = []
         self.freed = 0
-        for module in ("batch_sizes", "generation"):
+        for module in ("inference.batch_sizes", "generation.generation_queue"):
             monkeypatch.setattr(f"vidground.{module}.release_memory", self.release)
 
     def run_out(self) -> None:

@@ -126,7 +126,7 @@ def test_the_page_names_no_address_and_no_handler(page: str) -> None:
 
 
 def test_the_program_makes_no_markup_of_strings() -> None:
-    folder = resources.files("vidground") / "templates"
+    folder = resources.files("vidground.review") / "templates"
     for file in folder.iterdir():
         text = file.read_text(encoding="utf-8")
         assert len(text.splitlines()) < 300, file.name
