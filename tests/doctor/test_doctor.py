@@ -13,15 +13,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import card_stand_in
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from vidground.checkpoint import load_model
+from tests.helpers import card_stand_in
+from vidground.checkpoints.hub import BUNDLED_MODELS
+from vidground.checkpoints.loading import load_model
 from vidground.cli.main import cli
-from vidground.decoder import Decoder
 from vidground.doctor import (
     examination,
     libraries,
@@ -39,11 +39,11 @@ from vidground.doctor.loading import load_engine
 from vidground.doctor.numbers import answers, deviation, golden_numbers, read_golden
 from vidground.doctor.report import to_dict, to_lines
 from vidground.errors import InputError
-from vidground.ffmpeg import FfmpegError
-from vidground.hub import BUNDLED_MODELS
-from vidground.modeling import D2VLM
-from vidground.sequences import PromptBatch
-from vidground.step_graph import StepOutputs
+from vidground.generation.batch_decoder import Decoder
+from vidground.generation.cuda_graphs import StepOutputs
+from vidground.generation.prompt_batch import PromptBatch
+from vidground.media.ffmpeg import FfmpegError
+from vidground.model.d2vlm import D2VLM
 
 KEYS = {"check", "subject", "status", "message", "remedy", "seconds", "values"}
 Run = Callable[[], StepOutputs]
@@ -439,7 +439,7 @@ def test_a_broken_onnxruntime_provider_is_named(
 
 def test_the_tiny_graph_is_a_sound_onnx_model() -> None:
     onnx = pytest.importorskip("onnx")
-    from vidground.onnx_vision import _DOUBLING
+    from vidground.features.onnx_encoder import _DOUBLING
 
     onnx.checker.check_model(onnx.load_from_string(_DOUBLING), full_check=True)
 
