@@ -54,6 +54,9 @@ COMMANDS = {
     "eval": _Entry(
         "vidground.cli.evaluate:evaluate", "Measure a model: answers to a benchmark, their scores."
     ),
+    "doctor": _Entry(
+        "vidground.cli.doctor:doctor", "Check this installation, the machine and its cards."
+    ),
     "bench": _Entry("vidground.cli.bench:bench", "Time a model here, stage by stage."),
     "export": _Entry("vidground.cli.export:export", "Write a model for other runtimes (ONNX)."),
     "download": _Entry("vidground.cli.download:download", "Fetch a model for use offline."),

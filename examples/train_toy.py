@@ -5,7 +5,8 @@ trained for before they became a D2VLM: the vision part learns to see, on single
 language model to follow what shapes do. Then SFT on longer and longer films, once more on those in
 which events crowd, then FPO. FOLDER/toy is the result, a mean of the last stages, in float16. What
 FOLDER holds already is not made again; a training that was interrupted goes on. From nothing it
-takes 70 minutes on one core, and 3 GB of disk.
+takes 70 minutes on one core, and 3 GB of disk. If the result replaces the bundled model, run
+`python examples/make_self_test_numbers.py` for `vidground doctor`.
 """
 
 import json

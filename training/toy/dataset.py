@@ -21,6 +21,7 @@ from vidground.storage.atomic import atomic_path, make_folder, write_atomically
 from vidground.training.toy.annotations import absent_queries, annotations, bench_samples
 from vidground.training.toy.drawing import MIN_SIZE, render
 from vidground.training.toy.world import DEFAULT_SETTINGS, ToySettings, ToyVideo, sample_video
+from vidground.video.writing import write_h264
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -127,7 +128,14 @@ def write_video(path: Path, frames: Iterator[NDArray[np.uint8]], *, fps: int) ->
     """
     with atomic_path(path) as temporary:
         try:
-            _encode(temporary, frames, fps)
+            write_h264(
+                temporary,
+                enumerate(frames),
+                rate=fps,
+                time_base=Fraction(1, fps),
+                encoding=_ENCODING,
+                container=_CONTAINER,
+            )
         except (av.FFmpegError, OSError) as error:
             raise FormatError(f"{path}: cannot be encoded: {error}") from error
 
@@ -195,20 +203,6 @@ def _write_film(path: Path, film: ToyFilm, *, fps: int, size: int) -> None:
         for frame in render(film.video, part, size=size, noise_seed=film.noise_seed)
     )
     write_video(path, frames, fps=fps)
-
-
-def _encode(path: Path, frames: Iterator[NDArray[np.uint8]], fps: int) -> None:
-    with av.open(str(path), "w", format="mp4", options=_CONTAINER) as container:
-        stream = container.add_stream("libx264", rate=fps, options=_ENCODING)
-        stream.pix_fmt = "yuv420p"
-        for number, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            if number == 0:
-                stream.width, stream.height = frame.width, frame.height
-            frame.pts = number
-            frame.time_base = Fraction(1, fps)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
 
 
 def _write_annotations(out: Path, films: list[ToyFilm]) -> None:

@@ -1,4 +1,4 @@
-"""Packets and frames of a video file; beside `pictures` and `cuda_decoding` the only user of PyAV.
+"""Packets and frames of a video file: with `pixels` and `nvdec` all reading by PyAV.
 
 Opens a file so that it is a file and not a program, lists its packets, decodes all of them or
 only chosen stretches, on the CPU or on a card. Knows nothing of sampling, of tensors, or of what

@@ -1,0 +1,135 @@
+"""The bundled model on a device: its files, the shipped numbers, batch sizes, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from vidground.benchmark.random_model import official_config
+from vidground.doctor.findings import REPORT_IT, Finding, failed, ok, warning
+from vidground.doctor.loading import dtype_name, given_answers, json_number, load_engine
+from vidground.doctor.machine import gib
+from vidground.doctor.numbers import (
+    MODEL,
+    Numbers,
+    deviation,
+    forced_logits,
+    measure,
+    model_files,
+    read_golden,
+    share_apart,
+    tolerance,
+)
+from vidground.inference.batch_sizes import free_bytes
+from vidground.model.d2vlm import D2VLM
+
+_REINSTALL = "install it again: pip install --force-reinstall --no-deps vidground"
+
+
+def check_weights() -> Iterator[Finding]:
+    """The files of the bundled model, by their hashes."""
+    right, found = read_golden()[1], model_files()
+    wrong = sorted(name for name in right if name in found and found[name] != right[name])
+    missing = sorted(right.keys() - found.keys())
+    if wrong or missing:
+        parts = [f"differs from the shipped one: {name}" for name in wrong]
+        parts += [f"missing: {name}" for name in missing]
+        yield failed(MODEL, "; ".join(parts), _REINSTALL, wrong=wrong, missing=missing)
+    else:
+        yield ok(MODEL, f"{len(right)} files have their hashes", files=len(right))
+
+
+def check_device(device: str) -> Iterator[Finding]:
+    """Load the bundled model as a user does; say which dtype and batch sizes are chosen."""
+    engine = load_engine(device)
+    sizes, place = engine.sizes, engine.model.device
+    chosen = {"prompts": sizes.prompts, "frames": sizes.frames, "videos": sizes.videos,
+              "readers": sizes.readers}  # fmt: skip
+    dtype, free = engine.model.dtype, free_bytes(place)
+    yield ok(
+        device,
+        f"computes in {dtype_name(dtype)}; at once for the bundled model: {sizes.prompts} prompts, "
+        f"{sizes.frames} frames, {sizes.videos} videos, {sizes.readers} readers",
+        dtype=dtype_name(dtype), free_bytes=free, batch_sizes=chosen,
+    )  # fmt: skip
+    needed = released_parameters() * dtype.itemsize
+    message = (
+        f"the released weights take {gib(needed)} in {dtype_name(dtype)}, {gib(free)} are free "
+        "(besides, answers and frames need room)"
+    )
+    values = {"needed_bytes": needed, "free_bytes": free, "dtype": dtype_name(dtype)}
+    if needed < free:
+        yield ok(f"{device} room", message, **values)
+    else:
+        yield warning(
+            f"{device} room", message, "use --weights int8 or --dtype bfloat16, or free memory",
+            **values,
+        )  # fmt: skip
+
+
+def check_golden(device: str) -> Iterator[Finding]:
+    """Compare with the shipped numbers, in the dtype chosen for the device and in float32."""
+    right = read_golden()[0]
+    engine = load_engine(device)
+    yield compare_numbers(device, engine.model, right)
+    if engine.model.dtype != torch.float32:
+        yield compare_numbers(device, load_engine(device, torch.float32).model, right)
+
+
+def compare_numbers(device: str, model: D2VLM, right: Numbers) -> Finding:
+    """What a model computes for the film, compared with what it should."""
+    subject = f"{device}, {dtype_name(model.dtype)}"
+    allowed, found = tolerance(device, model.dtype), measure(model)
+    apart = {name: deviation(found.tensors[name], values) for name, values in right.tensors.items()}
+    worst = max(apart, key=apart.__getitem__)
+    same = [list(ids) for ids in found.tokens] == [list(ids) for ids in right.tokens]
+    spans = [[list(span) for span in answer] for answer in found.intervals]
+    same = same and spans == [[list(span) for span in answer] for answer in right.intervals]
+    values = {"deviation": {name: json_number(share) for name, share in apart.items()},
+              "tolerance": allowed, "same_answers": same}  # fmt: skip
+    if max(apart.values()) > allowed:
+        return failed(
+            subject,
+            f"{worst} is off by {apart[worst]:.2g} of its largest number (allowed {allowed:g})",
+            f"do not trust results from here; {REPORT_IT}",
+            **values,
+        )
+    if not same:
+        return failed(
+            subject,
+            "numbers are right, but answers or intervals differ",
+            f"do not trust results from here; {REPORT_IT}",
+            **values,
+        )
+    return ok(
+        subject,
+        f"{worst} is off by {apart[worst]:.2g} of its largest number (allowed {allowed:g}), "
+        "answers are the same",
+        **values,
+    )
+
+
+def check_batch(device: str) -> Iterator[Finding]:
+    """Compare answers in a batch with the same ones alone."""
+    model = load_engine(device).model
+    prompts, tokens = given_answers(model)
+    together = forced_logits(model, prompts, tokens)
+    apart = 0.0
+    for row, (prompt, answer) in enumerate(zip(prompts, tokens, strict=True)):
+        alone = forced_logits(model, [prompt], [answer])[:, 0]
+        apart = max(apart, share_apart(together[: len(alone), row], alone))
+    allowed = tolerance(device, model.dtype)
+    subject = f"{device}, {dtype_name(model.dtype)}"
+    message = f"logits in a batch of {len(prompts)} are off by {apart:.2g} (allowed {allowed:g})"
+    values = {"deviation": json_number(apart), "tolerance": allowed}
+    if apart <= allowed:
+        yield ok(subject, message, **values)
+    else:
+        yield failed(subject, message, f"use --batch-size 1; {REPORT_IT}", **values)
+
+
+def released_parameters() -> int:
+    """How many numbers the released model has; nothing is loaded."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in D2VLM(official_config()).parameters())
