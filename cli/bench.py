@@ -12,7 +12,9 @@ import click
 from vidground.archive.inputs import find_videos
 from vidground.archive.outputs import require_writable
 from vidground.cli.options.isolation import DECODE_ON
+from vidground.cli.options.model import MODEL_HELP
 from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
 from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings
 from vidground.storage.atomic import make_folder, write_atomically
@@ -27,9 +29,7 @@ STDOUT = "-"
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--recursive", is_flag=True, help="Search folders inside of folders too.")
-@click.option(
-    "--model", help=f"A folder, a bundled model or a repository.  [default: {DEFAULT_MODEL}]"
-)
+@click.option("--model", help=f"{MODEL_HELP}  [default: {DEFAULT_MODEL}]")
 @click.option(
     "--random-weights",
     type=click.Choice(["official", "mid"]),
@@ -132,12 +132,15 @@ def bench(
         decoding = DecodingSettings(max_new_tokens=tokens, loop_tokens=0)
         batch = BatchSettings(prompts=batch_size, frames=frame_batch, videos=videos)
     settings = {"decoding": decoding, "batch": batch, "decode_on": decode_on}
+    with loading_shown(quiet=quiet):
+        if random_weights is None:
+            announce_model(model or DEFAULT_MODEL, offline=offline, device=device, dtype=dtype)
+        with usage_errors():
+            captioner = _load(model, random_weights, device, dtype, settings, offline=offline)
     # Here, so that --help needs no torch.
     from vidground.benchmark.report import to_dict, to_table
     from vidground.benchmark.run import run_benchmark
 
-    with usage_errors():
-        captioner = _load(model, random_weights, device, dtype, settings, offline=offline)
     measured = run_benchmark(
         captioner,
         [video.path for video in found.videos],

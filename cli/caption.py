@@ -44,6 +44,7 @@ def asked_of(question: str | None) -> dict[str, str | None]:
 
 def load(options: RunOptions, question: str | None) -> Work:
     """Load the model; return what captions a video."""
+    options.model.announce()
     # Here, so that --help needs no torch.
     from vidground.captioner import DenseCaptioner
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.errors import InputError
 
 
@@ -28,15 +29,20 @@ def convert_model(
 ) -> None:
     """Write the model SRC to the folder DST in vidground's format, tokenizers included.
 
-    SRC is a folder, a bundled model or a hub repository, in the released format (adapters are
-    merged) or in vidground's. DST then loads without a network.
+    SRC is a name (`vidground models` lists them), a folder or a hub repository, in the released
+    format (adapters are merged) or in vidground's. DST then loads without a network.
     """
     _check_target(source, target, overwrite=overwrite)
-    # Here, so that --help needs no torch.
-    from vidground.checkpoints.loading import load_model
+    with loading_shown():
+        announce_model(
+            source, revision=revision, subfolder=subfolder, device="cpu", dtype=dtype or "auto"
+        )
+        # Here, so that --help needs no torch.
+        from vidground.checkpoints.loading import load_model
+
+        model = load_model(source, revision=revision, subfolder=subfolder, dtype=dtype)
     from vidground.checkpoints.model_folder import remove_weights
 
-    model = load_model(source, revision=revision, subfolder=subfolder, dtype=dtype)
     remove_weights(target)
     model.save_pretrained(target)
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from vidground.cli.reporting.loading import loading_shown
 from vidground.settings import DEFAULT_MODEL
 
 
@@ -21,12 +22,15 @@ def download(
 ) -> None:
     """Fetch MODEL, its newest state, and all it needs to load without a network.
 
-    MODEL is a repository on the Hugging Face hub, by default the one of the released weights.
-    Prints the folder that the model lies in.
+    MODEL is a name (`vidground models` lists them) or a repository on the Hugging Face hub, by
+    default the model of the paper. Of a repository that holds several models only that one is
+    fetched. Prints the folder that the model lies in.
     """
     # Here, because the hub client reads its environment variables when it is imported.
-    from vidground.checkpoints.hub import HubAccess
     from vidground.checkpoints.hub import download as fetch
+    from vidground.checkpoints.hub_files import HubAccess
 
-    found = fetch(model, revision=revision, subfolder=subfolder, hub=HubAccess(cache_dir=cache_dir))
+    with loading_shown():
+        hub = HubAccess(cache_dir=cache_dir)
+        found = fetch(model, revision=revision, subfolder=subfolder, hub=hub)
     click.echo(found.path)

@@ -13,6 +13,7 @@ import click
 from vidground.cli.options.model import MODEL_OPTIONS, RESULT_OPTIONS, ModelOptions
 from vidground.cli.options.usage import is_named, usage_errors
 from vidground.cli.reporting.bars import bar
+from vidground.cli.reporting.loading import loading_shown
 from vidground.cli.reporting.make_reporter import shown
 from vidground.cli.score import score
 from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
@@ -105,7 +106,7 @@ def predict(
         names = [name.strip() for name in tasks.split(",") if name.strip()]
         questions = load_questions(annotations, tasks=names, limit=limit)
         questions += load_absent(absent, limit=limit) if absent is not None else []
-    with usage_errors():
+    with loading_shown(quiet=quiet), usage_errors():
         predictor = _predictor(options)
     # Here, so that --help needs no torch.
     from vidground.training.evaluation.prediction_store import open_folder
@@ -143,6 +144,7 @@ def _predictor(options: dict[str, Any]) -> Predictor:
     batch = BatchSettings(prompts=options.pop("batch_size"))
     penalty = options.pop("option_penalty")
     decoding = DecodingSettings(**options)
+    model.announce()
     from vidground.training.evaluation.predictor import Predictor
 
     return Predictor(

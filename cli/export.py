@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.errors import InputError
 from vidground.settings import DEFAULT_MODEL
 
@@ -103,14 +104,25 @@ def onnx(
         raise InputError(f"{folder} is not empty; give another folder, or --overwrite")
     _require_tools()
     # Here, so that --help needs no torch.
-    from vidground.checkpoints.loading import load_model
-    from vidground.export.onnx import export_onnx
-    from vidground.export.parity import measure_parity
     from vidground.video.frame_sampler import Footage
 
     for film in films:  # one that cannot be read is told before, not after minutes of exporting
         Footage(film, fps=1.0)
-    loaded = load_model(model, revision=revision, subfolder=subfolder, local_files_only=offline)
+    with loading_shown():
+        announce_model(
+            model,
+            revision=revision,
+            subfolder=subfolder,
+            offline=offline,
+            device="cpu",
+            dtype="auto",
+        )
+        from vidground.checkpoints.loading import load_model
+
+        loaded = load_model(model, revision=revision, subfolder=subfolder, local_files_only=offline)
+    from vidground.export.onnx import export_onnx
+    from vidground.export.parity import measure_parity
+
     if sum(p.numel() for p in loaded.parameters()) * 4 <= _COMFORTABLE_BYTES:
         loaded = loaded.float()
     with usage_errors():

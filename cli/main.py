@@ -59,6 +59,7 @@ COMMANDS = {
     ),
     "bench": _Entry("vidground.cli.bench:bench", "Time a model here, stage by stage."),
     "export": _Entry("vidground.cli.export:export", "Write a model for other runtimes (ONNX)."),
+    "models": _Entry("vidground.cli.models:models", "List models by name, and what they need."),
     "download": _Entry("vidground.cli.download:download", "Fetch a model for use offline."),
     "convert-model": _Entry(
         "vidground.cli.convert_model:convert_model", "Write a model in vidground's own format."

@@ -75,6 +75,7 @@ def query(
 
 
 def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSettings) -> Work:
+    options.model.announce()
     # Here, so that --help needs no torch.
     from vidground.grounder import Grounder
     from vidground.results.types import Groundings

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 # Options that set one value of the configuration, by its dotted name.
 _VALUES: dict[str, tuple[str, Any, str]] = {
-    "model": ("model.name", str, "Model to start from: a folder, a bundled model or a hub id."),
+    "model": (
+        "model.name",
+        str,
+        "Model to start from: a name (`vidground models`), a folder, a hub id.",
+    ),
     "init": ("model.init", click.Choice(["toy"]), "Start from a small model, random weights."),
     "videos": ("data.videos", str, "Folder that the annotations' videos are relative to."),
     "unreadable": (

@@ -40,6 +40,8 @@ MOST_MODULES = 20
 
 NO_TORCH = (
     "archive.inputs",
+    "checkpoints.announcement",
+    "checkpoints.cached_models",
     "errors",
     "language.prompts",
     "language.response_parsing",

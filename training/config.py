@@ -28,7 +28,7 @@ ObjectiveName = Literal["sft", "fpo"]
 class ModelSource:
     """The model that training starts from: `name` or `init`.
 
-    name: a folder, a bundled model or a hub repository. revision, subfolder: of a repository.
+    name: a known name, a folder or a hub repository. revision, subfolder: of a repository.
     offline: use the cache and never the network. init: "toy" for a small model with random
     weights. dtype: of the parameters that do not learn; None as they are stored.
     """
@@ -42,7 +42,7 @@ class ModelSource:
 
     def __post_init__(self) -> None:
         if (self.name is None) == (self.init is None):
-            raise InputError("model: give a name (folder, bundled model, hub id) or an init (toy)")
+            raise InputError("model: give a name (known name, folder, hub id) or an init (toy)")
         hub_only = (self.revision, self.subfolder, self.dtype)
         if self.init is not None and (self.offline or any(v is not None for v in hub_only)):
             raise InputError("model: revision, subfolder, offline and dtype need a model.name")

@@ -15,13 +15,11 @@ from pathlib import Path
 
 import torch
 
-from vidground.checkpoints.hub import HubAccess, ModelFolder, find_model, find_question_tokenizer
+from vidground.checkpoints.hub import ModelFolder, find_model, find_question_tokenizer
+from vidground.checkpoints.hub_files import HubAccess
+from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE
 from vidground.checkpoints.model_folder import CONFIG, read_json, weight_files
-from vidground.checkpoints.released_format import (
-    OFFICIAL_QFORMER_VOCABULARY,
-    RELEASED_MODEL_TYPE,
-    released_config,
-)
+from vidground.checkpoints.released_format import OFFICIAL_QFORMER_VOCABULARY, released_config
 from vidground.checkpoints.tensors import stored_dtype
 from vidground.errors import CheckpointError, InputError
 from vidground.language.prompts import chat_prompt_from_turn, encode_prompt

@@ -13,17 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidground.checkpoints.hub import HubAccess, ModelFolder, find_model, find_question_tokenizer
+from vidground.checkpoints.announcement import announce
+from vidground.checkpoints.hub import ModelFolder, find_model, find_question_tokenizer
+from vidground.checkpoints.hub_files import HubAccess
+from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE
 from vidground.checkpoints.loading import Checkpoint, build_model, load_model
 from vidground.checkpoints.model_folder import CONFIG, has_adapter, read_json, weight_files
-from vidground.checkpoints.released_format import (
-    RELEASED_MODEL_TYPE,
-    of_base_only,
-    our_name,
-    released_config,
-    translate,
-)
-from vidground.checkpoints.tensors import read_tensors, stored_dtype, tensor_names
+from vidground.checkpoints.released_format import our_name, released_config, translate
+from vidground.checkpoints.stored_tensors import of_base_only, tensor_names
+from vidground.checkpoints.tensors import read_tensors, stored_dtype
 from vidground.errors import CheckpointError, InputError
 from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END, Tokenizers
 from vidground.model.configuration import D2VLMConfig
@@ -79,7 +77,7 @@ def load_start(source: ModelSource, *, seed: int) -> Start:
     found = find_model(source.name, revision=source.revision, subfolder=source.subfolder, hub=hub)
     values = read_json(found.path / CONFIG)
     if values.get("model_type") == RELEASED_MODEL_TYPE and not values.get("use_evidence"):
-        return _extended(found, values, hub, source.dtype, seed)
+        return _extended(source, found, values, hub, seed)
     model = load_model(
         source.name,
         revision=source.revision,
@@ -133,16 +131,17 @@ def extended_base(found: ModelFolder, values: Mapping[str, Any], hub: HubAccess)
 
 
 def _extended(
-    found: ModelFolder, values: Mapping[str, Any], hub: HubAccess, dtype: str | None, seed: int
+    source: ModelSource, found: ModelFolder, values: Mapping[str, Any], hub: HubAccess, seed: int
 ) -> Start:
     extended = extended_base(found, values, hub)
     files = weight_files(found.path)
+    announce(found.name, files, source=found.name, dtype=source.dtype or "auto", device="cpu")
     rows = int(extended.config.text_config.vocab_size)
     tensors = _with_heads(extended.config, files, rows, seed)
     model = build_model(
         Checkpoint(extended.config, True, tuple(files), tensors),
         source=found.name,
-        dtype=stored_dtype(files) if dtype is None else getattr(torch, dtype),
+        dtype=stored_dtype(files) if source.dtype is None else getattr(torch, source.dtype),
         device=torch.device("cpu"),
     )
     model.tokenizers = extended.tokenizers

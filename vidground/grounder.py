@@ -47,7 +47,7 @@ class Grounder:
     >>> result.moments[0].start_s, result.moments[0].end_s
 
     Args:
-        model: a bundled name ("toy"), a folder, a hub id, or a loaded `D2VLM`.
+        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a hub id, or a loaded `D2VLM`.
         device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
         weights: "int8" holds the language model's weights in 8 bits, which saves memory; see
             `Engine`.

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from vidground.errors import InputError
 
-DEFAULT_MODEL = "wenzhengzeng/D2VLM-Models"
-"""Hub repository of the released weights."""
+DEFAULT_MODEL = "d2vlm"
+"""Name of the released weights; `vidground.checkpoints.known_models` says where they are."""
+
+OWN_MODEL_TYPE = "d2vlm"
+"""What config.json calls a D2VLM in vidground's format."""
 
 TORCH, ONNX = "torch", "onnx:"
 """What encodes frames: the model itself, or an export, whose folder follows."""

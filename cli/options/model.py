@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import click
 
+from vidground.cli.reporting.loading import announce_model
 from vidground.settings import (
     DEFAULT_MODEL,
     FULL_WEIGHTS,
@@ -36,14 +37,24 @@ class ModelOptions:
         options: dict[str, str | bool] = {k: v for k, v in given.items() if v is not None}
         return options | ({"local_files_only": True} if self.offline else {})
 
+    def announce(self) -> None:
+        """Log that the model is loaded, before torch is; fetches it if need be."""
+        announce_model(
+            self.model,
+            revision=self.revision,
+            subfolder=self.subfolder,
+            offline=self.offline,
+            device=self.device,
+            dtype=self.dtype,
+        )
+
+
+MODEL_HELP = (
+    "A name (`vidground models` lists them), a folder, or a repository on the Hugging Face hub."
+)
 
 MODEL_OPTIONS = [
-    click.option(
-        "--model",
-        default=DEFAULT_MODEL,
-        show_default=True,
-        help="A folder, a bundled model or a repository on the Hugging Face hub.",
-    ),
+    click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP),
     click.option("--revision", help="Branch, tag or commit of the repository."),
     click.option("--subfolder", help="Where the model lies in a repository that holds several."),
     click.option("--device", help="cpu, cuda or cuda:1; by default the GPU if there is one."),

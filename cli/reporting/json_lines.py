@@ -1,9 +1,12 @@
 """What a run tells as an object per line, for programs."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +14,9 @@ from vidground.archive.events import FileReport, RunSummary, Started, Waiting
 from vidground.cli.reporting.remaining import RemainingTime
 from vidground.cli.reporting.reporter import Reporter
 from vidground.progress import Progress
+
+if TYPE_CHECKING:
+    from vidground.checkpoints.announcement import Loading
 
 
 class JsonReporter(Reporter):
@@ -27,6 +33,14 @@ class JsonReporter(Reporter):
     def watching(self, folders: Sequence[str]) -> None:
         """Print {"event": "watching", "folders"}."""
         self._print("watching", folders=list(folders))
+
+    def loading(self, loading: Loading) -> None:
+        """Print {"event": "loading", "model", "source", "parameters", "dtype", "device", …}."""
+        self._print("loading", **asdict(loading))
+
+    def info(self, message: str) -> None:
+        """Print {"event": "info", "message"}."""
+        self._print("info", message=message)
 
     def expect(
         self,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vidground.cli.reporting.json_lines import JsonReporter
+from vidground.cli.reporting.loading import InfoHandler, listening
 from vidground.cli.reporting.reporter import Reporter, shown
 from vidground.cli.reporting.text import TextReporter
 
@@ -28,8 +29,9 @@ def reporting(log_format: str, *, noun: str, total: int, quiet: bool) -> Iterato
         reporter = TextReporter(noun=noun, total=total, quiet=quiet, bars=bars)
     handler = _LogHandler(reporter)
     logging.getLogger().addHandler(handler)
+    info = InfoHandler(reporter.loading, reporter.info)
     try:
-        with warnings.catch_warnings():
+        with listening(info), warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: reporter.warn(str(message))
             yield reporter
     finally:

@@ -1,10 +1,16 @@
 """What a reporter is told of a run over many videos, and how text is made safe to show."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from vidground.archive.events import FileReport, RunSummary, Started, Waiting
 from vidground.progress import Progress
+
+if TYPE_CHECKING:
+    from vidground.checkpoints.announcement import Loading
 
 
 def shown(text: str) -> str:
@@ -28,6 +34,14 @@ class Reporter(ABC):
     @abstractmethod
     def watching(self, folders: Sequence[str]) -> None:
         """These folders are looked at from now on, again and again."""
+
+    @abstractmethod
+    def loading(self, loading: Loading) -> None:
+        """This model is loaded now."""
+
+    @abstractmethod
+    def info(self, message: str) -> None:
+        """Something that vidground logs for information, as that a model is fetched."""
 
     @abstractmethod
     def expect(self, weights: Mapping[str, float], *, total: int | None = None) -> None:

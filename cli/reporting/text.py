@@ -1,9 +1,11 @@
 """What a run tells people: lines and bars on standard error."""
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
@@ -13,6 +15,9 @@ from vidground.cli.reporting.remaining import RemainingTime, spoken
 from vidground.cli.reporting.reporter import Reporter, shown
 from vidground.progress import Progress
 from vidground.storage.files import printable
+
+if TYPE_CHECKING:
+    from vidground.checkpoints.announcement import Loading
 
 _FAILURES_NAMED = 3  # in the last line; if there are more, all are listed before it
 _PLANNED = {
@@ -44,6 +49,15 @@ class TextReporter(Reporter):
         """Print a line, unless quiet."""
         if not self._quiet:
             self._print(f"watching: {', '.join(map(shown, folders))} (Ctrl-C ends it)")
+
+    def loading(self, loading: Loading) -> None:
+        """Print a line, unless quiet."""
+        self.info(str(loading))
+
+    def info(self, message: str) -> None:
+        """Print the message, unless quiet."""
+        if not self._quiet:
+            self._print(shown(message))
 
     def expect(self, weights: Mapping[str, float], *, total: int | None = None) -> None:
         """Estimate the time that is left from these sizes."""

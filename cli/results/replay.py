@@ -6,7 +6,10 @@ from pathlib import Path
 import click
 
 from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
+from vidground.results.documents import provenance_in, video_of
+from vidground.results.formats import load
 
 
 @click.command()
@@ -39,10 +42,11 @@ def replay(
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Here, so that --help needs no torch.
-    from vidground.review.replay import replay as make_again
+    with loading_shown(), usage_errors():
+        _announce(result, video, device, offline=offline)
+        # Here, so that --help needs no torch.
+        from vidground.review.replay import replay as make_again
 
-    with usage_errors():
         outcome = make_again(
             result, video=video, device=device, vision=vision, local_files_only=offline
         )
@@ -53,3 +57,20 @@ def replay(
     if not outcome.same:
         raise click.exceptions.Exit(1)
     click.echo(f"same: {len(outcome.result.events)} found again")
+
+
+def _announce(result: Path, video: Path | None, device: str | None, *, offline: bool) -> None:
+    """Say which model is loaded, unless the video is not there and so nothing is."""
+    stored = load(result)
+    before = provenance_in(stored)
+    if not (video or Path(video_of(stored).path)).exists():
+        return
+    # What was made on a GPU is made again there only if there is one.
+    on_cpu = before.runtime.get("device") == "cpu"
+    announce_model(
+        before.model,
+        revision=before.revision,
+        offline=offline,
+        device=device or ("cpu" if on_cpu else None),
+        dtype=before.dtype,
+    )

@@ -17,6 +17,7 @@ from vidground.cli.options.cache import cache_is_named, cache_options
 from vidground.cli.options.isolation import ISOLATION_OPTIONS, take_isolation
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.bars import bar
+from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
 from vidground.errors import VidgroundError
 from vidground.results.result_files import find_results
@@ -47,8 +48,8 @@ def _with_isolation(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("inputs", nargs=-1, required=True, metavar="FOLDER...")
 @click.option(
     "--model",
-    help="Let this model look for the text in every video: a folder, a bundled model or a "
-    "repository on the Hugging Face hub.",
+    help="Let this model look for the text in every video: a name (`vidground models` lists "
+    "them), a folder, or a repository on the Hugging Face hub.",
 )
 @click.option("--device", help="With --model: cpu, cuda or cuda:1.")
 @click.option("--offline", is_flag=True, help="With --model: use what the cache holds.")
@@ -182,7 +183,7 @@ def _in_videos(
 ) -> SearchOutcome:
     found = find_videos(inputs, recursive=recursive)
     _require_some(found.videos, found.missing)
-    with usage_errors():
+    with loading_shown(quiet=quiet), usage_errors():
         grounder = load()
     paths = [video.path for video in found.videos]
     with bar("video", len(paths), quiet=quiet) as on_done:
@@ -194,6 +195,7 @@ def _load(model: str, *, offline: bool, **settings: Any) -> Grounder:
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    announce_model(model, offline=offline, device=settings["device"])
     # Here, so that --help needs no torch.
     from vidground.grounder import Grounder
 

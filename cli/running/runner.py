@@ -200,15 +200,15 @@ def end_with_error(error: VidgroundError, reporter: Reporter) -> NoReturn:
 
 def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
     """What makes the results, as it is recorded; speed and device do not belong to it."""
-    from vidground.checkpoints.fingerprint import folder_fingerprint, known_commit
+    from vidground.checkpoints.fingerprint import known_commit, model_fingerprint, recorded_name
 
     model, decoding = options.model, asdict(options.decoding)
     if options.decoding.temperature == 0:
         del decoding["seed"]  # it has no effect
-    weights = folder_fingerprint(model.model, model.subfolder)
+    weights = model_fingerprint(model.model, model.subfolder)
     return Recipe(
         options={
-            "model": model.model,
+            "model": recorded_name(model.model, model.subfolder),
             "weights": weights,
             "revision": model.revision,
             "subfolder": model.subfolder,
@@ -237,7 +237,7 @@ def _vision(vision: str) -> dict[str, str | None]:
     from vidground.checkpoints.fingerprint import folder_fingerprint
 
     scheme, _, folder = vision.partition(":")
-    return {"vision": folder_fingerprint(folder)} if scheme == "onnx" else {}
+    return {"vision": folder_fingerprint(Path(folder).expanduser())} if scheme == "onnx" else {}
 
 
 def _weights(jobs: Sequence[Job], plans: Sequence[Plan | VidgroundError]) -> dict[str, float]:

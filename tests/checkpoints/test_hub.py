@@ -3,19 +3,16 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import vidground.checkpoints.hub
+import vidground.checkpoints.hub_files
 from tests.helpers.hub_stub import COMMIT, Repositories, serve
-from vidground.checkpoints.hub import (
-    HubAccess,
-    ModelFolder,
-    find_base,
-    find_model,
-    find_question_tokenizer,
-)
+from vidground.checkpoints.hub import ModelFolder, find_base, find_model, find_question_tokenizer
+from vidground.checkpoints.hub_files import HubAccess
+from vidground.checkpoints.known_models import KNOWN_MODELS
 from vidground.errors import CheckpointError, InputError
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing answers
@@ -102,7 +99,7 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         find_model(tmp_path / "file")
     with pytest.raises(CheckpointError, match="there is no folder"):
         find_model(tmp_path / "missing")
-    with pytest.raises(CheckpointError, match="neither an existing folder, a bundled model nor"):
+    with pytest.raises(CheckpointError, match="neither a known model, an existing folder nor"):
         find_model("not a name!", hub=HubAccess(cache_dir=tmp_path))
     folder_with(tmp_path, "")
     with pytest.raises(InputError, match="revision is 'v1'"):
@@ -110,11 +107,30 @@ def test_what_is_no_model(tmp_path: Path) -> None:
 
 
 def test_bundled_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vidground.checkpoints.hub, "BUNDLED_MODELS", {"toy": tmp_path / "toy"})
+    toy = replace(KNOWN_MODELS["toy"], folder=tmp_path / "toy")
+    monkeypatch.setitem(KNOWN_MODELS, "toy", toy)
     with pytest.raises(CheckpointError, match=r"lacks the bundled model 'toy'.*install"):
         find_model("toy")
     folder_with(tmp_path, "toy")
     assert find_model("toy") == ModelFolder(tmp_path / "toy", "toy")
+
+
+def test_a_folder_hides_a_known_model_only_if_it_holds_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy").mkdir()
+    bundled = find_model("toy")
+    assert (bundled.path, bundled.name) == (KNOWN_MODELS["toy"].folder, "toy")
+    for name in ("./toy", Path("toy")):
+        with pytest.raises(CheckpointError, match=r"^\./toy holds no model"):
+            find_model(name)
+    folder_with(tmp_path, "toy", "d2vlm", "owner/d2vlm/sft")
+    # Recorded so that it means this folder, and nothing else once the folder is gone.
+    assert find_model("toy") == find_model(Path("toy")) == ModelFolder(Path("toy"), "./toy")
+    assert find_model("d2vlm") == ModelFolder(Path("d2vlm"), "./d2vlm")
+    monkeypatch.chdir(tmp_path / "owner")
+    assert find_model("d2vlm", subfolder="sft").path == Path("d2vlm/sft")
 
 
 def test_the_base_of_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,13 +147,13 @@ def test_the_base_of_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail on every use of the hub client that could reach the network."""
-    real = vidground.checkpoints.hub.snapshot_download
+    real = vidground.checkpoints.hub_files.snapshot_download
 
     def cache_only(*args: str, local_files_only: bool, **options: object) -> str:
         assert local_files_only
         return str(real(*args, local_files_only=True, **options))
 
-    monkeypatch.setattr(vidground.checkpoints.hub, "snapshot_download", cache_only)
+    monkeypatch.setattr(vidground.checkpoints.hub_files, "snapshot_download", cache_only)
 
 
 @pytest.mark.usefixtures("offline")
@@ -148,7 +164,9 @@ def test_what_is_cached_is_not_asked_for_again(tmp_path: Path) -> None:
     assert find_model("someone/model", hub=hub) == ModelFolder(snapshot, "someone/model", COMMIT)
     assert find_model("someone/model", revision=COMMIT, hub=hub).path == snapshot
     nested = find_model("someone/model", subfolder="checkpoint-5", hub=hub)
-    assert nested == ModelFolder(snapshot / "checkpoint-5", "someone/model/checkpoint-5", COMMIT)
+    name = "someone/model/checkpoint-5"
+    assert nested == ModelFolder(snapshot / "checkpoint-5", name, COMMIT, "checkpoint-5")
+    assert (nested.repository, nested.root) == ("someone/model", snapshot)
     assert find_model(nested.name, hub=hub) == nested
 
 
@@ -252,4 +270,4 @@ def test_repositories_that_cannot_be_had(tmp_path: Path) -> None:
         gated = call("find_model", "someone/gated", tmp_path, address)
         assert "someone/gated is gated: accept its terms at" in gated.stdout, gated.stderr
         absent = call("find_model", "someone/absent", tmp_path, address)
-        assert "no folder, bundled model or hub repository 'someone/absent'" in absent.stdout
+        assert "no known model, folder or hub repository 'someone/absent'" in absent.stdout

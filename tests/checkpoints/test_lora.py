@@ -7,8 +7,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from vidground.checkpoints.lora import LowRankUpdate, check_adapter, merge, plain_name, read_updates
+from vidground.checkpoints.lora import LowRankUpdate, check_adapter, merge, read_updates
 from vidground.checkpoints.model_folder import read_json
+from vidground.checkpoints.stored_tensors import plain_name
 from vidground.errors import CheckpointError
 
 PLAIN: dict[str, Any] = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none"}

@@ -5,7 +5,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vidground.checkpoints.tensors import fill, read_tensors, stored_dtype, tensor_names
+from vidground.checkpoints.stored_tensors import tensor_names
+from vidground.checkpoints.tensors import fill, read_tensors, stored_dtype
 from vidground.errors import CheckpointError
 
 CPU = torch.device("cpu")

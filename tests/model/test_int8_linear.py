@@ -13,7 +13,6 @@ from torch import nn
 import vidground.model.int8_linear
 from tests.helpers.video_files import make_video
 from vidground import D2VLM, Grounder, InputError
-from vidground.checkpoints.hub import BUNDLED_MODELS
 from vidground.cli.main import cli
 from vidground.inference.provenance import weight_bits
 from vidground.model.int8_linear import Int8Linear, hold_in_int8, is_in_int8, quantize_rows
@@ -95,7 +94,7 @@ def test_the_toy_model_answers_nearly_the_same(film: Path) -> None:
 
 
 def test_a_loaded_model_keeps_its_weights_and_other_words_are_refused() -> None:
-    model = D2VLM.from_pretrained(BUNDLED_MODELS["toy"])
+    model = D2VLM.from_pretrained("toy")
     with pytest.raises(InputError, match="keeps its device, dtype, weights"):
         Grounder(model, weights="int8")
     with pytest.raises(InputError, match="'int4'; it must be full or int8"):

@@ -51,7 +51,7 @@ class Predictor:
     """A model that answers benchmark questions.
 
     Args:
-        model: a bundled name, a folder, a hub id, or a loaded `D2VLM`.
+        model: a known name, a folder, a hub id, or a loaded `D2VLM`.
         device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
         weights: "full" or "int8"; see `Engine`.
         decoding: of all tasks; those with options get `option_penalty` as repetition penalty.

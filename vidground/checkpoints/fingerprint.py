@@ -10,9 +10,11 @@ from pathlib import Path
 
 from huggingface_hub import constants
 
-from vidground.checkpoints.hub import BUNDLED_MODELS
+from vidground.checkpoints.known_models import known_model
+from vidground.checkpoints.model_folder import local_folder
 from vidground.errors import CheckpointError
 from vidground.language.tokenizers import QUESTION_FOLDER
+from vidground.settings import DEFAULT_MODEL
 
 _SUFFIXES = frozenset({".json", ".safetensors", ".model", ".txt"})
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -20,19 +22,35 @@ _READ_WHOLE = 8 << 20  # bytes; of larger files only samples are read
 _SAMPLES, _SAMPLE_BYTES = 64, 64 << 10
 
 
-def folder_fingerprint(model: str, subfolder: str | None = None) -> str | None:
+def recorded_name(model: str, subfolder: str | None = None) -> str:
+    """The name that a model has in records of results: one for all that mean the same.
+
+    The default model is recorded by its repository, which means the same.
+    """
+    known = known_model(model)
+    if known is None or (known.folder is None and local_folder(model, subfolder) is not None):
+        return model
+    default = known.name == DEFAULT_MODEL
+    return known.repository if default and known.repository is not None else known.name
+
+
+def model_fingerprint(model: str, subfolder: str | None = None) -> str | None:
     """Return a digest of a local or bundled model's files; None for a model on the hub.
+
+    Raises CheckpointError if a file cannot be read.
+    """
+    folder = local_folder(model, subfolder)
+    return None if folder is None else folder_fingerprint(folder, subfolder)
+
+
+def folder_fingerprint(folder: Path, subfolder: str | None = None) -> str:
+    """Return a digest of the files of a model, or of an export, in a folder.
 
     Of large files, which hold weights, 64 pieces spread over the file are read: training changes
     weights all over. The base that an adapter names is not looked at.
 
     Raises CheckpointError if a file cannot be read.
     """
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        if model not in BUNDLED_MODELS:
-            return None
-        folder = BUNDLED_MODELS[model]
     digest = hashlib.sha256()
     try:
         for path in sorted(_files(folder / (subfolder or ""))):
@@ -47,7 +65,9 @@ def known_commit(model: str, revision: str | None) -> str | None:
     """Return the commit that a hub model stands for in the cache; None if it is not known."""
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
-    repository = "--".join(["models", *model.split("/")[:2]])
+    known = known_model(model)
+    name = model if known is None or known.repository is None else known.repository
+    repository = "--".join(["models", *name.split("/")[:2]])
     reference = Path(constants.HF_HUB_CACHE, repository, "refs", revision or "main")
     try:
         commit = reference.read_text(encoding="utf-8").strip()

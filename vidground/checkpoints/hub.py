@@ -1,88 +1,70 @@
-"""Finds a model's files: a folder, a model that comes with vidground, or a hub repository.
-
-The only part that knows the Hugging Face hub. Knows no tensors.
-"""
+"""Finds a model's files: a known name, a folder, or a hub repository. Knows no tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import posixpath
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
-from typing import TypeVar
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
+from vidground.checkpoints.hub_files import HubAccess, NotCachedError, cache_first, fetch_files
+from vidground.checkpoints.known_models import (
+    KNOWN_MODELS,
+    OFFICIAL_REPOSITORY,
+    KnownModel,
+    choose_folder,
+    known_model,
 )
-
 from vidground.checkpoints.model_folder import (
     CONFIG,
     check_complete,
     choose_model,
     has_adapter,
+    is_d2vlm,
+    local_folder,
     models_in,
     read_json,
 )
 from vidground.errors import CheckpointError, InputError
 from vidground.language.tokenizers import QUESTION_FOLDER
-
-BUNDLED_MODELS = {"toy": Path(__file__).parent / "bundled" / "toy"}
-"""Models that are installed with vidground, by name."""
+from vidground.settings import DEFAULT_MODEL
 
 QUESTION_TOKENIZER = "bert-base-uncased"
 """Repository of the Q-Former's tokenizer, for checkpoints that do not carry it."""
 
+REPOSITORY_LEVELS = 4
+"""How deep in a hub repository models are looked for."""
+
+_log = logging.getLogger(__name__)
+
 _CONFIGS = ["config.json", "*/config.json"]
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 _TOKENIZER_FILES = ["vocab.txt", "tokenizer.json", "tokenizer_config.json"]
-
-# Base class of what the hub client's http library raises; which library differs by version.
-_TRANSPORT_ERROR: type[Exception] = next(
-    base
-    for base in HfHubHTTPError.__mro__
-    if base.__name__ == "HTTPError" and issubclass(base, Exception)
-)
-
-_Found = TypeVar("_Found")
-
-
-@dataclass(frozen=True, slots=True)
-class HubAccess:
-    """How the hub is used.
-
-    cache_dir: where downloads are kept; None for the hub client's own place.
-    token: for private repositories; None for the one logged in with.
-    local_files_only: use the cache and never the network, as HF_HUB_OFFLINE=1 does.
-    refresh: ask for the newest files of the revision even if the cache has all of an older state.
-    """
-
-    cache_dir: str | Path | None = None
-    token: str | None = None
-    local_files_only: bool = False
-    refresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     """Where a model lies.
 
-    name: finds it again (folder, bundled name, hub id with sub-folder). revision: the hub's
-    commit; None for a folder.
+    name: finds it again (folder, known name, hub id with sub-folder). revision: the hub's commit;
+    None for a folder. subfolder: where in the hub repository; "" for the repository itself.
     """
 
     path: Path
     name: str
     revision: str | None = None
+    subfolder: str = ""
 
+    @property
+    def repository(self) -> str:
+        """The hub id without the sub-folder."""
+        return self.name.removesuffix(f"/{self.subfolder}") if self.subfolder else self.name
 
-class _NotCachedError(Exception):
-    """The cache lacks files; the message says which."""
+    @property
+    def root(self) -> Path:
+        """The folder of the hub repository."""
+        return self.path.parents[self.subfolder.count("/")] if self.subfolder else self.path
 
 
 def find_model(
@@ -95,8 +77,10 @@ def find_model(
     """The folder of a model, downloaded if need be.
 
     Args:
-        model: an existing folder, else the name of a bundled model, else a hub repository
-            ("owner/name", or "owner/name/sub/folder" for one of several models in it).
+        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, or a hub repository
+            ("owner/name", or "owner/name/sub/folder" for one of several models in it). A folder
+            that is called like a known name is taken if it holds a model, and always as a `Path`
+            or with "./" before it.
         revision: branch, tag or commit of the hub repository.
         subfolder: where in the folder or repository the model lies, if it holds several.
         hub: how the hub is used; None for its cache first, then the network.
@@ -106,33 +90,43 @@ def find_model(
         InputError: a revision is asked of something that is not on the hub.
     """
     name = str(model)
-    folder = Path(model).expanduser()
-    if not folder.is_dir() and name in BUNDLED_MODELS:
-        folder = BUNDLED_MODELS[name]
+    if isinstance(model, Path) and known_model(name):
+        name = f"./{name}"
+    known, folder = known_model(name), local_folder(name, subfolder)
+    if folder is not None:
         if not folder.is_dir():
             raise CheckpointError(
                 f"this installation lacks the bundled model {name!r} (looked in {folder}); "
                 "install vidground again"
             )
-    if folder.is_dir():
         if revision is not None:
             raise InputError(f"revision is {revision!r}, but {name} is a folder and has none")
+        if known is not None and known.folder != folder and not name.startswith("."):
+            name = f"./{name}"  # else the known model would be found where this folder is gone
         chosen = choose_model(folder, subfolder, source=name)
         return ModelFolder(folder / chosen, f"{name}/{chosen}" if chosen else name)
-    if folder.exists():
+    hub = hub or HubAccess()
+    if known is not None and known.repository is not None:
+        asked = f"{known.repository}/{subfolder}" if subfolder else name
+        return _find_on_hub(known.repository, revision, subfolder, hub, known, asked=asked)
+    if Path(name).expanduser().exists():
         raise CheckpointError(f"{name} is a file; give the folder of the model")
     if name.startswith((".", "/", "~")):
         raise CheckpointError(f"there is no folder {name}")
     owner, *rest = name.split("/")
     if len(rest) > 1 and subfolder is None:
         name, subfolder = f"{owner}/{rest[0]}", "/".join(rest[1:])
-    return _find_on_hub(name, revision, subfolder, hub or HubAccess())
+    asked = f"{name}/{subfolder}" if subfolder else name
+    known = KNOWN_MODELS[DEFAULT_MODEL] if name == OFFICIAL_REPOSITORY else None
+    return _find_on_hub(name, revision, subfolder, hub, known, asked=asked)
 
 
 def find_base(found: ModelFolder, hub: HubAccess | None = None) -> ModelFolder:
     """The model that an adapter was trained on, as named in the adapter's configuration.
 
-    A relative folder is looked for inside the adapter's folder, beside it, then from here.
+    A relative folder is looked for inside the adapter's folder, beside it, then from here. For an
+    adapter on the hub, a model in its repository is also taken if its folder has the name of the
+    base, as the base's path was one of the machine that it was trained on.
 
     Raises:
         CheckpointError: no base is named, or it cannot be found.
@@ -142,6 +136,16 @@ def find_base(found: ModelFolder, hub: HubAccess | None = None) -> ModelFolder:
         raise CheckpointError(
             f"{found.name} holds an adapter, and its {CONFIG} names no base (model_name_or_path)"
         )
+    if found.revision is not None:
+        beside = _base_beside(found, name)
+        if beside is not None:
+            return _find_on_hub(
+                found.repository,
+                found.revision,
+                beside,
+                hub or HubAccess(),
+                asked=f"{found.repository}/{beside}",
+            )
     for place in (found.path / name, found.path.parent / name):
         if place.resolve() != found.path.resolve() and (place / CONFIG).is_file():
             return ModelFolder(place, str(place))
@@ -163,12 +167,14 @@ def find_question_tokenizer(found: ModelFolder, hub: HubAccess | None = None) ->
     hub = hub or HubAccess()
 
     def fetch(cached: bool) -> Path:
-        folder = _snapshot(QUESTION_TOKENIZER, None, hub, cached, _TOKENIZER_FILES)
+        folder = fetch_files(
+            QUESTION_TOKENIZER, None, hub, cached, _TOKENIZER_FILES, asked=QUESTION_TOKENIZER
+        )
         if not any((folder / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
-            raise _NotCachedError(f"{folder} has neither vocab.txt nor tokenizer.json")
+            raise NotCachedError(f"{folder} has neither vocab.txt nor tokenizer.json")
         return folder
 
-    return _cache_first(fetch, QUESTION_TOKENIZER, hub)
+    return cache_first(fetch, QUESTION_TOKENIZER, hub)
 
 
 def download(
@@ -191,109 +197,87 @@ def download(
     return found
 
 
+def _base_beside(found: ModelFolder, base: str) -> str | None:
+    """The sub-folder of an adapter's repository that holds its base, going by the base's path."""
+    others = [
+        folder
+        for folder in models_in(found.root, levels=REPOSITORY_LEVELS)
+        if folder and folder != found.subfolder
+    ]
+    here = found.subfolder or "."
+    for near in (f"{here}/{base}", f"{here}/../{base}", base):
+        place = posixpath.normpath(near)
+        if place in others:
+            return place
+    last = base.rstrip("/").rpartition("/")[2].casefold()
+    named = [folder for folder in others if folder.rpartition("/")[2].casefold() == last]
+    return named[0] if len(named) == 1 else None
+
+
 def _find_on_hub(
-    repository: str, revision: str | None, subfolder: str | None, hub: HubAccess
+    repository: str,
+    revision: str | None,
+    subfolder: str | None,
+    hub: HubAccess,
+    known: KnownModel | None = None,
+    *,
+    asked: str,
 ) -> ModelFolder:
+    """A model of a repository. known: which, if no sub-folder says it. asked: for messages."""
+
     def fetch(cached: bool) -> ModelFolder:
         # Configurations first: they say which models there are, and are all small.
-        root = _snapshot(repository, revision, hub, cached, _CONFIGS)
+        root = fetch_files(repository, revision, hub, cached, _CONFIGS, asked=asked)
+        by_name = None if subfolder else known
         try:
-            chosen = choose_model(root, subfolder, source=repository)
+            if by_name is not None:
+                chosen = _choose_known(root, by_name, repository)
+            else:
+                chosen = choose_model(root, subfolder, source=repository)
         except CheckpointError as error:
-            if cached and (subfolder or not models_in(root)):
-                raise _NotCachedError(str(error)) from error
+            if cached and (subfolder or by_name or not models_in(root)):
+                raise NotCachedError(str(error)) from error
             raise
         prefix = f"{chosen}/" if chosen else ""
         wanted = [escape(prefix) + pattern for pattern in _MODEL_FILES]
         nested = [
-            other for other in models_in(root) if other.startswith(prefix) and other != chosen
+            other
+            for other in models_in(root, levels=REPOSITORY_LEVELS)
+            if other.startswith(prefix) and other != chosen
         ]
         unwanted = [f"{escape(other)}/*" for other in nested]
-        _snapshot(repository, root.name, hub, cached, wanted, unwanted)
+        if not cached:
+            _log.info("fetching %s from the hub", f"{repository}/{chosen}" if chosen else asked)
+        fetch_files(repository, root.name, hub, cached, wanted, unwanted, asked=asked)
         if cached:
             try:
                 check_complete(root / chosen)
             except CheckpointError as error:
-                raise _NotCachedError(str(error)) from error
+                raise NotCachedError(str(error)) from error
         name = f"{repository}/{chosen}" if chosen else repository
-        return ModelFolder(root / chosen, name, root.name)
+        return ModelFolder(root / chosen, name, root.name, chosen)
 
-    asked = f"{repository}/{subfolder}" if subfolder else repository
-    return _cache_first(fetch, asked, hub, f" --revision {revision}" if revision else "")
-
-
-def _cache_first(
-    fetch: Callable[[bool], _Found], name: str, hub: HubAccess, options: str = ""
-) -> _Found:
-    """`fetch(True)` from the cache alone; if that fails, `fetch(False)` with the network."""
-    offline = hub.local_files_only or constants.HF_HUB_OFFLINE
-    if offline or not hub.refresh:
-        try:
-            return fetch(True)
-        except _NotCachedError as error:
-            if offline:
-                options += f" --cache-dir {hub.cache_dir}" if hub.cache_dir else ""
-                raise CheckpointError(
-                    f"{name} is not (or not completely) in the cache "
-                    f"{hub.cache_dir or constants.HF_HUB_CACHE}, and the network is not to be "
-                    f"used; fetch it once with a network: vidground download {name}{options} "
-                    f"({error})"
-                ) from error
-    try:
-        return fetch(False)
-    except _NotCachedError as error:
-        raise CheckpointError(f"{name} on the hub is incomplete: {error}") from error
+    return cache_first(fetch, asked, hub, f" --revision {revision}" if revision else "")
 
 
-def _snapshot(
-    repository: str,
-    revision: str | None,
-    hub: HubAccess,
-    cached: bool,
-    wanted: list[str],
-    unwanted: list[str] | None = None,
-) -> Path:
-    """The folder of a repository's snapshot, with at least the files that are wanted."""
-    try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=hub.cache_dir,
-                token=hub.token,
-                local_files_only=cached,
-                allow_patterns=wanted,
-                ignore_patterns=unwanted,
-            )
+def models_of_repository(root: Path) -> list[str]:
+    """Folders with a D2VLM in a repository's snapshot; "" is the snapshot itself."""
+    folders = models_in(root, levels=REPOSITORY_LEVELS)
+    return [folder for folder in folders if is_d2vlm(root / folder)]
+
+
+def _choose_known(root: Path, known: KnownModel, repository: str) -> str:
+    """The sub-folder that holds a known model.
+
+    Raises:
+        CheckpointError: it is not clear which one does.
+    """
+    choices = models_of_repository(root)
+    chosen = choose_folder(known, choices)
+    if chosen is None:
+        listed = ", ".join(choice or "the repository itself" for choice in choices) or "none"
+        raise CheckpointError(
+            f"{repository} has no folder that is clearly {known.name}; choose a model by its "
+            f"sub-folder (subfolder=… or --subfolder): {listed}"
         )
-    except LocalEntryNotFoundError as error:
-        if cached:
-            raise _NotCachedError(_first_line(error)) from error
-        raise CheckpointError(_why_not(repository, revision, error)) from error
-    except (HFValidationError, _TRANSPORT_ERROR, OSError) as error:
-        raise CheckpointError(_why_not(repository, revision, error)) from error
-
-
-def _why_not(repository: str, revision: str | None, error: BaseException) -> str:
-    # The order matters: a gated repository's error is also one of a missing repository.
-    if isinstance(error, HFValidationError):
-        return f"{repository!r} is neither an existing folder, a bundled model nor a hub id"
-    if isinstance(error, GatedRepoError):
-        page = f"{constants.ENDPOINT}/{repository}"
-        return f"{repository} is gated: accept its terms at {page}, then run: hf auth login"
-    if isinstance(error, RepositoryNotFoundError):
-        return (
-            f"there is no folder, bundled model or hub repository {repository!r}; if it is "
-            "private, run: hf auth login"
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return f"{repository} has no revision {revision!r}"
-    return (
-        f"{repository} is not in the cache and cannot be fetched from {constants.ENDPOINT} "
-        f"({_first_line(error)}); check the network, or fetch it where there is one with: "
-        f"vidground download {repository}"
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return chosen

@@ -16,15 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidground.checkpoints.announcement import announce
 from vidground.checkpoints.fingerprint import folder_fingerprint
-from vidground.checkpoints.hub import (
-    HubAccess,
-    ModelFolder,
-    find_base,
-    find_model,
-    find_question_tokenizer,
-)
-from vidground.checkpoints.lora import merge, plain_name, read_updates
+from vidground.checkpoints.hub import ModelFolder, find_base, find_model, find_question_tokenizer
+from vidground.checkpoints.hub_files import HubAccess
+from vidground.checkpoints.lora import merge, read_updates
 from vidground.checkpoints.model_folder import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
@@ -35,13 +31,9 @@ from vidground.checkpoints.model_folder import (
     read_json,
     weight_files,
 )
-from vidground.checkpoints.released_format import (
-    of_base_only,
-    released_config,
-    translate,
-    turn_end_token,
-)
-from vidground.checkpoints.tensors import fill, read_tensors, stored_dtype, tensor_names
+from vidground.checkpoints.released_format import released_config, translate, turn_end_token
+from vidground.checkpoints.stored_tensors import of_base_only, plain_name, tensor_names
+from vidground.checkpoints.tensors import fill, read_tensors, stored_dtype
 from vidground.errors import CheckpointError, InputError
 from vidground.language.tokenizers import Tokenizers, check_sizes
 from vidground.model.configuration import D2VLMConfig
@@ -87,7 +79,7 @@ def load_model(
     Every parameter is taken from the checkpoint, and every tensor of the checkpoint is used.
 
     Args:
-        model: an existing folder, else the name of a bundled model, else a hub repository; see
+        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, or a hub repository; see
             `vidground.checkpoints.hub.find_model`.
         revision: branch, tag or commit of the hub repository.
         subfolder: where in the folder or repository the model lies, if it holds several.
@@ -114,11 +106,13 @@ def load_model(
     checkpoint.config._attn_implementation = _attention(attention)
     tokenizers = _load_tokenizers(found, checkpoint, hub)
     kept = kept or stored_dtype(checkpoint.files)
+    name = str(kept).removeprefix("torch.")
+    announce(model, checkpoint.files, source=found.name, dtype=name, device=str(place))
     built = build_model(checkpoint, source=found.name, dtype=kept, device=place)
     built.tokenizers = tokenizers
     built.name_or_path = built.config.name_or_path = found.name
     built.config._commit_hash = found.revision  # where transformers keeps it; never saved
-    built.files_digest = None if found.revision else folder_fingerprint(str(found.path))
+    built.files_digest = None if found.revision else folder_fingerprint(found.path)
     return built
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidground.checkpoints.stored_tensors import plain_name
 from vidground.errors import CheckpointError
 
-_WRAPPER = "base_model.model."  # what peft puts before every name
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<factor>[AB])(\.default)?\.weight")
 
 # Settings that change nothing about W + B·A·alpha/r. Every other one must be off.
@@ -58,11 +58,6 @@ class LowRankUpdate:
     def apply(self, weight: Tensor) -> Tensor:
         """W + B·A·scale in float32 (Hu et al. 2021, section 4.1)."""
         return torch.addmm(weight.float(), self.b.float(), self.a.float(), alpha=self.scale)
-
-
-def plain_name(saved: str) -> str:
-    """The name of a tensor without what peft's wrappers add to it."""
-    return saved.removeprefix(_WRAPPER).replace(".base_layer.", ".")
 
 
 def check_adapter(config: Mapping[str, Any], *, source: str) -> None:

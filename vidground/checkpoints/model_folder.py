@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE, known_model
 from vidground.errors import CheckpointError
+from vidground.settings import OWN_MODEL_TYPE
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -54,9 +56,22 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def models_in(root: Path) -> list[str]:
-    """Folders with a model in and under `root`, two levels deep; "" is `root` itself."""
-    configs = [path for depth in ("", "*/", "*/*/") for path in root.glob(depth + CONFIG)]
+def local_folder(name: str, subfolder: str | None = None) -> Path | None:
+    """The folder on this machine that a model's name means; None if it means none.
+
+    A known name means a folder of the user's own only if that folder holds a model: one that was
+    called "toy" for other reasons hides nothing. "./toy" always means the folder.
+    """
+    folder = Path(name).expanduser()
+    known = known_model(name)
+    if known is None or (folder / (subfolder or "") / CONFIG).is_file():
+        return folder if folder.is_dir() else None
+    return known.folder
+
+
+def models_in(root: Path, *, levels: int = 2) -> list[str]:
+    """Folders with a model in and under `root`, so many levels deep; "" is `root` itself."""
+    configs = [path for depth in range(levels + 1) for path in root.glob("*/" * depth + CONFIG)]
     folders = (path.parent.relative_to(root) for path in configs)
     return sorted("" if folder == Path() else folder.as_posix() for folder in folders)
 
@@ -86,6 +101,21 @@ def choose_model(root: Path, subfolder: str | None, *, source: str) -> str:
             f"--subfolder): {', '.join(choices)}"
         )
     raise CheckpointError(f"{source} holds no model: there is no {CONFIG}")
+
+
+def is_d2vlm(folder: Path) -> bool:
+    """Whether a folder's configuration is that of a D2VLM, in the released format or our own.
+
+    One of E.T. Chat or of a part such as the vision encoder is not, and none that is damaged.
+    """
+    try:
+        values = read_json(folder / CONFIG)
+    except CheckpointError:
+        return False
+    kind = values.get("model_type")
+    return kind == OWN_MODEL_TYPE or (
+        kind == RELEASED_MODEL_TYPE and bool(values.get("use_evidence"))
+    )
 
 
 def has_adapter(folder: Path) -> bool:

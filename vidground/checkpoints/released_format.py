@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE
 from vidground.errors import CheckpointError
 from vidground.model.configuration import D2VLMConfig
 from vidground.settings import DEFAULT_MODEL
 
-RELEASED_MODEL_TYPE = "etchat_phi3"
 OFFICIAL_QFORMER_VOCABULARY = 30523  # BERT's 30,522 and the added [DEC]
 
 _TEXT_KEYS = (
@@ -181,11 +181,6 @@ _RENAMES = tuple(
 )
 _QKV_BIAS = re.compile(rf"{_BLOCK}\.attn\.(q|v)_bias")
 _POSITIONS = "model.qformer_bert.bert.embeddings.position_ids"  # 0 … 511, written by old code
-
-
-def of_base_only(released: str) -> bool:
-    """Whether a tensor of a base model has no part in a D2VLM trained on it."""
-    return released.startswith("vid_head.")  # E.T. Chat's matching of <vid> tokens
 
 
 def our_name(released: str) -> str | None:

@@ -5,36 +5,16 @@ Knows neither the model nor what its tensors are called elsewhere.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from vidground.checkpoints.stored_tensors import opened, read_headers, stored_type
 from vidground.errors import CheckpointError
 
 _SHOWN = 5  # names per list in a message; the count says how many there are
-
-_FLOATS = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt", device="cpu") as stored:
-            yield stored
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; fetch it again") from error
 
 
 def read_tensors(
@@ -48,15 +28,9 @@ def read_tensors(
         CheckpointError: a file is damaged or missing.
     """
     for path in files:
-        with _opened(path) as stored:
+        with opened(path, "pt") as stored:
             for name in sorted(set(stored.keys()) - set(skip)):
                 yield name, stored.get_tensor(name)
-
-
-def tensor_names(path: Path) -> frozenset[str]:
-    """Names of the tensors in a safetensors file."""
-    with _opened(path) as stored:
-        return frozenset(stored.keys())
 
 
 def stored_dtype(files: Iterable[Path]) -> torch.dtype:
@@ -65,15 +39,9 @@ def stored_dtype(files: Iterable[Path]) -> torch.dtype:
     Raises:
         CheckpointError: a file is damaged, or no tensor is of float64, 32, 16 or bfloat16.
     """
-    values: Counter[torch.dtype] = Counter()
-    for path in files:
-        with _opened(path) as stored:
-            for part in map(stored.get_slice, stored.keys()):
-                if part.get_dtype() in _FLOATS:
-                    values[_FLOATS[part.get_dtype()]] += math.prod(part.get_shape())
-    if not values:
-        raise CheckpointError("the checkpoint holds no floating-point tensors")
-    return values.most_common(1)[0][0]
+    found = getattr(torch, stored_type(read_headers(files)))
+    assert isinstance(found, torch.dtype)
+    return found
 
 
 def fill(

@@ -71,7 +71,7 @@ class OnnxVision:
         runtime = _import_runtime()
         export = read_export(folder)
         check_weights(export, model)
-        self.content = str(folder_fingerprint(str(folder)))
+        self.content = folder_fingerprint(Path(folder).expanduser())
         self.provider = _choose(runtime, provider, export, model)
         self._model = model
         on_gpu = self.provider != "cpu" and model.device.type == "cuda"

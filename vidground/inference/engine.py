@@ -72,7 +72,8 @@ class Engine:
     """A loaded model with the settings it is run with.
 
     Args:
-        model: a bundled name, a folder, a hub id, or a `D2VLM` that is loaded already.
+        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a hub id, or a `D2VLM` that is
+            loaded already.
         device: default CUDA if there is one, else the CPU.
         dtype: default bfloat16 on CUDA and float32 on the CPU.
         weights: "full", or "int8" to hold the weights of the language model's linear layers in 8

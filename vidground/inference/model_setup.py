@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from vidground.checkpoints.announcement import default_dtype
 from vidground.checkpoints.loading import load_model
 from vidground.errors import CheckpointError, InputError
 from vidground.features.frame_encoding import FrameEncoder
@@ -40,8 +41,7 @@ def ready_model(
         raise InputError(f"weights is {weights!r}; it must be {' or '.join(WEIGHTS)}")
     if not isinstance(model, D2VLM):
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        on_gpu = str(device).startswith("cuda")
-        dtype = dtype or (torch.bfloat16 if on_gpu else torch.float32)
+        dtype = dtype or default_dtype(str(device)) or torch.bfloat16
         model = load_model(model, device=device, dtype=dtype, **dict(load_options or {}))
         if weights == INT8_WEIGHTS:
             hold_in_int8(model.language_model)

@@ -14,6 +14,8 @@ from transformers import (
     PretrainedConfig,
 )
 
+from vidground.settings import OWN_MODEL_TYPE
+
 
 def _as(cls: type[PretrainedConfig], value: dict[str, Any] | PretrainedConfig | None) -> Any:
     if isinstance(value, dict):
@@ -43,7 +45,7 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
         that ends an answer, as the language tokenizer numbers them.
     """
 
-    model_type = "d2vlm"
+    model_type = OWN_MODEL_TYPE
     sub_configs: ClassVar[dict[str, Any]] = {
         "vision_config": InstructBlipVisionConfig,
         "qformer_config": InstructBlipQFormerConfig,

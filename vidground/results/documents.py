@@ -61,6 +61,11 @@ _TO_ESCAPE = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udff
 _NUMBER_LIST = re.compile(r"\[\n\s*((?:[-+.eE\d]+,\s+)*[-+.eE\d]+)\s*\]")
 
 
+def provenance_in(result: Result) -> Provenance:
+    """What made a result; for answers to several texts, the first of them."""
+    return (result if isinstance(result, Captions) else result.results[0]).provenance
+
+
 def video_of(result: Result) -> VideoInfo:
     """Return the one video that a result is about. Raises FormatError if there are several."""
     if isinstance(result, Captions):

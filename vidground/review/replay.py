@@ -19,7 +19,7 @@ from vidground.errors import InputError, VideoError
 from vidground.grounder import Grounder
 from vidground.language.prompts import grounding_question
 from vidground.progress import OnProgress
-from vidground.results.documents import Result, video_of
+from vidground.results.documents import Result, provenance_in, video_of
 from vidground.results.formats import load
 from vidground.results.types import (
     Captions,
@@ -84,7 +84,7 @@ def replay(
         InputError: the result was made with settings that this version does not know.
     """
     stored = load(path)
-    info, before = video_of(stored), _provenance(stored)
+    info, before = video_of(stored), provenance_in(stored)
     place = Path(video if video is not None else info.path)
     if not place.exists():
         remedy = "say where it is now (--video)" if video is None else "check the path"
@@ -105,7 +105,7 @@ def replay(
     else:
         made = _ground_again(stored, Grounder(before.model, **options), place, on_progress)
     differences = [line for old, new in _pairs(stored, made) for line in _compare(old, new)]
-    notes = [*_video_notes(info, place), *_runtime_notes(before, _provenance(made))]
+    notes = [*_video_notes(info, place), *_runtime_notes(before, provenance_in(made))]
     return Replay(made, tuple(differences), (*notes, *_answer_notes(stored, made)))
 
 
@@ -113,7 +113,7 @@ def _ground_again(
     stored: Groundings, grounder: Grounder, video: Path, on_progress: OnProgress | None
 ) -> Groundings:
     """Ask again what was asked; queries with equal settings at once, as they were."""
-    cache = _rounding(_provenance(stored))
+    cache = _rounding(provenance_in(stored))
     made: dict[int, GroundingResult] = {}
     queries: dict[GroundingSettings, list[int]] = {}
     for index, old in enumerate(stored.results):
@@ -142,10 +142,6 @@ def _like(grounder: Grounder, settings: GroundingSettings, cache: CacheSettings 
         vision=engine.vision,
         cache=cache,
     )
-
-
-def _provenance(result: Result) -> Provenance:
-    return (result if isinstance(result, Captions) else result.results[0]).provenance
 
 
 def _device(before: Provenance) -> str | None:

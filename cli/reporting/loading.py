@@ -1,0 +1,115 @@
+"""How commands tell which model is loaded: before torch is imported, and once all is known.
+
+Imports nothing heavy, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from vidground.cli.reporting.reporter import shown
+
+if TYPE_CHECKING:
+    from vidground.checkpoints.announcement import Loading
+
+LOGGER = "vidground"
+"""The logger above all of vidground's."""
+
+
+class NewLoading(logging.Filter):
+    """Lets a record on loading a model pass unless the last one said the same.
+
+    Loading is logged early, as far as it is known then, and again when all is known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: Loading | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record says something new."""
+        loading: Loading | None = getattr(record, "loading", None)
+        if loading is None:
+            return True
+        new = loading != self._last
+        self._last = loading
+        return new
+
+
+class InfoHandler(logging.Handler):
+    """Passes on what vidground logs for information; warnings are not its concern."""
+
+    def __init__(
+        self, on_loading: Callable[[Loading], None], on_info: Callable[[str], None]
+    ) -> None:
+        super().__init__(level=logging.INFO)
+        self.addFilter(NewLoading())
+        self._on_loading = on_loading
+        self._on_info = on_info
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass a record on."""
+        loading: Loading | None = getattr(record, "loading", None)
+        if loading is not None:
+            self._on_loading(loading)
+        elif record.levelno < logging.WARNING:
+            self._on_info(record.getMessage())
+
+
+@contextmanager
+def listening(handler: logging.Handler) -> Iterator[None]:
+    """Let a handler hear what vidground logs from INFO on, while in use."""
+    logger = logging.getLogger(LOGGER)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+@contextmanager
+def loading_shown(*, quiet: bool = False) -> Iterator[None]:
+    """Print to standard error what is fetched and loaded, unless quiet."""
+
+    def tell(message: object) -> None:
+        click.echo(shown(str(message)), err=True)
+
+    if quiet:
+        yield
+        return
+    with listening(InfoHandler(tell, tell)):
+        yield
+
+
+def announce_model(
+    model: str,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    offline: bool = False,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> None:
+    """Find a model, fetch it if need be, and log that it is loaded; for before torch is imported.
+
+    device, dtype: as for `vidground.checkpoints.announcement.announce_early`.
+    """
+    # Here, because the hub client reads its environment variables when it is imported.
+    from vidground.checkpoints.announcement import announce_early
+
+    announce_early(
+        model,
+        revision=revision,
+        subfolder=subfolder,
+        local_files_only=offline,
+        device=device,
+        dtype=dtype,
+    )

@@ -1,0 +1,134 @@
+"""Files of hub repositories, from the cache or from the network.
+
+The only part that talks to the Hugging Face hub. Knows no models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from vidground.errors import CheckpointError
+
+# Base class of what the hub client's http library raises; which library differs by version.
+_TRANSPORT_ERROR: type[Exception] = next(
+    base
+    for base in HfHubHTTPError.__mro__
+    if base.__name__ == "HTTPError" and issubclass(base, Exception)
+)
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, slots=True)
+class HubAccess:
+    """How the hub is used.
+
+    cache_dir: where downloads are kept; None for the hub client's own place.
+    token: for private repositories; None for the one logged in with.
+    local_files_only: use the cache and never the network, as HF_HUB_OFFLINE=1 does.
+    refresh: ask for the newest files of the revision even if the cache has all of an older state.
+    """
+
+    cache_dir: str | Path | None = None
+    token: str | None = None
+    local_files_only: bool = False
+    refresh: bool = False
+
+
+class NotCachedError(Exception):
+    """The cache lacks files; the message says which."""
+
+
+def cache_first(
+    fetch: Callable[[bool], _Found], name: str, hub: HubAccess, options: str = ""
+) -> _Found:
+    """`fetch(True)` from the cache alone; if that fails, `fetch(False)` with the network."""
+    offline = hub.local_files_only or constants.HF_HUB_OFFLINE
+    if offline or not hub.refresh:
+        try:
+            return fetch(True)
+        except NotCachedError as error:
+            if offline:
+                options += f" --cache-dir {hub.cache_dir}" if hub.cache_dir else ""
+                raise CheckpointError(
+                    f"{name} is not (or not completely) in the cache "
+                    f"{hub.cache_dir or constants.HF_HUB_CACHE}, and the network is not to be "
+                    f"used; fetch it once with a network: vidground download {name}{options} "
+                    f"({error})"
+                ) from error
+    try:
+        return fetch(False)
+    except NotCachedError as error:
+        raise CheckpointError(f"{name} on the hub is incomplete: {error}") from error
+
+
+def fetch_files(
+    repository: str,
+    revision: str | None,
+    hub: HubAccess,
+    cached: bool,
+    wanted: list[str],
+    unwanted: list[str] | None = None,
+    *,
+    asked: str,
+) -> Path:
+    """The folder of a repository's snapshot, with at least the files that are wanted.
+
+    asked: what `vidground download` has to be given to fetch this, for messages.
+    """
+    try:
+        return Path(
+            snapshot_download(
+                repository,
+                revision=revision,
+                cache_dir=hub.cache_dir,
+                token=hub.token,
+                local_files_only=cached,
+                allow_patterns=wanted,
+                ignore_patterns=unwanted,
+            )
+        )
+    except LocalEntryNotFoundError as error:
+        if cached:
+            raise NotCachedError(_first_line(error)) from error
+        raise CheckpointError(_why_not(repository, revision, error, asked)) from error
+    except (HFValidationError, _TRANSPORT_ERROR, OSError) as error:
+        raise CheckpointError(_why_not(repository, revision, error, asked)) from error
+
+
+def _why_not(repository: str, revision: str | None, error: BaseException, asked: str) -> str:
+    # The order matters: a gated repository's error is also one of a missing repository.
+    if isinstance(error, HFValidationError):
+        return f"{repository!r} is neither a known model, an existing folder nor a hub id"
+    if isinstance(error, GatedRepoError):
+        page = f"{constants.ENDPOINT}/{repository}"
+        return f"{repository} is gated: accept its terms at {page}, then run: hf auth login"
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"there is no known model, folder or hub repository {repository!r}; `vidground models` "
+            "lists names; if it is private, run: hf auth login"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repository} has no revision {revision!r}"
+    return (
+        f"{repository} is not in the cache and cannot be fetched from {constants.ENDPOINT} "
+        f"({_first_line(error)}); check the network, or fetch it where there is one with: "
+        f"vidground download {asked}"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,132 @@
+"""Which tensors safetensors files hold, and how large a model of them is: read from their headers.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors import SafetensorError, safe_open
+
+from vidground.errors import CheckpointError
+
+_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+_WRAPPER = "base_model.model."  # what peft puts before every name
+_FACTOR = re.compile(r".*\.lora_[AB]\b.*")
+_LINEAR = re.compile(r"(?:language_model|model)\.layers\.\d+\..*_proj\.weight")
+"""Weights that `model.int8_linear` holds in 8 bits, in our format and the released one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor in a file. dtype: as torch calls it; None if it is not floating-point."""
+
+    shape: tuple[int, ...]
+    dtype: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """How large a model is.
+
+    parameters: all numbers in its tensors. linear_weights: those among them that `weights="int8"`
+    holds in 8 bits. linear_outputs: how many scales they then have, in float32.
+    """
+
+    parameters: int
+    linear_weights: int
+    linear_outputs: int
+
+    def bytes_in(self, dtype: str) -> int:
+        """Bytes of all weights in "float32", "bfloat16" or "float16"."""
+        return self.parameters * _ITEM_BYTES[dtype]
+
+    def bytes_with_int8(self, dtype: str) -> int:
+        """Bytes of all weights with `weights="int8"` and everything else in `dtype`."""
+        rest = self.parameters - self.linear_weights
+        return self.linear_weights + 4 * self.linear_outputs + rest * _ITEM_BYTES[dtype]
+
+
+@contextmanager
+def opened(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
+    """A safetensors file that is open for reading.
+
+    Raises:
+        CheckpointError: it is damaged or missing.
+    """
+    try:
+        with safe_open(path, framework=framework) as stored:
+            yield stored
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; fetch it again") from error
+
+
+def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
+    """The tensors of a model by name; of those with the same plain name, the last file's.
+
+    Factors of low-rank updates, which are merged, and tensors that only a base model has are left
+    out.
+
+    Raises:
+        CheckpointError: a file is damaged or missing.
+    """
+    found: dict[str, StoredTensor] = {}
+    for path in files:
+        with opened(path, "np") as stored:
+            for name in stored.keys():  # noqa: SIM118 - a file of tensors, which is no mapping
+                if not _FACTOR.fullmatch(name) and not of_base_only(name):
+                    part = stored.get_slice(name)
+                    dtype = _FLOATS.get(part.get_dtype())
+                    found[plain_name(name)] = StoredTensor(tuple(part.get_shape()), dtype)
+    return found
+
+
+def tensor_names(path: Path) -> frozenset[str]:
+    """Names of the tensors in a safetensors file."""
+    with opened(path, "np") as stored:
+        return frozenset(stored.keys())
+
+
+def stored_type(tensors: Mapping[str, StoredTensor]) -> str:
+    """The floating-point type that most numbers are stored in.
+
+    Raises:
+        CheckpointError: none is of float64, 32, 16 or bfloat16.
+    """
+    numbers: Counter[str] = Counter()
+    for tensor in tensors.values():
+        if tensor.dtype is not None:
+            numbers[tensor.dtype] += math.prod(tensor.shape)
+    if not numbers:
+        raise CheckpointError("the checkpoint holds no floating-point tensors")
+    return numbers.most_common(1)[0][0]
+
+
+def size_of(shapes: Mapping[str, Sequence[int]]) -> ModelSize:
+    """The size of a model with tensors of these shapes."""
+    linear = [shape for name, shape in shapes.items() if _LINEAR.fullmatch(name)]
+    return ModelSize(
+        parameters=sum(map(math.prod, shapes.values())),
+        linear_weights=sum(map(math.prod, linear)),
+        linear_outputs=sum(shape[0] for shape in linear),
+    )
+
+
+def plain_name(saved: str) -> str:
+    """The name of a tensor without what peft's wrappers add to it."""
+    return saved.removeprefix(_WRAPPER).replace(".base_layer.", ".")
+
+
+def of_base_only(released: str) -> bool:
+    """Whether a tensor of a base model has no part in a D2VLM trained on it."""
+    return released.startswith("vid_head.")  # E.T. Chat's matching of <vid> tokens
