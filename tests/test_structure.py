@@ -128,7 +128,16 @@ def test_packages_stay_small_and_their_init_files_hold_a_docstring_alone() -> No
 @pytest.mark.parametrize(
     ("library", "home"),
     [
-        ("av", {"video.video_file", "video.pixels", "video.nvdec", "video.writing"}),
+        (
+            "av",
+            {
+                "video.container_facts",
+                "video.nvdec",
+                "video.pixels",
+                "video.video_file",
+                "video.writing",
+            },
+        ),
         ("onnxruntime", {"features.onnx_encoder"}),
         ("ffmpeg", {"media.ffmpeg"}),
         ("imageio_ffmpeg", {"media.ffmpeg"}),

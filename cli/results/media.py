@@ -12,7 +12,7 @@ from vidground.errors import InputError
 from vidground.media.ffmpeg import Program
 from vidground.results.documents import Result
 from vidground.results.formats import load
-from vidground.results.result_videos import require_video
+from vidground.results.video_lookup import require_video
 from vidground.storage.files import printable
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -137,7 +137,7 @@ def test_json_there_and_back_is_exact_and_valid_utf8(events: list[Event], words:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), object()])
 def test_what_json_cannot_hold_is_refused(number: object) -> None:
-    with pytest.raises(FormatError, match="JSON has no form for"):
+    with pytest.raises(FormatError, match="that JSON cannot express"):
         render(captions(quality={"coverage": number}), "json")
 
 
@@ -223,7 +223,7 @@ def test_a_broken_grounding_document_is_refused_by_its_key(
         (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
         (b"[]", "not a result of vidground"),
         (b"[" * 100_000, "not a result of vidground: nested too deeply"),
-        (b'{"schema_version": NaN}', "NaN is no number that JSON knows"),
+        (b'{"schema_version": NaN}', "NaN is not a number in JSON"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path: Path, content: bytes, reason: str) -> None:

@@ -12,7 +12,16 @@ import pytest
 
 from tests.helpers.result_makers import ASKED, TWO, VIDEO, answer, captions
 from vidground.errors import FormatError
-from vidground.results.formats import FORMATS, SUBTITLE_FORMATS, CueSettings, load, render, save
+from vidground.results.formats import (
+    FORMATS,
+    SUBTITLE_FORMATS,
+    CueSettings,
+    format_of,
+    load,
+    render,
+    save,
+    suffix_of,
+)
 from vidground.results.types import Captions, Event, Groundings
 
 
@@ -152,8 +161,6 @@ def test_gaps_are_counted_in_frames_of_the_video() -> None:
         ("ass", "pysubs2"),
         ("ttml", "pysubs2"),
         ("otio", "opentimelineio"),
-        ("edl", "opentimelineio"),
-        ("edl", "otio_cmx3600_adapter"),
     ],
 )
 def test_a_missing_package_is_named_with_its_extra(
@@ -185,10 +192,22 @@ def test_one_result_saves_as_a_list_of_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_suffix_names_the_format(tmp_path: Path, format: str) -> None:
-    save(TWO, tmp_path / f"a.b.{format.upper()}")
+    named = tmp_path / f"a.b{suffix_of(format).upper()}"
+    assert format_of(named) == format
+    save(TWO, named)
     save(TWO, str(tmp_path / "plain"), format=format)
-    assert (tmp_path / f"a.b.{format.upper()}").read_bytes() == render(TWO, format).encode()
+    assert named.read_bytes() == render(TWO, format).encode()
     assert (tmp_path / "plain").read_bytes() == render(TWO, format).encode()
+
+
+def test_suffixes_of_editors_formats_end_as_their_programs_expect() -> None:
+    names = ("resolve-edl", "resolve-csv", "premiere-xml", "youtube", "srt")
+    assert [suffix_of(name).rpartition(".")[2] for name in names] == (
+        ["edl", "csv", "xml", "txt", "srt"]
+    )
+    assert format_of("resolve.edl") == "edl"
+    assert format_of("a.xml") is None
+    assert len({suffix_of(name) for name in FORMATS}) == len(FORMATS)
 
 
 @pytest.mark.parametrize("name", ["a.docx", "a", ".srt", "a.srt "])

@@ -41,8 +41,8 @@ from vidground.storage.files import FileState, file_sha256, file_state
 Decode = Callable[[str], DecodedVideo]
 """Opens the file, whose hash is given, to be decoded."""
 
-_VERSION = 1
-"""Raised whenever the same video gives other features or tokens than before."""
+_VERSION = 2
+"""Raised whenever the same video gives other features, tokens or facts than before."""
 
 _GIBIBYTE = 1 << 30
 _NAME_LENGTH = 200

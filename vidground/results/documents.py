@@ -1,4 +1,4 @@
-"""Documents: whole results as JSON and back, and JSON Lines. Knows no files.
+"""Whole results as JSON documents and back, and events as JSON Lines. Knows no files.
 
 A document holds everything its result holds, numbers unrounded, and nothing else (no dates), so
 that `from_dict(to_dict(result)) == result` and equal results give equal bytes. Keys:
@@ -9,8 +9,9 @@ that `from_dict(to_dict(result)) == result` and equal results give equal bytes. 
   `moments`, `answer`, `relevance`, `warnings` and in `provenance` only what differs from the
   document's own (usually the prompt). The document's `warnings` are those of all results.
 
-Of a result's `quality` and a provenance's `settings`, `about_s` and `runtime`, which results of
-older versions lack, those that are empty are left out.
+Keys that results of older versions lack are left out while they hold nothing: `quality` of a
+result; `settings`, `about_s`, `runtime` and `corrected` of a provenance; `timecode`,
+`sound_tracks`, `sound_channels` and `sound_rate` of a video.
 
 Readers may find more keys than these and should ignore them, as `from_dict` does.
 """
@@ -43,9 +44,11 @@ _CAPTION_KEYS = ("events", "answers", "provenance", "warnings", "quality")
 _RESULT_KEYS = (
     *("query", "found", "threshold", "moments", "answer", "relevance", "warnings", "quality"),
 )
-_ADDED: dict[Any, frozenset[str]] = {
-    GroundingResult: frozenset({"quality"}),
-    Provenance: frozenset({"settings", "about_s", "runtime"}),
+# Fields that results of older versions lack, with the values that are left out when writing.
+_OPTIONAL: dict[Any, dict[str, Any]] = {
+    GroundingResult: {"quality": {}},
+    Provenance: {"settings": {}, "about_s": (), "runtime": {}, "corrected": False},
+    VideoInfo: dict.fromkeys(("timecode", "sound_tracks", "sound_channels", "sound_rate")),
 }
 _HINTS: dict[Any, dict[str, Any]] = {
     kind: get_type_hints(kind)
@@ -53,11 +56,11 @@ _HINTS: dict[Any, dict[str, Any]] = {
 }
 _NAMES = {float: "a finite number", int: "a whole number", str: "a string", bool: "true or false"}
 
-# Valid in JSON but not in UTF-8 (lone surrogates, as in names of files from older systems), or
-# taken for a line's end by some readers, or obeyed by terminals (controls, marks that reorder the
-# line around them). All occur in strings only.
+# Valid in JSON but not in UTF-8 (lone surrogates, as in file names from older systems), read as a
+# line ending by some programs, or interpreted by terminals (control characters, marks that change
+# the reading direction). All occur in strings only.
 _TO_ESCAPE = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-# An indented list of numbers; a string cannot match, for it holds no line break.
+# An indented list of numbers; a string cannot match because it holds no line break.
 _NUMBER_LIST = re.compile(r"\[\n\s*((?:[-+.eE\d]+,\s+)*[-+.eE\d]+)\s*\]")
 
 
@@ -67,15 +70,19 @@ def provenance_in(result: Result) -> Provenance:
 
 
 def video_of(result: Result) -> VideoInfo:
-    """Return the one video that a result is about. Raises FormatError if there are several."""
+    """Return the video that a result is about.
+
+    Raises:
+        FormatError: its answers are about several videos.
+    """
     if isinstance(result, Captions):
         return result.video
     video = result.results[0].video
     for other in result.results:
         if other.video != video:
             raise FormatError(
-                f"answers on two videos, {video.path} and {other.video.path}, do not go into one "
-                "file; save them one by one"
+                f"answers on two videos, {video.path} and {other.video.path}, cannot be saved in "
+                "one file; save them one by one"
             )
     return video
 
@@ -92,7 +99,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     shared = _encode(Provenance, result.results[0].provenance)
     document["results"] = [_encode_answer(answer, shared) for answer in result.results]
     document["provenance"] = shared
-    # A dict keeps the order and drops what is said twice.
+    # A dict keeps the order and drops duplicates.
     document["warnings"] = list(dict.fromkeys(w for a in result.results for w in a.warnings))
     return document
 
@@ -100,8 +107,9 @@ def to_dict(result: Result) -> dict[str, Any]:
 def from_dict(document: Any) -> Result:
     """Return the result that `to_dict` was given.
 
-    Raises FormatError that names the key and what is wrong with it: not a document of vidground,
-    an unknown `schema_version` or `kind`, a missing key, a value of the wrong type or range.
+    Raises:
+        FormatError: names the key and what is wrong with it: not a document of vidground, an
+            unknown `schema_version` or `kind`, a missing key, a value of the wrong type or range.
     """
     if not isinstance(document, dict) or "schema_version" not in document:
         raise FormatError("not a result of vidground: it has no schema_version")
@@ -125,16 +133,24 @@ def from_dict(document: Any) -> Result:
 
 
 def to_json(result: Result) -> str:
-    """Return the document as indented JSON that is valid UTF-8. Raises FormatError on NaN."""
+    """Return the document as indented JSON that is valid UTF-8.
+
+    Raises:
+        FormatError: a number is NaN or infinite.
+    """
     text = _dump(to_dict(result), indent=2)
     return _NUMBER_LIST.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def from_json(text: str) -> Result:
-    """Return the result that `to_json` was given. Raises FormatError, see `from_dict`."""
+    """Return the result that `to_json` was given.
+
+    Raises:
+        FormatError: it is not JSON, or see `from_dict`.
+    """
 
     def refuse(constant: str) -> None:
-        raise FormatError(f"{constant} is no number that JSON knows")
+        raise FormatError(f"{constant} is not a number in JSON; replace it")
 
     try:
         document = json.loads(text, parse_constant=refuse)
@@ -170,13 +186,13 @@ def _dump(value: Any, indent: int | None = None) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     except (TypeError, ValueError) as error:
-        raise FormatError(f"the result holds a value that JSON has no form for: {error}") from error
+        raise FormatError(f"the result holds a value that JSON cannot express: {error}") from error
     return _TO_ESCAPE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _encode_answer(answer: GroundingResult, shared: dict[str, Any]) -> dict[str, Any]:
     own = _encode(Provenance, answer.provenance)
-    # What is empty in this answer but not in the document's provenance must be said.
+    # What is empty in this answer but not in the document's provenance must be written out.
     own |= {key: type(shared[key])() for key in shared if key not in own}
     differing = {key: value for key, value in own.items() if value != shared.get(key)}
     return _encode_fields(answer, _RESULT_KEYS) | {"provenance": differing}
@@ -191,7 +207,7 @@ def _decode_answer(answer: Any, document: dict[str, Any], where: str) -> Groundi
 
 
 def _encode(hint: Any, value: Any) -> Any:
-    """Return `value`, of the type `hint`, in JSON's terms; `_decode` undoes it."""
+    """Return `value`, of the type `hint`, as JSON types; `_decode` is the inverse."""
     inner = get_args(hint)
     if is_dataclass(hint):
         return _encode_fields(value, _HINTS[hint])
@@ -202,14 +218,18 @@ def _encode(hint: Any, value: Any) -> Any:
         return {key: _encode(inner[1], value[key]) for key in sorted(value)}
     if NoneType in inner:
         return None if value is None else _encode(inner[0], value)
-    # Numbers of other libraries become Python's, and 4 in a float's place 4.0.
+    # NumPy numbers become Python's, and 4 in the place of a float 4.0.
     return hint(value) if hint in _NAMES else value
 
 
 def _encode_fields(value: object, names: Iterable[str]) -> dict[str, Any]:
-    hints, added = _HINTS[type(value)], _ADDED.get(type(value), frozenset())
+    hints, optional = _HINTS[type(value)], _OPTIONAL.get(type(value), {})
     fields = {name: getattr(value, name) for name in names}
-    return {n: _encode(hints[n], item) for n, item in fields.items() if item or n not in added}
+    return {
+        name: _encode(hints[name], item)
+        for name, item in fields.items()
+        if name not in optional or item != optional[name]
+    }
 
 
 def _decode(hint: Any, value: Any, where: str) -> Any:
@@ -235,15 +255,15 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     if NoneType in inner:
         return None if value is None else _decode(inner[0], value, where)
     if get_origin(hint) in (Union, UnionType):
-        # float | int: each as it was written.
+        # float | int: keep the type that was written.
         return _decode(type(value) if type(value) in inner else inner[0], value, where)
     return value if hint is Any else _decode_scalar(hint, value, where)
 
 
 def _absent(hint: Any, value: Any) -> frozenset[str]:
-    """The keys that `value` lacks and may lack."""
-    added = _ADDED.get(hint, frozenset())
-    return added.difference(value) if isinstance(value, dict) else frozenset()
+    """Return the keys that `value` lacks and may lack."""
+    optional = frozenset(_OPTIONAL.get(hint, {}))
+    return optional.difference(value) if isinstance(value, dict) else frozenset()
 
 
 def _decode_list(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
@@ -260,7 +280,7 @@ def _decode_list(hints: tuple[Any, ...], value: Any, where: str) -> tuple[Any, .
 def _decode_scalar(hint: type, value: Any, where: str) -> Any:
     fits = type(value) is hint
     if hint is float and type(value) in (float, int):
-        # The comparison also refuses whole numbers that no float can hold.
+        # The comparison also refuses integers that are too large for a float.
         fits = abs(value) <= sys.float_info.max
         value = float(value) if fits else value
     if not fits:

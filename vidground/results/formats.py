@@ -1,21 +1,22 @@
-"""Formats: a result as text in each of `FORMATS`, written to a file, and read back from JSON.
+"""Results as text in each of `FORMATS`, written to a file, and read back from JSON.
 
-srt, vtt, ass, ttml: subtitles, optionally shaped by `CueSettings`. json: everything, see
-`vidground.results.documents`. jsonl: an object per event or moment. csv: for spreadsheets, formulas
-defused. tsv: integer milliseconds. txt: for people. chapters: for ffmpeg. otio, edl, fcpxml: for
-editing programs, in whole frames (`vidground.results.editing`). All but JSON and JSON Lines round
-times once, to milliseconds if not said otherwise, sort by (start, end) and hold plain text
-(`vidground.results.safe_text`). ass, ttml, otio and edl need the extra `formats`.
+- srt, vtt, ass, ttml: subtitles, shaped by `CueSettings` on request.
+- json: everything (`vidground.results.documents`); jsonl: one object per event or moment.
+- csv: for spreadsheets, formulas defused; tsv: integer milliseconds; txt: for people.
+- chapters: metadata for ffmpeg; youtube: chapters for a video's description.
+- otio, edl, fcpxml, premiere-xml: for editing programs; resolve-edl, resolve-csv: markers for
+  DaVinci Resolve. All in whole frames (`vidground.results.editing`).
 
-Knows neither models nor videos; needs no torch.
+All but JSON and JSON Lines round each time once, to milliseconds if not stated otherwise, sort by
+(start, end) and hold plain text (`vidground.results.safe_text`). ass, ttml and otio need the extra
+`formats`. Knows neither models nor videos; needs no torch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from vidground.errors import FormatError
-from vidground.results.chapters import chapters
 from vidground.results.cue_shaping import shape_cues
 from vidground.results.cues import UNSHAPED, CueSettings, to_cues
 from vidground.results.documents import (
@@ -27,11 +28,12 @@ from vidground.results.documents import (
     to_json_lines,
     video_of,
 )
-from vidground.results.edit_lists import edl, otio
-from vidground.results.editing import editor_rate, to_edit
+from vidground.results.edit_lists import edl, otio, resolve_csv, resolve_edl
+from vidground.results.editing import Edit, editor_rate, to_edit
 from vidground.results.fcpxml import fcpxml
+from vidground.results.premiere_xml import premiere_xml
 from vidground.results.subtitles import srt, vtt
-from vidground.results.tables import comma_separated, lines, tab_separated
+from vidground.results.tables import chapters, comma_separated, lines, tab_separated, youtube
 from vidground.results.timed_text import ass, ttml
 from vidground.storage.atomic import make_folder, write_atomically
 
@@ -40,34 +42,59 @@ __all__ = [
     "SUBTITLE_FORMATS",
     "CueSettings",
     "Result",
+    "format_of",
     "from_dict",
     "load",
     "render",
     "require_packages",
     "save",
+    "suffix_of",
     "to_dict",
 ]
 
 _DOCUMENTS = {"json": to_json, "jsonl": to_json_lines}
 _SUBTITLES = {"srt": srt, "vtt": vtt, "ass": ass, "ttml": ttml}
 _TABLES = {"csv": comma_separated, "tsv": tab_separated, "txt": lines, "chapters": chapters}
-_EDITS = {"otio": otio, "edl": edl, "fcpxml": fcpxml}
+_EDITS: Mapping[str, Callable[[Edit], str]] = {
+    "otio": otio,
+    "edl": edl,
+    "fcpxml": fcpxml,
+    "resolve-edl": resolve_edl,
+    "resolve-csv": resolve_csv,
+    "premiere-xml": premiere_xml,
+}
 
 # fmt: off
 FORMATS: tuple[str, ...] = (
     "srt", "vtt", "json", "jsonl", "csv", "tsv", "txt",
-    "ass", "ttml", "otio", "edl", "fcpxml", "chapters",
+    "ass", "ttml", "otio", "edl", "fcpxml", "resolve-edl", "resolve-csv", "premiere-xml",
+    "chapters", "youtube",
 )
 # fmt: on
 SUBTITLE_FORMATS: tuple[str, ...] = tuple(_SUBTITLES)
 """Those that `CueSettings` shape."""
 
-_PACKAGES = {
-    "ass": ("pysubs2",),
-    "ttml": ("pysubs2",),
-    "otio": ("opentimelineio",),
-    "edl": ("opentimelineio", "otio_cmx3600_adapter"),
+# Programs offer files by the end of their names, so that these must end as other formats do.
+_SUFFIXES = {
+    "resolve-edl": ".resolve.edl",
+    "resolve-csv": ".resolve.csv",
+    "premiere-xml": ".premiere.xml",
+    "youtube": ".youtube.txt",
 }
+_PACKAGES = {"ass": "pysubs2", "ttml": "pysubs2", "otio": "opentimelineio"}
+
+
+def suffix_of(format: str) -> str:
+    """Return how the names of files in one of `FORMATS` end: ".srt", ".resolve.edl"."""
+    return _SUFFIXES.get(format, f".{format}")
+
+
+def format_of(path: str | Path) -> str | None:
+    """Return which of `FORMATS` a file's name ends like, in either case; None for no format."""
+    name = Path(path).name.lower()
+    # A file named by its suffix alone has none.
+    found = [form for form in FORMATS if name.endswith(suffix_of(form)) and Path(path).suffix]
+    return max(found, key=lambda form: len(suffix_of(form)), default=None)
 
 
 def render(
@@ -78,11 +105,15 @@ def render(
 ) -> str:
     """Return the result as text in one of `FORMATS`; the same result gives the same text.
 
-    cues: shapes subtitles; the other formats have no lines to wrap and keep events whole. In otio
-    and fcpxml a video with a relative path is looked for from the current folder.
+    Args:
+        result: what to write. If its video has a relative path, editing programs are pointed to
+            that path from the current folder.
+        format: one of `FORMATS`.
+        cues: shapes subtitles; the other formats have no lines to wrap and keep events whole.
 
-    Raises FormatError for another format, one whose package is not installed, or a value that
-    the format has no form for.
+    Raises:
+        FormatError: the format is unknown, its package is not installed, or it cannot express a
+            value of the result.
     """
     if format in _DOCUMENTS:
         return _DOCUMENTS[format](result)
@@ -93,6 +124,8 @@ def render(
     if format in _EDITS:
         return _EDITS[format](to_edit(result.events, video))
     timed = to_cues(result.events)
+    if format == "youtube":
+        return youtube(timed, video.duration_s)
     if format in _TABLES:
         return _TABLES[format](timed)
     shaped = shape_cues(timed, cues, video.duration_s, rate=editor_rate(video))
@@ -100,14 +133,18 @@ def render(
 
 
 def require_packages(formats: Iterable[str]) -> None:
-    """Raise FormatError if one of the formats needs a package that is not installed."""
+    """Check that the packages that formats need are installed.
+
+    Raises:
+        FormatError: one is missing.
+    """
     for name in formats:
-        for package in _PACKAGES.get(name, ()):
-            if find_spec(package) is None:
-                raise FormatError(
-                    f"{name} needs the package {package}, which is not installed; get it with "
-                    "pip install 'vidground[formats]'"
-                )
+        package = _PACKAGES.get(name)
+        if package is not None and find_spec(package) is None:
+            raise FormatError(
+                f"{name} needs the package {package}, which is not installed; get it with "
+                "pip install 'vidground[formats]'"
+            )
 
 
 def save(
@@ -117,21 +154,26 @@ def save(
     format: str | None = None,
     cues: CueSettings = UNSHAPED,
 ) -> None:
-    """Write the result to `path`; the file appears whole or not at all, its folders are made.
+    """Write a result to a file, which appears whole or not at all; its folders are made.
 
-    format: one of `FORMATS`; None takes it from the suffix of `path`, in either case. cues: see
-    `render`. UTF-8 without byte order mark, lines end with "\\n".
+    Args:
+        result: what to write.
+        path: the file. It holds UTF-8 without byte order mark, and its lines end with "\\n".
+        format: one of `FORMATS`; None takes the one that the name ends like (see `suffix_of`).
+        cues: see `render`.
 
-    Raises FormatError for an unknown suffix or format, or a path that cannot be written.
+    Raises:
+        FormatError: the suffix or format is unknown, the format cannot express the result, or the
+            file cannot be written.
     """
     path = Path(path)
-    suffix = path.suffix.lower().removeprefix(".")
-    if format is None and suffix not in FORMATS:
+    chosen = format or format_of(path)
+    if chosen is None:
         raise FormatError(
             f"{path}: no format has the suffix {path.suffix!r}; end the name with one of "
-            + ", ".join(f".{name}" for name in FORMATS)
+            + ", ".join(suffix_of(name) for name in FORMATS)
         )
-    text = render(result, format or suffix, cues=cues)
+    text = render(result, chosen, cues=cues)
     make_folder(path.parent)
     write_atomically(path, text)
 
@@ -139,8 +181,12 @@ def save(
 def load(path: str | Path) -> Result:
     """Read a result back from the JSON that `save` wrote.
 
-    Raises FormatError with the file and the reason if it is anything else: no such file, another
-    format, another `schema_version`, a missing or impossible value.
+    Args:
+        path: the file.
+
+    Raises:
+        FormatError: with the file and the reason: it does not exist, is in another format or of
+            another `schema_version`, or holds a missing or impossible value.
     """
     try:
         return from_json(Path(path).read_text(encoding="utf-8-sig"))

@@ -1,7 +1,7 @@
-"""What vidground returns: moments, events, curves, and what is known of the video behind them.
+"""What vidground returns: moments, events, relevance curves, and their provenance.
 
-All seconds are floats on the video's own timeline as a player shows it: 0 is the first frame,
-intervals are half-open [start_s, end_s). Knows neither torch nor any file format.
+All times are floats in seconds on the video's own timeline as a player shows it: 0 is the first
+frame, and intervals are half-open [start_s, end_s). Knows neither torch nor any file format.
 """
 
 from __future__ import annotations
@@ -25,9 +25,15 @@ def _check_interval(owner: str, start_s: float, end_s: float, score: float | Non
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A stretch of video that fits a query.
+    """An interval of a video that matches a query.
 
-    score: mean relevance of its frames, in [0, 1] (see `Relevance`).
+    Attributes:
+        start_s: in seconds, 0 or above.
+        end_s: in seconds, after `start_s`.
+        score: mean relevance of its frames, in [0, 1] (see `Relevance`).
+
+    Raises:
+        InputError: the interval is empty, negative or not finite, or the score is out of range.
     """
 
     start_s: float
@@ -40,9 +46,16 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A captioned stretch of video.
+    """A captioned interval of a video.
 
-    score: mean relevance of its frames to the caption's evidence, in [0, 1]; None if unknown.
+    Attributes:
+        start_s: in seconds, 0 or above.
+        end_s: in seconds, after `start_s`.
+        text: the caption, untrusted text as the model wrote it.
+        score: mean relevance of its frames to the caption's evidence, in [0, 1]; None if unknown.
+
+    Raises:
+        InputError: the interval is empty, negative or not finite, or the score is out of range.
     """
 
     start_s: float
@@ -56,10 +69,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Relevance:
-    """How much each sampled frame belongs to what was asked for.
+    """How well each sampled frame matches what was asked for.
 
-    times_s: the T sampled instants, rising. values: T numbers in [0, 1], sigmoid of the
-    similarity between the evidence and the frame (paper, section 3.2).
+    Attributes:
+        times_s: (T,) sampled instants in seconds, strictly increasing.
+        values: (T,) numbers in [0, 1]: sigmoid of the similarity between the evidence and each
+            frame (paper, section 3.2).
+
+    Raises:
+        InputError: the two have different lengths.
     """
 
     times_s: tuple[float, ...]
@@ -81,16 +99,25 @@ class Relevance:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Everything that made a result, so that it can be made again.
+    """How a result was made, in enough detail to make it again.
 
-    model, revision: id or folder, and commit if known. prompt: the text given to the model.
-    windows_s: the [start, end) stretches seen at once. fps, decoding: see `settings`.
-    time_resolution_s: no time in the result is finer than this. settings: further numbers that
-    the result depends on: overlap; window_s and max_moments where they were set; weight_bits, 8,
-    where the language model's weights were held in so many. about_s: the intervals that the prompt
-    refers to. runtime: device, attention, a digest of the model's files if it is no commit of the
-    hub, and the versions of torch, transformers and PyAV. The last three are empty in results of
-    older versions.
+    Attributes:
+        model: id on the Hugging Face hub, or a folder.
+        revision: commit of the model; None if unknown.
+        vidground_version: that made the result.
+        dtype: of the model's weights.
+        prompt: the text given to the model.
+        fps: sampled frames per second of video (see `vidground.settings`).
+        windows_s: the [start, end) intervals that the model saw at once, in seconds.
+        decoding: settings of generation (see `vidground.settings`).
+        time_resolution_s: no time in the result is finer than this, in seconds.
+        settings: further numbers that the result depends on: overlap; window_s and max_moments if
+            they were set; weight_bits, 8, if the language model's weights were quantized to that.
+            Empty in results of older versions, as are the next two.
+        about_s: the intervals that the prompt refers to, in seconds.
+        runtime: device, attention, a digest of the model's files if they are not a commit on the
+            hub, and the versions of torch, transformers and PyAV.
+        corrected: whether somebody edited times or texts afterwards.
     """
 
     model: str
@@ -105,17 +132,24 @@ class Provenance:
     settings: Mapping[str, float | int] = field(default_factory=dict)
     about_s: tuple[tuple[float, float], ...] = ()
     runtime: Mapping[str, str] = field(default_factory=dict)
+    corrected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GroundingResult:
     """The answer to one query on one video.
 
-    query: as asked. found: whether the best moment reaches the threshold. moments: best first;
-    empty unless found. answer: the model's sentence, evidence written as times in seconds.
-    relevance: one number per sampled frame. threshold: what `found` was decided by.
-    warnings: what the reader should know (truncated answer, damaged file, …). quality: numbers
-    on that; empty in results of older versions.
+    Attributes:
+        query: as asked.
+        found: whether the best moment reaches `threshold`.
+        moments: best first; empty unless found.
+        answer: the model's sentence, with evidence written as times in seconds.
+        relevance: one number per sampled frame.
+        threshold: score from which a moment counts as found, in [0, 1].
+        video: the file that was searched.
+        provenance: how the answer was made.
+        warnings: what the reader should know: a truncated answer, a damaged file, ….
+        quality: the same as numbers; empty in results of older versions.
     """
 
     query: str
@@ -131,17 +165,24 @@ class GroundingResult:
 
     @property
     def time_resolution_s(self) -> float:
-        """Times are no finer than this: the distance of sampled frames, in seconds."""
+        """Distance between sampled frames in seconds; no time is finer than this."""
         return self.provenance.time_resolution_s
 
     def save(self, path: str | Path) -> None:
-        """Write this one result; see `Groundings.save`."""
+        """Write this result to a file; see `Groundings.save`."""
         Groundings((self,)).save(path)
 
 
 @dataclass(frozen=True, slots=True)
 class Groundings:
-    """The answers to several queries on one video, in the order asked. At least one."""
+    """The answers to one or more queries on one video, in the order asked.
+
+    Attributes:
+        results: at least one.
+
+    Raises:
+        InputError: there are none.
+    """
 
     results: tuple[GroundingResult, ...]
 
@@ -157,7 +198,7 @@ class Groundings:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """All moments as events whose text is the query, by time."""
+        """All moments as events sorted by time; the query is the text."""
         events = [
             Event(moment.start_s, moment.end_s, result.query, moment.score)
             for result in self.results
@@ -166,7 +207,14 @@ class Groundings:
         return tuple(sorted(events, key=lambda e: (e.start_s, e.end_s)))
 
     def save(self, path: str | Path) -> None:
-        """Write to `path` in the format of its suffix (see `vidground.results.formats`)."""
+        """Write the result to a file in the format that its suffix names.
+
+        Args:
+            path: see `vidground.results.formats.save`.
+
+        Raises:
+            FormatError: the suffix is unknown, or the file cannot be written.
+        """
         from vidground.results.formats import save
 
         save(self, path)
@@ -174,9 +222,16 @@ class Groundings:
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """The events of one video, by time. Iterable; `len` counts events.
+    """The events of one video. Iterable; `len` counts events.
 
-    answers: the model's raw answer per window, evidence written as times in seconds.
+    Attributes:
+        events: sorted by time.
+        video: the file that was captioned.
+        provenance: how the captions were made.
+        answers: the model's raw answer per window, with evidence written as times in seconds.
+        warnings: what the reader should know: a truncated answer, a damaged file, ….
+        quality: the same as numbers (see `vidground.results.quality`); empty in results of older
+            versions.
     """
 
     events: tuple[Event, ...]
@@ -194,11 +249,18 @@ class Captions:
 
     @property
     def time_resolution_s(self) -> float:
-        """Times are no finer than this: the distance of sampled frames, in seconds."""
+        """Distance between sampled frames in seconds; no time is finer than this."""
         return self.provenance.time_resolution_s
 
     def save(self, path: str | Path) -> None:
-        """Write to `path` in the format of its suffix (see `vidground.results.formats`)."""
+        """Write the result to a file in the format that its suffix names.
+
+        Args:
+            path: see `vidground.results.formats.save`.
+
+        Raises:
+            FormatError: the suffix is unknown, or the file cannot be written.
+        """
         from vidground.results.formats import save
 
         save(self, path)

@@ -9,7 +9,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -123,6 +123,7 @@ class Footage:
             frames=len(self._timeline),
             size_bytes=self._size_bytes,
             damaged_packets=self._damaged,
+            **asdict(self._facts.container),
         )
 
     @property

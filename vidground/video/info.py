@@ -7,13 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What was measured of a video file, not what its header claims.
+    """What was measured of a video file, and what its container says of timecode and sound.
 
-    path: as it was given. duration_s: from the first frame's presentation to the end of the
-    last frame, in seconds. width, height: as shown, in pixels, after rotation and sample
-    aspect ratio. fps: average frame rate; None for a single frame. constant_rate: whether all
-    frames are equally far apart. frames: frames on the timeline. damaged_packets: packets that
-    could not be decoded. sha256: hash of the file's content, lower-case hex; None if not asked.
+    Attributes:
+        path: as it was given.
+        duration_s: from the first frame's presentation to the end of the last frame, in seconds.
+        width: in pixels as shown, after rotation and sample aspect ratio.
+        height: as `width`.
+        fps: average frame rate; None for a single frame.
+        constant_rate: whether all frames are equally far apart.
+        codec: short name of the video codec.
+        frames: number of frames on the timeline.
+        size_bytes: of the file.
+        damaged_packets: number of packets that could not be decoded.
+        sha256: of the file's content, lower-case hex; None if it was not computed.
+        timecode: source timecode of the file's start, HH:MM:SS:FF (HH:MM:SS;FF for drop-frame),
+            counted at `fps`; None if the file has none.
+        sound_tracks: number of sound tracks; None if unknown, as in results of older versions.
+        sound_channels: of the first sound track; None if unknown or there is none.
+        sound_rate: samples per second of the first sound track; None as for `sound_channels`.
     """
 
     path: str
@@ -27,3 +39,7 @@ class VideoInfo:
     size_bytes: int
     damaged_packets: int = 0
     sha256: str | None = None
+    timecode: str | None = None
+    sound_tracks: int | None = None
+    sound_channels: int | None = None
+    sound_rate: int | None = None

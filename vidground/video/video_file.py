@@ -22,11 +22,8 @@ from vidground.errors import VideoError
 from vidground.settings import CPU
 from vidground.storage.files import printable, require_regular_file
 from vidground.video.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
-from vidground.video.nvdec import (
-    CudaError,
-    accelerator,
-    require_exact,
-)
+from vidground.video.container_facts import ContainerFacts, container_facts
+from vidground.video.nvdec import CudaError, accelerator, require_exact
 from vidground.video.packets import PacketList, Packets
 from vidground.video.pixels import DecodedFrame, Looks
 from vidground.video.timeline import Clock, Stretch
@@ -71,12 +68,13 @@ class StreamFacts:
     """What the container says of the chosen stream.
 
     codec: its short name. claimed_s: what the header may mean by the length of the stream, else
-    of the file, in seconds; empty if it says nothing.
+    of the file, in seconds; empty if it says nothing. container: timecode and sound.
     """
 
     codec: str
     clock: Clock
     claimed_s: tuple[float, ...]
+    container: ContainerFacts
 
 
 class VideoFile:
@@ -149,6 +147,7 @@ class VideoFile:
             self._context.name,
             Clock(time_base, tuple(rate for rate in rates if rate and rate > 0)),
             tuple(claimed_s),
+            container_facts(self._container, stream),
         )
 
     @property
