@@ -1,5 +1,8 @@
-"""OpenTimelineIO and EDL: read back by opentimelineio at every rate, and by hand."""
+"""OpenTimelineIO, EDL and Resolve's markers: by hand, and read back by opentimelineio."""
 
+import csv
+import io
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -118,6 +121,100 @@ def test_an_edl_ends_with_its_day(rate: Fraction) -> None:
     late = at_rate(captions(Event(end_s - 1, end_s + 1, "x")), float(rate))
     with pytest.raises(FormatError, match=r"edl: an event ends at .* 24 hours; use otio or fcpxml"):
         render(late, "edl")
+
+
+@pytest.mark.parametrize(
+    ("timecode", "fps", "end_s", "source"),
+    [
+        ("14:09:42:00", 25.0, 1.25, "14:09:42:00 14:09:43:06"),
+        # Three frames on: ;29, then ;02 of the next minute (;04 at 59.94), and the one after.
+        ("10:00:59;28", 29.97, 0.1, "10:00:59;28 10:01:00;03"),
+        ("10:00:59;58", 59.94, 0.05, "10:00:59;58 10:01:00;05"),
+        ("10:00:59:28", 29.97, 0.1, "10:00:59:28 10:01:00:01"),
+        ("23:59:59:24", 25.0, 0.08, "23:59:59:24 00:00:00:01"),
+    ],
+)
+def test_an_edl_counts_from_the_source_timecode(
+    timecode: str, fps: float, end_s: float, source: str
+) -> None:
+    video = replace(VIDEO, fps=fps, timecode=timecode)
+    text = render(replace(captions(Event(0, end_s, "x")), video=video), "edl")
+    assert re.search(rf"^001 +AX +V +C +{source} 00:00:00[:;]00 ", text, re.MULTILINE)
+    assert (";" in timecode) == ("FCM: DROP FRAME" in text)
+
+
+def test_an_edl_of_many_events_numbers_them_on() -> None:
+    events = [Event(i, i + 0.5, f"event {i}") for i in range(1200)]
+    text = render(captions(*events), "edl")
+    numbers = re.findall(r"^(\d+)  AX", text, re.MULTILINE)
+    assert (numbers[0], numbers[998], numbers[999], numbers[-1]) == ("001", "999", "1000", "1200")
+    clips = list(read(captions(*events), "edl", Fraction(25)).find_clips())
+    assert [clip.source_range.start_time.value for clip in clips] == [25 * i for i in range(1200)]
+
+
+def test_otio_counts_from_the_source_timecode_and_states_sound() -> None:
+    video = replace(VIDEO, timecode="14:09:42:00", sound_tracks=1, sound_channels=2)
+    timeline = read(replace(TWO, video=video), "otio", Fraction(25))
+    assert [(track.name, track.kind) for track in timeline.tracks] == [
+        ("V1", "Video"),
+        ("A1", "Audio"),
+    ]
+    pictures, sound = timeline.find_clips()
+    for clip in (pictures, sound):
+        assert clip.media_reference.available_range.start_time.value == 1274550
+        assert clip.source_range == clip.media_reference.available_range
+    assert [m.marked_range.start_time.value for m in pictures.markers] == [1274550, 1274588]
+    assert [m.metadata["vidground"]["start_s"] for m in pictures.markers] == [0.0, 1.5]
+    for unknown in (None, 0):
+        silent = replace(VIDEO, sound_tracks=unknown)
+        assert len(read(replace(TWO, video=silent), "otio", Fraction(25)).tracks) == 1
+
+
+def test_resolve_markers_by_hand() -> None:
+    result = captions(Event(1.5, 4.0, "2 men | a dog"), Event(0.0, 1.25, "=run", 0.75))
+    assert render(result, "resolve-edl") == (
+        "TITLE: match.mp4\nFCM: NON-DROP FRAME\n\n"
+        "001  001      V     C        01:00:00:00 01:00:00:01 01:00:00:00 01:00:00:01  \n"
+        "score 0.750 |C:ResolveColorBlue |M:=run |D:31\n\n"
+        "002  001      V     C        01:00:01:13 01:00:01:14 01:00:01:13 01:00:01:14  \n"
+        " |C:ResolveColorBlue |M:2 men / a dog |D:62\n\n"
+    )
+    assert list(csv.reader(io.StringIO(render(result, "resolve-csv")))) == [
+        ["#", "Dur", "Record In", "Record Out", "Name", "Notes", "Color"],
+        ["1", "00:00:01:06", "01:00:00:00", "01:00:01:06", "'=run", "score 0.750", "Blue"],
+        ["2", "00:00:02:12", "01:00:01:13", "01:00:04:00", "2 men | a dog", "", "Blue"],
+    ]
+    drop = at_rate(captions(Event(0, 60.06, "x")), 29.97)
+    assert "01:00:00;00 01:00:00;01" in render(drop, "resolve-edl")
+    # 1800 frames end at 00:01:00;02 of the timeline.
+    assert "1,00:01:00;02,01:00:00;00,01:01:00;02,x" in render(drop, "resolve-csv")
+
+
+@given(at_any_rate(last_s=20 * 3600.0))
+@settings(max_examples=50)
+def test_opentimelineio_finds_the_resolve_markers_on_their_frames(
+    made: tuple[Captions, Fraction],
+) -> None:
+    result, rate = made
+    text = render(result, "resolve-edl")
+    rows = in_frames(result, rate)
+    found = re.findall(r"^(.*) \|C:ResolveColorBlue \|M:(.*) \|D:(\d+)$", text, re.MULTILINE)
+    assert [(name, int(length)) for _, name, length in found] == [
+        (text.replace("|", "/"), length) for _, length, text in rows
+    ]
+    times = re.findall(r"^\d+  001 .* (\S+) (\S+)  $", text, re.MULTILINE)
+    from_timecode = opentimelineio.opentime.from_timecode
+    hour = from_timecode("01:00:00;00" if "FCM: DROP" in text else "01:00:00:00", float(rate))
+    starts = [(from_timecode(start, float(rate)) - hour).value for start, _ in times]
+    assert starts == [first for first, _, _ in rows]
+
+
+@pytest.mark.parametrize("format", ["resolve-edl", "resolve-csv"])
+def test_resolve_markers_end_with_the_day(format: str) -> None:
+    last = captions(Event(0, 23 * 3600.0, "x"))
+    assert ":00" in render(last, format)
+    with pytest.raises(FormatError, match=rf"{format}: an event ends at .* 24 hours"):
+        render(captions(Event(0, 23 * 3600 + 0.04, "x")), format)
 
 
 def test_an_edl_whose_events_together_pass_a_day_is_refused() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers.result_makers import VIDEO
+from vidground.errors import FormatError
 from vidground.results.editing import EDITOR_RATES, Span, editor_rate, to_edit, to_frames
 from vidground.results.types import Event
 
@@ -93,3 +94,37 @@ def test_names_are_plain_and_addresses_absolute(
 
 def test_rates_rise() -> None:
     assert all(a < b for a, b in itertools.pairwise(EDITOR_RATES))
+
+
+@pytest.mark.parametrize(
+    ("timecode", "fps", "start", "drop_frame"),
+    [
+        (None, 29.97, 0, True),
+        ("14:09:42:00", 25.0, 50982 * 25, False),
+        ("01:00:00;00", 29.97, 107892, True),
+        ("01:00:00:00", 29.97, 108000, False),
+        ("00:01:00;04", 59.94, 3600, True),
+        ("00:00:01:12", 23.976, 36, False),
+        # Drop-frame form has no meaning at 30, and counts as the other.
+        ("00:01:00;02", 30.0, 1802, False),
+        # Frame 6 of 12 is frame 12 of 24; frame 7 of 100 is frame 4 (3.5) of 50.
+        ("00:00:10:06", 12.0, 252, False),
+        ("00:00:10:07", 100.0, 504, False),
+        # ;08 of 119.88, after the 8 numbers that are left out, is ;04 of 59.94.
+        ("00:01:00;08", 119.88, 3600, True),
+        ("00:00:01:05", None, 30, False),
+    ],
+)
+def test_source_timecode_counts_frames_at_the_rate_to_edit_at(
+    timecode: str | None, fps: float | None, start: int, drop_frame: bool
+) -> None:
+    edit = to_edit([], replace(VIDEO, fps=fps, timecode=timecode))
+    assert (edit.start, edit.drop_frame) == (start, drop_frame)
+    if timecode is not None and fps == pytest.approx(float(edit.rate), 1e-4):
+        assert edit.timecode(start) == (timecode if drop_frame else timecode.replace(";", ":"))
+
+
+@pytest.mark.parametrize("timecode", ["", "1 h", "00:00:00", "aa:00:00:00"])
+def test_an_impossible_timecode_is_reported(timecode: str) -> None:
+    with pytest.raises(FormatError, match=r"timecode is '.*'; it must be HH:MM:SS:FF"):
+        to_edit([], replace(VIDEO, timecode=timecode))

@@ -137,3 +137,47 @@ def test_opentimelineio_finds_the_markers(fps: float) -> None:
 
 def test_no_events_make_a_clip_without_markers() -> None:
     assert len(one(parse(captions()), "asset-clip")) == 0
+
+
+@pytest.mark.parametrize(
+    ("timecode", "fps", "start", "form"),
+    [
+        ("14:09:42:00", 25.0, Fraction(50982), "NDF"),
+        ("01:00:00;00", 29.97, Fraction(107892 * 1001, 30000), "DF"),
+        ("01:00:00:00", 29.97, Fraction(108000 * 1001, 30000), "NDF"),
+        ("00:01:00;04", 59.94, Fraction(3600 * 1001, 60000), "DF"),
+    ],
+)
+def test_source_times_count_from_the_timecode(
+    timecode: str, fps: float, start: Fraction, form: str
+) -> None:
+    video = replace(VIDEO, fps=fps, timecode=timecode)
+    root = parse(replace(TWO, video=video))
+    clip = one(root, "asset-clip")
+    assert seconds(one(root, "asset").attrib["start"]) == start
+    assert (seconds(clip.attrib["start"]), clip.get("offset")) == (start, "0s")
+    assert one(root, "sequence").get("tcStart") == "0s"
+    assert one(root, "sequence").get("tcFormat") == clip.get("tcFormat") == form
+    plain = one(parse(replace(TWO, video=replace(video, timecode=None))), "asset-clip")
+    for marker, unmoved in zip(clip, plain, strict=True):
+        assert seconds(marker.attrib["start"]) == start + seconds(unmoved.attrib["start"])
+
+
+@pytest.mark.parametrize(
+    ("facts", "attributes"),
+    [
+        ({}, {}),
+        ({"sound_tracks": 0}, {}),
+        ({"sound_tracks": 2}, {"hasAudio": "1", "audioSources": "2"}),
+        (
+            {"sound_tracks": 1, "sound_channels": 6, "sound_rate": 48000},
+            {"hasAudio": "1", "audioSources": "1", "audioChannels": "6", "audioRate": "48000"},
+        ),
+    ],
+)
+def test_sound_is_declared_as_far_as_it_is_known(
+    facts: dict[str, int], attributes: dict[str, str]
+) -> None:
+    asset = one(parse(replace(TWO, video=replace(VIDEO, **facts))), "asset")
+    found = {key: value for key, value in asset.attrib.items() if "udio" in key}
+    assert found == attributes

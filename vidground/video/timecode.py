@@ -27,8 +27,10 @@ def find_timecode(tags: Iterable[Mapping[str, str]]) -> str | None:
     Returns:
         The first `timecode` tag that can be read; None if there is none.
     """
-    for entry in tags:
-        match = _TIMECODE.fullmatch(entry.get("timecode", "").strip())
+    # Matroska writes the names of tags in capitals.
+    values = (v for entry in tags for key, v in entry.items() if key.lower() == "timecode")
+    for value in values:
+        match = _TIMECODE.fullmatch(value.strip())
         if match is not None and int(match[1]) < 24:
             hours, minutes, seconds, mark, frames = match.groups()
             return f"{int(hours):02d}:{minutes}:{seconds}{':' if mark == ':' else ';'}{frames}"
