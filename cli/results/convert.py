@@ -1,4 +1,4 @@
-"""`vidground convert`: stored results in other formats, without a model."""
+"""`vidground convert`: stored results in other formats, and corrected subtitles back, no model."""
 
 import json
 import os
@@ -18,10 +18,13 @@ from vidground.cli.options.files import STDOUT, parse_formats
 from vidground.cli.options.log import LOG_OPTIONS, LogOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.make_reporter import Reporter, reporting
-from vidground.errors import InputError, VidgroundError
+from vidground.errors import FormatError, InputError, VidgroundError
+from vidground.results.corrections import correct
 from vidground.results.cues import CueSettings
-from vidground.results.formats import FORMATS, load, render, save
+from vidground.results.documents import Result
+from vidground.results.formats import FORMATS, load, render, save, suffix_of
 from vidground.results.result_files import SUFFIX, FoundResults, ResultFile, find_results
+from vidground.results.subtitle_reading import SUBTITLE_SUFFIXES, read_cues
 from vidground.storage.atomic import make_folder, write_atomically
 from vidground.storage.files import printable
 
@@ -33,10 +36,28 @@ _STREAMABLE = ("json", "jsonl")
 
 @dataclass(frozen=True, slots=True)
 class _Conversion:
-    """A result file and the files to make of it; a format without a file goes to stdout."""
+    """A result file and the files to make of it.
+
+    Attributes:
+        source: the result, or subtitles that correct one.
+        outputs: the file for each format; None writes to standard output.
+        original: the result that `source` corrects; None if `source` is a result.
+    """
 
     source: Path
     outputs: Mapping[str, Path | None]
+    original: Path | None = None
+
+    def load(self) -> Result:
+        """Return the result, corrected if its source is a subtitle file."""
+        if self.original is None:
+            return load(self.source)
+        cues = read_cues(self.source)
+        try:
+            return correct(load(self.original), cues)
+        except FormatError as error:
+            named = str(error).startswith(str(self.original))
+            raise error if named else FormatError(f"{printable(self.source)}: {error}") from error
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +77,14 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help=f"Formats to make, with commas between: {', '.join(FORMATS)}.",
 )
 @click.option(
+    "--from",
+    "original",
+    metavar="JSON",
+    type=click.Path(exists=True, path_type=Path),
+    help="RESULT is a subtitle file (.srt, .vtt) that was made from this result and corrected "
+    "since, or a folder of such files if this is a folder of results with the same names.",
+)
+@click.option(
     "--output-dir",
     "-o",
     metavar="DIR",
@@ -68,31 +97,39 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def convert(
     results: tuple[str, ...],
     formats: tuple[str, ...],
+    original: Path | None,
     output_dir: str | None,
     recursive: bool,
     overwrite: bool,
     **options: Any,
 ) -> None:
-    """Make subtitles, tables and files for editors of stored results, without a model.
+    """Convert stored results to subtitles, tables and files for editors, without a model.
 
-    RESULT is a JSON file that `caption` or `query` wrote, a folder or a pattern. Of match.json
-    comes match.srt; a file that exists already is left alone.
+    RESULT is a JSON file that `caption` or `query` wrote, a folder or a pattern. match.json
+    becomes match.srt; a file that exists already is left alone.
+
+    With --from, RESULT is a subtitle file that somebody corrected, and becomes a result again,
+    which `vidground data pairs` compares with the original.
 
     \b
     vidground convert match.json --to srt,fcpxml
     vidground convert results --recursive --to vtt --style netflix -o subtitles
     vidground convert match.json --to edl -o -
+    vidground convert match.srt --from match.json --to json -o corrected
     """
     log = LogOptions(**{name: options.pop(name) for name in LogOptions.__slots__})
     with usage_errors():
         cues = CueSettings(**options)
         check_formats(formats, cues, option="--to")
-        found = find_results(results, recursive=recursive)
-        conversions = _plan(found, formats, output_dir, log.summary, overwrite=overwrite)
+        suffixes = (SUFFIX,) if original is None else SUBTITLE_SUFFIXES
+        found = find_results(results, recursive=recursive, suffixes=suffixes)
+        conversions = _plan(
+            found, formats, output_dir, log.summary, overwrite=overwrite, original=original
+        )
     total = len(found.files) + len(found.missing)
     with reporting(log.log_format, noun="event", total=total, quiet=log.quiet) as reporter:
         for path in found.foreign:
-            reporter.warn(f"{printable(path)}: no result of vidground; passed over")
+            reporter.warn(f"{printable(path)}: not a result of vidground; ignored")
         summary = _run(conversions, found, cues, reporter, overwrite=overwrite)
         code = _FAILED if summary.failed else 0
         try:
@@ -114,10 +151,16 @@ def _plan(
     summary: Path | None,
     *,
     overwrite: bool,
+    original: Path | None,
 ) -> list[_Conversion]:
-    """Say which file holds what, and refuse what would be lost. Raises InputError."""
+    """Return which file comes from which; refuse outputs that would replace something needed.
+
+    Raises:
+        InputError: two files would be written to one path, or one to that of an input.
+    """
     if summary is not None:
         require_writable(summary)
+    originals = _originals(found, original)
     if output_dir == STDOUT:
         if len(formats) > 1:
             raise click.UsageError("-o - writes one format; name one with --to.")
@@ -128,24 +171,58 @@ def _plan(
                 f"-o - with {len(found.files)} results needs a format that says which video a "
                 f"result is about: --to {' or '.join(_STREAMABLE)}."
             )
-        return [_Conversion(file.path, dict.fromkeys(formats)) for file in found.files]
+        return [
+            _Conversion(file.path, dict.fromkeys(formats), originals.get(file.path))
+            for file in found.files
+        ]
     if output_dir is not None and Path(output_dir).is_file():
         raise click.UsageError(f"--output-dir {printable(output_dir)} is a file; name a folder.")
     conversions = [
-        _Conversion(file.path, {name: _output(file, name, output_dir) for name in formats})
+        _Conversion(
+            file.path,
+            {name: _output(file, name, output_dir) for name in formats},
+            originals.get(file.path),
+        )
         for file in found.files
     ]
-    taken = {os.path.realpath(f.path): f"the input {printable(f.path)}" for f in found.files}
+    inputs = [*(file.path for file in found.files), *originals.values()]
+    taken = {os.path.realpath(path): f"the input {printable(path)}" for path in inputs}
     if summary is not None:
         taken[os.path.realpath(summary)] = f"the file {printable(summary)}"
     _refuse_collisions(conversions, taken)
     return conversions
 
 
+def _originals(found: FoundResults, original: Path | None) -> dict[Path, Path]:
+    """Return the result that each subtitle file corrects; nothing if the inputs are results."""
+    subtitles = [file for file in found.files if file.path.suffix.lower() in SUBTITLE_SUFFIXES]
+    if original is None:
+        if subtitles:
+            raise click.UsageError(
+                f"{printable(subtitles[0].path)} is a subtitle file; name the result that it "
+                "corrects with --from."
+            )
+        return {}
+    if len(subtitles) < len(found.files):
+        other = next(file for file in found.files if file not in subtitles)
+        raise click.UsageError(
+            f"{printable(other.path)} is no subtitle file; with --from, name files that end in "
+            f"{' or '.join(SUBTITLE_SUFFIXES)}."
+        )
+    if original.is_dir():
+        return {f.path: original / f.relative.with_suffix(SUFFIX) for f in subtitles}
+    if len(subtitles) > 1:
+        raise click.UsageError(
+            f"{len(subtitles)} subtitle files cannot all correct {printable(original)}; give "
+            "--from a folder of results."
+        )
+    return {file.path: original for file in subtitles}
+
+
 def _output(file: ResultFile, name: str, folder: str | None) -> Path:
     parent = file.path.parent if folder is None else Path(folder, file.relative.parent)
-    stem = file.path.stem if file.path.suffix.lower() == SUFFIX else file.path.name
-    return parent / f"{stem}.{name}"
+    known = file.path.suffix.lower() in (SUFFIX, *SUBTITLE_SUFFIXES)
+    return parent / f"{file.path.stem if known else file.path.name}{suffix_of(name)}"
 
 
 def _refuse_collisions(conversions: Sequence[_Conversion], taken: dict[str, str]) -> None:
@@ -203,7 +280,7 @@ def _convert(conversion: _Conversion, cues: CueSettings, *, overwrite: bool) -> 
         if not left:
             there = tuple(str(path) for path in conversion.outputs.values())
             return FileReport(source, "skipped", there, reason="exists")
-        result = load(conversion.source)
+        result = conversion.load()
         for name, path in left.items():
             if path is None:
                 sys.stdout.buffer.write(render(result, name, cues=cues).encode())

@@ -27,7 +27,7 @@ from vidground.cli.running.runner import (
     set_environment,
 )
 from vidground.errors import VidgroundError
-from vidground.results.formats import FORMATS
+from vidground.results.formats import format_of
 from vidground.storage.files import VIDEO_SUFFIXES, printable
 
 # Formats that name the video in every document or line, so that several can share a stream.
@@ -123,8 +123,7 @@ def _names(files: FileOptions) -> tuple[list[str], list[str]]:
 
 
 def _is_result(name: str) -> bool:
-    suffix = Path(name).suffix.lower()
-    ours = suffix.removeprefix(".") in FORMATS and suffix not in VIDEO_SUFFIXES
+    ours = format_of(name) is not None and Path(name).suffix.lower() not in VIDEO_SUFFIXES
     hidden = Path(name).name.startswith(".vidground")
     return (ours or hidden) and "\0" not in name and Path(name).is_file()
 

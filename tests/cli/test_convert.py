@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from tests.helpers.result_makers import ASKED, TWO, captions
 from vidground.cli.main import cli
-from vidground.results.formats import FORMATS, CueSettings, load, render
+from vidground.results.formats import FORMATS, CueSettings, load, render, suffix_of
 from vidground.results.types import Event
 
 
@@ -36,7 +37,8 @@ def test_every_format_is_made_beside_the_result() -> None:
     result = run("in/match.json", "--to", ",".join(others))
     assert result.exit_code == 0, result.stderr
     for name in others:
-        assert Path(f"in/match.{name}").read_text() == render(load("in/match.json"), name)
+        made = Path(f"in/match{suffix_of(name)}")
+        assert made.read_text() == render(load("in/match.json"), name)
     assert result.stdout == ""
 
 
@@ -72,7 +74,7 @@ def test_a_broken_file_is_told_by_name_and_the_rest_goes_on() -> None:
     assert re.search("in/a.json: .* is missing", result.stderr)
     assert "in/b.json: not JSON" in result.stderr
     assert "'gone.json': no such file" in result.stderr
-    assert "'in/run.json': no result of vidground; passed over" in result.stderr
+    assert "'in/run.json': not a result of vidground; ignored" in result.stderr
     assert Path("in/match.srt").exists()
     summary = json.loads(Path("new/done.json").read_text())
     assert (summary["done"], summary["failed"]) == (1, 3)
@@ -94,6 +96,60 @@ def test_cue_options_shape_subtitles() -> None:
     settings = CueSettings(6, overlap="merge", style="netflix")
     assert result.stdout == render(overlapping, "srt", cues=settings)
     assert "- aaaa\nbbbb" in result.stdout
+
+
+def test_a_corrected_subtitle_becomes_a_result_again() -> None:
+    srt = render(TWO, "srt").replace("A man & a <dog>", "A woman")
+    Path("in/match.srt").write_text(srt.replace("00:00:01,250", "00:00:01,000"))
+    result = run("in/match.srt", "--from", "in/match.json", "--to", "json,vtt", "-o", "corrected")
+    assert result.exit_code == 0, result.stderr
+    found = load("corrected/match.json")
+    assert [(e.start_s, e.end_s, e.text, e.score) for e in found] == [
+        (0.0, 1.0, "=run -> stop", None),
+        (1.5, 4.0, "A woman", None),
+    ]
+    assert found.provenance == replace(TWO.provenance, corrected=True)
+    assert Path("corrected/match.vtt").read_text() == render(found, "vtt")
+
+
+def test_a_folder_of_subtitles_corrects_a_folder_of_results() -> None:
+    for name, text in (("match", render(TWO, "vtt")), ("deep/game.query", render(ASKED, "vtt"))):
+        path = Path("subtitles", f"{name}.vtt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    Path("subtitles/gone.vtt").write_text("WEBVTT\n\n")
+    Path("subtitles/bad.vtt").write_text("WEBVTT\n\n00:02.000 --> 00:01.000\nx\n")
+    result = run("subtitles", "--recursive", "--from", "in", "--to", "json", "-o", "out")
+    assert result.exit_code == 1
+    assert "'subtitles/bad.vtt': line 3: " in result.stderr
+    assert "in/gone.json: cannot be read: No such file" in result.stderr
+    assert load("out/match.json") == TWO
+    assert load("out/deep/game.query.json") == ASKED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["in/match.srt", "--to", "json"], "in/match.srt' is a subtitle file; name the result"),
+        (["in/match.json", "--from", "in", "--to", "srt"], "in/match.json' is no subtitle file"),
+        (
+            ["in/match.srt", "--from", "in/match.json", "--to", "json"],
+            "would take the place of the input 'in/match.json'",
+        ),
+        (
+            ["in/match.srt", "in/b.vtt", "--from", "in/match.json", "--to", "json"],
+            "2 subtitle files cannot all correct 'in/match.json'",
+        ),
+        (["in/match.srt", "--from", "gone.json", "--to", "json"], "'gone.json' does not exist"),
+    ],
+)
+def test_wrong_usage_of_corrected_subtitles_is_refused(arguments: list[str], reason: str) -> None:
+    Path("in/match.srt").write_text(render(TWO, "srt"))
+    Path("in/b.vtt").write_text(render(TWO, "vtt"))
+    before = files()
+    result = run(*arguments)
+    assert (result.exit_code, files()) == (2, before)
+    assert reason in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(

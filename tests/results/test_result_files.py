@@ -67,8 +67,8 @@ def test_what_is_not_there_is_told_with_its_reason() -> None:
     assert [str(error) for _, error in found.missing] == [
         "'none.json': no such file; check the path",
         "'*.xyz': no such file; check the path",
-        "'empty': no result in this folder (folders inside of it are not searched)",
-        "'other': no result in this folder (folders inside of it are not searched)",
+        "'empty': no result in this folder; use --recursive to search its subfolders",
+        "'other': no result in this folder; use --recursive to search its subfolders",
         "'': no such file; check the path",
     ]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vidground.archive.inputs import InputVideo
 from vidground.errors import FormatError, InputError
+from vidground.results.formats import suffix_of
 from vidground.storage.files import VIDEO_SUFFIXES, printable
 
 
@@ -64,7 +65,9 @@ def plan_outputs(
         inner = Path() if folder is None else video.relative.parent
         top = video.path.parent if folder is None else Path(folder)
         stem = _stem(video.path.name, keep_suffix) + (f".{infix}" if infix else "")
-        outputs: dict[str, Path | None] = {f: top / inner / f"{stem}.{f}" for f in formats}
+        outputs: dict[str, Path | None] = {
+            f: top / inner / f"{stem}{suffix_of(f)}" for f in formats
+        }
         jobs.append(Job(video.path, outputs, top, os.fspath(inner / stem)))
     _refuse_collisions(jobs, reserved)
     return jobs

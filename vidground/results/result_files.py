@@ -1,12 +1,12 @@
-"""Result files: names, folders and patterns to the JSON files that hold results.
+"""Find the files that hold results: names, folders and patterns to paths.
 
-Reads no more of a file than is needed to pass over other JSON in a folder. Knows no videos.
+Reads no more of a file than is needed to ignore other JSON in a folder. Knows no videos.
 """
 
 import glob
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -19,7 +19,12 @@ SUFFIX = ".json"
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """A file to read a result from. relative: its place in a tree that mirrors the inputs'."""
+    """A file to read a result from.
+
+    Attributes:
+        path: of the file.
+        relative: its path in a tree that mirrors the inputs'.
+    """
 
     path: Path
     relative: Path
@@ -29,8 +34,10 @@ class ResultFile:
 class FoundResults:
     """What `find_results` found.
 
-    files: in the order of the inputs, each once. missing: what was asked for and is not there,
-    with the reasons. foreign: JSON in a folder that is no result (a run's summary, a manifest).
+    Attributes:
+        files: in the order of the inputs, each once.
+        missing: inputs that do not exist or hold no result, with the reasons.
+        foreign: JSON files in folders that are not results (a run's summary, a manifest).
     """
 
     files: tuple[ResultFile, ...]
@@ -39,71 +46,92 @@ class FoundResults:
 
 
 def find_results(
-    inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False
+    inputs: Iterable[str | os.PathLike[str]],
+    *,
+    recursive: bool = False,
+    suffixes: Sequence[str] = (SUFFIX,),
 ) -> FoundResults:
     """Return the result files that `inputs` name.
 
-    An input is a file, whatever its suffix; a folder, for the `*.json` in it by name; or a pattern
-    with `*`, `?`, `[…]`, or `**` for any folders, for what it matches. Folders and patterns pass
-    over names that start with a dot, and folders over valid JSON that is no result; a broken file
-    is given, so that whoever reads it can say so.
+    Folders and patterns ignore names that start with a dot, and folders ignore valid JSON that is
+    not a result. A broken file is returned, so that reading it reports what is wrong.
 
-    recursive: search the folders inside of folders too; links to folders are not followed.
+    Args:
+        inputs: each is a file, whatever its suffix; a folder, for the files in it, by name; or a
+            pattern with `*`, `?`, `[…]`, or `**` for any folders, for what it matches.
+        recursive: search the folders inside of folders too; links to folders are not followed.
+        suffixes: lower-case suffixes of the files to find in folders.
     """
-    files: dict[str, ResultFile] = {}
-    foreign: dict[Path, None] = {}
-    missing: dict[str, FormatError] = {}
-
-    def take(path: Path, base: Path) -> None:
-        place = path.relative_to(base)
-        files.setdefault(os.path.realpath(path), ResultFile(path, place))
-
-    def take_folder(folder: Path) -> bool:
-        before = len(foreign)
-        inside = list(_json_files(folder, recursive))
-        for path in inside:
-            if _is_foreign(path):
-                foreign[path] = None
-            else:
-                take(path, folder)
-        return len(inside) > len(foreign) - before
-
+    search = _Search(recursive, tuple(suffixes))
     for item in inputs:
-        name = os.fspath(item)
+        search.add(os.fspath(item))
+    return FoundResults(
+        tuple(search.files.values()), tuple(search.missing.items()), tuple(search.foreign)
+    )
+
+
+class _Search:
+    """The files found so far, by their real path so that each counts once."""
+
+    def __init__(self, recursive: bool, suffixes: tuple[str, ...]) -> None:
+        self._recursive = recursive
+        self._suffixes = suffixes
+        self.files: dict[str, ResultFile] = {}
+        self.foreign: dict[Path, None] = {}
+        self.missing: dict[str, FormatError] = {}
+
+    def add(self, name: str) -> None:
+        """Find what one input names."""
         if os.path.lexists(name) and not Path(name).is_dir():
-            take(Path(name), Path(name).parent)
+            self._take(Path(name), Path(name).parent)
         elif os.path.lexists(name):
-            if not take_folder(Path(name)):
-                deeper = "" if recursive else " (folders inside of it are not searched)"
-                missing[name] = FormatError(f"{printable(name)}: no result in this folder{deeper}")
+            if not self._take_folder(Path(name)):
+                deeper = "" if self._recursive else "; use --recursive to search its subfolders"
+                self.missing[name] = FormatError(
+                    f"{printable(name)}: no result in this folder{deeper}"
+                )
         elif matches := sorted(glob.glob(name, recursive=True)):  # noqa: PTH207 - any base
             for match in map(Path, matches):
                 if match.is_dir():
-                    take_folder(match)
+                    self._take_folder(match)
                 else:
-                    take(match, _fixed_part(name))
+                    self._take(match, _fixed_part(name))
         else:
-            missing[name] = FormatError(f"{printable(name)}: no such file; check the path")
-    return FoundResults(tuple(files.values()), tuple(missing.items()), tuple(foreign))
+            self.missing[name] = FormatError(f"{printable(name)}: no such file; check the path")
+
+    def _take(self, path: Path, base: Path) -> None:
+        self.files.setdefault(os.path.realpath(path), ResultFile(path, path.relative_to(base)))
+
+    def _take_folder(self, folder: Path) -> bool:
+        """Take the results in a folder; return whether there are any."""
+        taken = False
+        for path in self._files_in(folder):
+            if path.suffix.lower() == SUFFIX and _is_foreign(path):
+                self.foreign[path] = None
+            else:
+                self._take(path, folder)
+                taken = True
+        return taken
+
+    def _files_in(self, folder: Path) -> Iterator[Path]:
+        for top, folders, names in os.walk(folder):
+            visible = (name for name in folders if not name.startswith("."))
+            folders[:] = sorted(visible) if self._recursive else []
+            for name in sorted(names):
+                path = Path(top, name)
+                # Opening a pipe or a device could block for ever.
+                wanted = path.suffix.lower() in self._suffixes and not name.startswith(".")
+                if wanted and path.is_file():
+                    yield path
 
 
 def _fixed_part(pattern: str) -> Path:
-    """The folders of a pattern before its first wildcard."""
+    """Return the folders of a pattern before its first wildcard."""
     return Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1]))
 
 
-def _json_files(folder: Path, recursive: bool) -> Iterator[Path]:
-    for top, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        for name in sorted(names):
-            path = Path(top, name)
-            # A pipe or a device would be waited for.
-            if path.suffix.lower() == SUFFIX and not name.startswith(".") and path.is_file():
-                yield path
-
-
 def _is_foreign(path: Path) -> bool:
-    """Whether the file holds JSON, and nothing that could be a result."""
+    """Return whether a file holds JSON that cannot be a result."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):

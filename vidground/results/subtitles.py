@@ -1,4 +1,4 @@
-"""Subtitles: cues as SRT and as WebVTT. Knows neither events nor files."""
+"""Cues as SRT and as WebVTT. Knows neither events nor files."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ def srt(cues: Iterable[Cue]) -> str:
     The format has no escaping, so `-->` in a text becomes `->`.
     """
     return "".join(
-        f"{number}\n{_times(cue, ',')}\n{_ARROW.sub('->', cue.text)}\n\n"
+        f"{number}\n{_times(cue, ',')}\n{shorten_arrows(cue.text)}\n\n"
         for number, cue in enumerate(cues, 1)
     )
 
@@ -23,6 +23,11 @@ def vtt(cues: Iterable[Cue]) -> str:
     """Return WebVTT text; without cues the header and a blank line. `&`, `<`, `>` are escaped."""
     blocks = (f"{_times(cue, '.')}\n{_escaped(cue.text)}\n\n" for cue in cues)
     return "WEBVTT\n\n" + "".join(blocks)
+
+
+def shorten_arrows(text: str) -> str:
+    """Return a text in which SRT finds no line of times: `-->` becomes `->`."""
+    return _ARROW.sub("->", text)
 
 
 def _times(cue: Cue, point: str) -> str:
