@@ -355,7 +355,7 @@ def test_lists_of_inputs(model):
         (["caption", "a.mp4", "--relative-to", "."], "--output-dir"),
         (["caption", "a.mp4", "-o", "out", "--relative-to", "empty"], "does not lie in 'empty'"),
         (["caption", "a.mp4", "--fps", "0"], "fps is 0"),
-        (["caption", "a.mp4", "--fail-on", "blank"], "'blank' is no condition"),
+        (["caption", "a.mp4", "--fail-on", "blank"], "'blank' is not a condition"),
         (["caption", "a.mp4", "--fail-fast", "--max-failures", "2"], "give one of the two"),
         (["caption", "a.mp4", "-o", "-", "--retry-failed"], "the record of earlier runs"),
         (["caption", "a.mp4", "--dry-run", "--summary", "s.json"], "--dry-run makes none"),

@@ -26,12 +26,12 @@ def test_conditions_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("blank", "'blank' is no condition; give one of empty, truncated"),
-        ("", "'' is no condition"),
+        ("blank", "'blank' is not a condition; give one of empty, truncated"),
+        ("", "'' is not a condition"),
         ("coverage", "the condition coverage needs a limit"),
         ("coverage<half", "limit of 'coverage<half' is 'half'; it must be a number"),
         ("gap>nan", "it must be a number"),
-        ("coverage=0.5", "is no condition"),
+        ("coverage=0.5", "is not a condition"),
     ],
 )
 def test_what_means_nothing_is_refused(text: str, reason: str) -> None:

@@ -41,7 +41,7 @@ def test_what_was_not_finished_is_damaged(tmp_path: Path) -> None:
     writer = RowWriter(tmp_path / "a", dtype="F16", shape=(4,))
     writer.append(memoryview(bytes(8)), 1)
     writer.close()
-    with pytest.raises(FormatError, match="no header of ours"):
+    with pytest.raises(FormatError, match="its header was not written by vidground"):
         RowReader(tmp_path / "a")
 
 

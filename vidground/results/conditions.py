@@ -1,7 +1,7 @@
-"""Conditions on results: which of them are not good enough to count as done.
+"""Conditions under which a result is rejected (`--fail-on`).
 
-Reads a result's own numbers (`vidground.results.quality`) and warnings. Knows neither models nor
-files.
+Reads a result's quality numbers (`vidground.results.quality`) and warnings. Knows neither models
+nor files.
 """
 
 import math
@@ -17,16 +17,16 @@ from vidground.results.types import Captions
 _MEASURES: Mapping[str, str] = {
     "empty": "no event or moment at all",
     "truncated": "an answer of the model was cut off",
-    "damaged": "packets of the video that cannot be decoded",
+    "damaged": "packets of the video that could not be decoded",
     "warnings": "warnings of any kind",
     "events": "events or moments",
     "coverage": "share of the video that lies in an event, from 0 to 1",
-    "gap": "longest stretch without an event, in seconds",
-    "repeats": "events with the text of the event before",
+    "gap": "longest time without an event, in seconds",
+    "repeats": "events with the same text as the event before",
     "overlaps": "events that start before an earlier one has ended",
     "out-of-range": "events that end after the video",
 }
-# In `quality` under these names; captions alone have them.
+# Their names in the `quality` of captions; answers to queries do not have them.
 _OF_CAPTIONS = {
     "coverage": "coverage",
     "gap": "longest_gap_s",
@@ -44,14 +44,17 @@ _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
 _FORM = re.compile(r"([a-z-]+)\s*(?:(<=|>=|<|>)\s*(\S+))?")
 
 CONDITION_NAMES = tuple(_MEASURES)
-"""What a condition can be about."""
+"""The measures that a condition can be about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A measure of a result and the limit at which the result is refused.
+    """A measure of a result and the limit at which the result is rejected.
 
-    measure: one of `CONDITION_NAMES`. comparison: one of < <= > >=.
+    Attributes:
+        measure: one of `CONDITION_NAMES`.
+        comparison: one of < <= > >=.
+        limit: in the unit of the measure.
     """
 
     measure: str
@@ -64,7 +67,7 @@ class Condition:
         return f"{self.measure}{self.comparison}{self.limit:g}"
 
     def objection(self, result: Result) -> str | None:
-        """Return why this condition refuses the result; None if it does not."""
+        """Return why this condition rejects the result; None if it does not."""
         value = measure(result, self.measure)
         if value is None or not _COMPARISONS[self.comparison](value, self.limit):
             return None
@@ -72,25 +75,32 @@ class Condition:
 
 
 def parse_conditions(text: str) -> tuple[Condition, ...]:
-    """Read conditions with commas between: "empty,truncated,coverage<0.5".
+    """Parse conditions separated by commas: "empty,truncated,coverage<0.5".
 
-    A name alone means that there is any of it.
+    A name alone stands for "more than 0".
 
-    Raises InputError for a name, a comparison or a limit that means nothing.
+    Raises:
+        InputError: a name, a comparison or a limit is invalid.
     """
     return tuple(_parse(part.strip()) for part in text.split(","))
 
 
 def first_objection(conditions: tuple[Condition, ...], result: Result) -> str | None:
-    """Return why the first of the conditions refuses the result; None if none does."""
+    """Return why the first condition that rejects the result does so; None if none does."""
     objections = (condition.objection(result) for condition in conditions)
     return next((text for text in objections if text is not None), None)
 
 
 def measure(result: Result, name: str) -> float | None:
-    """Return a measure of a result; None if such a result does not have it.
+    """Return a measure of a result.
 
-    name: one of `CONDITION_NAMES`. Results of older versions lack some numbers.
+    Args:
+        result: captions, or answers to queries.
+        name: one of `CONDITION_NAMES`.
+
+    Returns:
+        The number; None if the result does not have it, such as `coverage` of answers to queries,
+        or some numbers of results of older versions.
     """
     answers = (result,) if isinstance(result, Captions) else result.results
     if name == "empty":
@@ -111,8 +121,8 @@ def _parse(text: str) -> Condition:
     match = _FORM.fullmatch(text)
     if match is None or match[1] not in _MEASURES:
         raise InputError(
-            f"{text!r} is no condition; give one of {', '.join(_MEASURES)}, alone or with a limit "
-            "(coverage<0.5)"
+            f"{text!r} is not a condition; give one of {', '.join(_MEASURES)}, alone or with a "
+            "limit (coverage<0.5)"
         )
     name, comparison, limit = match.groups()
     if comparison is None:

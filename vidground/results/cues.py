@@ -1,7 +1,7 @@
-"""Cues: events as a reader sees them, in whole milliseconds, by time, with plain text.
+"""Cues: events as viewers see them, in whole milliseconds, sorted by time, with plain text.
 
-`to_cues` rounds, cleans and sorts; `CueSettings` say how `vidground.results.cue_shaping` makes
-subtitles of them. Knows no file format.
+`to_cues` rounds, cleans and sorts; `CueSettings` say how `vidground.results.cue_shaping` turns
+them into subtitles. Knows no file format.
 """
 
 import math
@@ -14,7 +14,7 @@ from vidground.results.safe_text import plain_text
 from vidground.results.types import Event
 
 NO_TEXT = "…"
-"""What a subtitle shows for an event without visible text; readers drop a cue without any."""
+"""Shown for an event without visible text; players drop a cue that has none."""
 
 Overlap = Literal["keep", "trim", "merge"]
 Style = Literal["plain", "netflix"]
@@ -38,7 +38,14 @@ _GAP_FRAMES = {"plain": 0, "netflix": 2}
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A line of text shown during [start_ms, end_ms), end_ms > start_ms. "\\n" breaks lines."""
+    """A text shown for a while.
+
+    Attributes:
+        start_ms: in milliseconds, 0 or above.
+        end_ms: in milliseconds, after `start_ms`; the text is gone by then.
+        text: plain text; "\\n" breaks lines.
+        score: of the event, in [0, 1]; None if unknown.
+    """
 
     start_ms: int
     end_ms: int
@@ -48,26 +55,33 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class CueSettings:
-    """How subtitles (srt, vtt, ass, ttml) are shaped; None leaves it to the style.
+    """How subtitles (srt, vtt, ass, ttml) are shaped; None leaves a value to the style.
 
-    max_line_width: characters per line, at least 1. Lines break between words; only a word wider
-        than a line is broken.
-    max_line_count: lines per cue, at least 1; needs `max_line_width`. Longer text goes on in
-        consecutive cues that share the event's span in proportion to their text. (A span of
-        fewer milliseconds than parts gets fewer parts.)
-    min_duration_s: an event shorter than this ends later: at most at the next event's start or
-        the video's end, so that no overlap is made. Applies before anything is split.
-    max_duration_s: a longer cue becomes equal consecutive cues that repeat the text; at least
-        0.1 seconds and not below `min_duration_s`.
-    overlap: what becomes of events that overlap; applies before all else. "keep": each is a cue
-        of its own. "trim": a cue ends where the next begins, and what begins together becomes one
-        cue. "merge": where events overlap, one cue shows the texts of all, a line each, so that
-        every text is shown for all of its span.
-    style: "plain" leaves out what is None, and keeps overlaps. "netflix" fills in 42 characters,
-        2 lines, 5/6 to 7 seconds, "trim", and ends a cue 2 frames before the next one.
+    Except by overlap="trim" and the gap of style="netflix", no event's span is shortened, and no
+    event is ever lost: where there is no room, a cue is shorter than `min_duration_s`, or the gap
+    is left out.
 
-    But for "trim" and that gap no event's span is shortened, and none is ever lost: where there is
-    no room, a cue is shorter than `min_duration_s`, or the gap is left out.
+    Attributes:
+        max_line_width: characters per line, at least 1. Lines break between words; only a word
+            wider than a line is broken.
+        max_line_count: lines per cue, at least 1; needs `max_line_width`. Longer text continues
+            in further cues, which share the event's span in proportion to their text. (A span of
+            fewer milliseconds than parts gets fewer parts.)
+        min_duration_s: in seconds, above 0. A shorter event is extended, at most to the next
+            event's start or the video's end, so that no overlap is created. Applies before
+            anything is split.
+        max_duration_s: in seconds, at least 0.1 and not below `min_duration_s`. A longer cue
+            becomes equal consecutive cues that repeat the text.
+        overlap: what happens to events that overlap; applies first. "keep": each stays a cue of
+            its own. "trim": a cue ends where the next begins, and events that begin together
+            become one cue. "merge": where events overlap, one cue shows the texts of all, one per
+            line, so that every text is shown for its whole span.
+        style: "plain" applies only the values given, and keeps overlaps. "netflix" fills in 42
+            characters, 2 lines, 5/6 to 7 seconds and "trim", and ends a cue 2 frames before the
+            next one.
+
+    Raises:
+        InputError: a value is out of its range.
     """
 
     max_line_width: int | None = None
@@ -102,11 +116,11 @@ class CueSettings:
 
     @property
     def gap_frames(self) -> int:
-        """Frames of the video that stay free before the next cue."""
+        """Number of frames of the video left free before the next cue."""
         return _GAP_FRAMES[self.style]
 
     def resolved(self) -> "CueSettings":
-        """Return these settings with what the style says in the place of None."""
+        """Return these settings with every None replaced by the style's value."""
         return replace(self, **self._values())
 
     def _values(self) -> dict[str, Any]:
@@ -116,7 +130,7 @@ class CueSettings:
 
 
 def to_cues(events: Iterable[Event]) -> list[Cue]:
-    """Return one cue per event, by (start, end); each time is rounded once, to milliseconds.
+    """Return one cue per event, sorted by (start, end); times are rounded once, to milliseconds.
 
     An event that rounds to nothing lasts 1 ms. Events with equal times keep their order.
     """
@@ -129,12 +143,12 @@ def to_cues(events: Iterable[Event]) -> list[Cue]:
 
 
 def by_time(cues: Iterable[Cue]) -> list[Cue]:
-    """Return the cues by (start, end); those with equal times keep their order."""
+    """Return the cues sorted by (start, end); those with equal times keep their order."""
     return sorted(cues, key=lambda cue: (cue.start_ms, cue.end_ms))
 
 
 def clock(milliseconds: int, point: str) -> str:
-    """Return HH:MM:SS, `point`, mmm; hours take more than two digits from 100 h on."""
+    """Return a time as HH:MM:SS, `point`, mmm; from 100 h on, hours take more than two digits."""
     seconds, fraction = divmod(milliseconds, 1000)
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)

@@ -41,8 +41,9 @@ def fcpxml(edit: Edit) -> str:
 
 def _add_resources(root: ET.Element, edit: Edit) -> None:
     resources = ET.SubElement(root, "resources")
-    size = {"width": str(edit.width), "height": str(edit.height)}
-    ET.SubElement(resources, "format", id="r1", frameDuration=_time(1, edit.rate), **size)
+    form = ET.SubElement(resources, "format", id="r1", frameDuration=_time(1, edit.rate))
+    form.set("width", str(edit.width))
+    form.set("height", str(edit.height))
     asset = ET.SubElement(resources, "asset", id="r2", name=xml_text(edit.name))
     for key, value in {
         "start": _time(edit.start, edit.rate),

@@ -1,6 +1,6 @@
-"""Numbers that tell a reader how far to trust a result before looking at it.
+"""Numbers that show how far to trust captions before looking at them.
 
-Knows nothing of models: only events and the duration of their video.
+Computed from the events and the duration of their video alone.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from vidground.errors import InputError
 from vidground.results.types import Event
 
-_ROUNDING_S = 0.001  # times that differ by less are the same in every format
+_ROUNDING_S = 0.001  # times that differ by less are equal in most formats
 
 
 def caption_quality(
@@ -20,21 +20,26 @@ def caption_quality(
     joined: int = 0,
     damaged_packets: int = 0,
 ) -> dict[str, float | int | bool]:
-    """Return what the events say about themselves.
+    """Return the quality numbers of captions.
 
-    duration_s: the video's, 0 or above. truncated: whether an answer of the model was cut off.
-    joined: events that were put together with an equal one that they touch. damaged_packets:
-    of the video.
+    Args:
+        events: in any order.
+        duration_s: of the video, in seconds, 0 or above.
+        truncated: whether an answer of the model was cut off.
+        joined: number of events that were merged with an equal one that they touch.
+        damaged_packets: of the video.
 
-    - coverage: share of the duration that lies in at least one event, in [0, 1]
-    - longest_gap_s: longest stretch without an event, before the first and after the last too
-    - repeated: events whose text equals the text of the event before, up to case, spacing and
-      final punctuation
-    - overlaps: events that start before an earlier one has ended
-    - out_of_range: events that end after the video (no event ends before it starts)
-    - truncated, joined, damaged_packets: as given
+    Returns:
+        `coverage`: share of the duration that lies in at least one event, in [0, 1].
+        `longest_gap_s`: longest time without an event, also before the first and after the last.
+        `repeated`: events whose text equals that of the event before, ignoring case, spacing and
+        final punctuation.
+        `overlaps`: events that start before an earlier one has ended.
+        `out_of_range`: events that end after the video (no event ends before it starts).
+        `truncated`, `joined`, `damaged_packets`: as given.
 
-    Raises InputError for a duration that is negative or not finite.
+    Raises:
+        InputError: the duration is negative or not finite.
     """
     if not 0 <= duration_s < math.inf:
         raise InputError(f"duration is {duration_s} s; it must be finite and not negative")

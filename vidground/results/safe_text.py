@@ -1,7 +1,7 @@
-"""Untrusted text made safe to show: one line without anything a terminal or a reader would obey.
+"""Make untrusted text safe to show: one line that no terminal or player interprets.
 
-Captions are written by a model and queries by a stranger. Knows no format: what SRT, WebVTT or a
-spreadsheet need on top (arrows, `&lt;`, formulas) is theirs.
+Captions come from a model and queries from anybody. What a single format needs on top (arrows in
+SRT, `&lt;` in WebVTT, formulas in spreadsheets) is done where that format is written.
 """
 
 import re
@@ -11,7 +11,8 @@ _ESCAPE_SEQUENCE = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours, cursor
     r"|\x1b[ -/]*[0-~]?"  # everything else, and an escape that is cut off
 )
-# Controls that are no white space, marks that reorder the line around them, byte order marks.
+# Control characters other than white space, marks that change the reading direction, byte order
+# marks.
 _UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _NOT_IN_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -21,8 +22,8 @@ def plain_text(text: str) -> str:
     """Return `text` as one line that can be shown anywhere and written as UTF-8.
 
     Terminal escape sequences, control characters and marks that change the reading direction
-    are removed; every run of white space, line breaks of all kinds included, becomes one space,
-    none at the ends; a lone surrogate becomes U+FFFD. Applying it twice changes nothing more.
+    are removed; white space, including line breaks of all kinds, becomes single spaces and is
+    stripped at the ends; a lone surrogate becomes U+FFFD. Applying it twice changes nothing more.
     """
     text = _ESCAPE_SEQUENCE.sub("", text)
     text = _UNSEEN.sub("", text)
@@ -30,5 +31,5 @@ def plain_text(text: str) -> str:
 
 
 def xml_text(text: str) -> str:
-    """Return `text` with U+FFFD for each character that XML 1.0 cannot hold, escaped or not."""
+    """Return `text` with U+FFFD for each character that XML 1.0 cannot hold even if escaped."""
     return _NOT_IN_XML.sub("\ufffd", text)

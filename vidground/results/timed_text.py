@@ -1,7 +1,7 @@
-"""Timed text: cues as ASS and as TTML, written by pysubs2 (extra `formats`).
+"""Cues as ASS and as TTML, written by pysubs2 (extra `formats`).
 
-pysubs2 takes texts for ASS markup and deletes what stands in braces. What goes into ASS is
-escaped, therefore, and TTML gets its texts after pysubs2 has written all else. Knows no files.
+pysubs2 reads texts as ASS markup and deletes what is in braces. Texts are therefore escaped for
+ASS, and TTML gets its texts after pysubs2 has written everything else. Knows no files.
 """
 
 import io
@@ -19,12 +19,12 @@ _XML = "http://www.w3.org/XML/1998/namespace"
 
 
 def ass(cues: Iterable[Cue]) -> str:
-    """Return Advanced SubStation Alpha text; times are rounded to its hundredths of a second.
+    """Return Advanced SubStation Alpha text; times are rounded to hundredths of a second.
 
     The format has no escaping that all players know. libass (mpv, VLC, ffmpeg) shows the texts as
     they are; older players show a backslash for an opening brace, and no player finds commands in
-    them. A cue that rounds to nothing lasts 10 ms. Hours take two digits and more from 10 h on,
-    which libass reads, though the format was made for one.
+    them. A cue that rounds to nothing lasts 10 ms. From 10 h on, hours take two or more digits,
+    which libass reads although the format was made for one.
     """
     from pysubs2 import SSAEvent, SSAFile
     from pysubs2.formats.substation import SubstationFormat
@@ -32,12 +32,12 @@ def ass(cues: Iterable[Cue]) -> str:
     class Writer(SubstationFormat):
         @staticmethod
         def ms_to_timestamp(requested_ms: int) -> str:
-            """Like the original, which clamps to 9:59:59.99."""
+            """Return the time; the original clamps it to 9:59:59.99."""
             minutes, rest = divmod(requested_ms // 10, 6000)
             return f"{minutes // 60}:{minutes % 60:02d}:{rest // 100:02d}.{rest % 100:02d}"
 
     subtitles = SSAFile()
-    # The size that pysubs2's style is made for, and that players assume when none is given.
+    # The resolution that pysubs2's style is made for, and that players assume if none is given.
     subtitles.info |= {"PlayResX": "384", "PlayResY": "288"}
     for cue in cues:
         start_ms, end_ms = _hundredths(cue.start_ms), _hundredths(cue.end_ms)
@@ -49,7 +49,7 @@ def ass(cues: Iterable[Cue]) -> str:
 
 
 def ttml(cues: Sequence[Cue]) -> str:
-    """Return TTML1, times to the millisecond, text at the bottom in the middle.
+    """Return TTML1: times to the millisecond, text centred at the bottom.
 
     Characters that XML cannot hold become U+FFFD.
     """
@@ -71,9 +71,9 @@ def ttml(cues: Sequence[Cue]) -> str:
 def _ass_escaped(text: str) -> str:
     r"""Return text with `\{` for an opening brace, `\N` for a line break, and no commands.
 
-    Nothing escapes a backslash, but a word joiner behind it, which is not seen, keeps it from
-    being read together with what follows. The empty braces behind an escaped one are all that
-    players take for commands which do not know the escape.
+    Nothing escapes a backslash, but an invisible word joiner after it keeps it from being read
+    together with what follows. Players that do not know the escape of a brace find only the empty
+    braces after it to read as commands.
     """
     text = text.replace("\\", "\\" + _WORD_JOINER)
     return re.sub(r"\{", r"\\{{}", text).replace("\n", r"\N")
@@ -90,8 +90,8 @@ def _set_lines(paragraph: ET.Element, lines: Sequence[str]) -> None:
 
 
 def _complete(root: ET.Element) -> None:
-    """Add what the standard demands and pysubs2 leaves out, and a place on the screen."""
-    root.set(f"{{{_XML}}}lang", "")  # not known
+    """Add what the standard requires and pysubs2 leaves out, and a region of the screen."""
+    root.set(f"{{{_XML}}}lang", "")  # unknown
     for style in root.iter(f"{{{_TTML}}}style"):
         style.set(f"{{{_XML}}}id", style.attrib.pop("id"))
     head, body = root.find(f"{{{_TTML}}}head"), root.find(f"{{{_TTML}}}body")

@@ -1,7 +1,4 @@
-"""Output files that appear whole or not at all: written beside their place, then renamed into it.
-
-Knows nothing of what the files hold.
-"""
+"""Write files so that they appear whole or not at all: beside their place, then renamed into it."""
 
 import errno
 import hashlib
@@ -29,11 +26,14 @@ _REASONS = {
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write `content` to `path` so that a reader finds the old file or the whole new one.
+    """Write a file so that a reader finds the old one or the whole new one.
 
-    str is written as UTF-8, line ends unchanged. See `atomic_path` for the rest.
+    Args:
+        path: the file; see `atomic_path`.
+        content: str is written as UTF-8, with line endings unchanged.
 
-    Raises FormatError if the file cannot be written or the text is not valid Unicode.
+    Raises:
+        FormatError: the file cannot be written, or the text is not valid Unicode.
     """
     with atomic_path(path) as temporary, _reported(path):
         data = content.encode() if isinstance(content, str) else content
@@ -42,17 +42,22 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
 
 @contextmanager
 def atomic_path(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
-    """Lend a new empty file to write to, which takes the place of `path` when the block ends.
+    """Yield a new empty file to write to, which replaces `path` when the block ends.
 
-    The lent file lies in the same folder under a hidden unique name `.vidground-*` with the same
-    suffix, and is removed on any exception, Ctrl-C included; what was at `path` then stays. What
-    a killed process leaves is found by `remove_leftovers`.
-    Permissions are those of the file replaced, or those of a file made by `open`. A symbolic
-    link stays, its target is replaced. flush: wait until the content is on the disk; only for
-    files that can be told from damaged ones may a power cut come first.
+    The new file lies in the same folder under a hidden unique name `.vidground-*` with the same
+    suffix. On any exception, including Ctrl-C, it is removed and `path` stays as it was; what a
+    killed process leaves behind is removed by `remove_leftovers`. Permissions are those of the
+    replaced file, or those that `open` would give. A symbolic link stays and its target is
+    replaced.
 
-    Raises FormatError if the folder is missing or read-only, the disk is full, or `path` is a
-    folder, a device or a pipe. Errors of the block itself pass through.
+    Args:
+        path: the file to create or replace.
+        flush: wait until the content is on the disk. Without it a power cut may leave a damaged
+            file, which is acceptable only for files whose damage is detected.
+
+    Raises:
+        FormatError: the folder is missing or read-only, the disk is full, or `path` is a folder,
+            a device or a pipe. Errors of the block itself pass through.
     """
     with _reported(path):
         target = Path(os.path.realpath(path))
@@ -61,7 +66,7 @@ def atomic_path(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
     temporary = target.with_name(f"{_temporary_prefix(target)}{unique}{target.suffix}")
     try:
         with _reported(path):
-            # Mode 0o666 less the umask, as `open` does; `tempfile` would make it private.
+            # Mode 0o666 minus the umask, as `open` does; `tempfile` would make it private.
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             if mode is not None:
                 temporary.chmod(mode)
@@ -76,11 +81,12 @@ def atomic_path(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Remove what processes that were killed while they wrote `path` have left beside it.
+    """Remove what processes left beside `path` because they were killed while writing it.
 
-    Only for the one who alone writes `path` now: files that are being written look the same.
+    Call this only while nobody else writes `path`: files that are being written look the same.
 
-    Raises FormatError if they cannot be removed.
+    Raises:
+        FormatError: they cannot be removed.
     """
     with _reported(path):
         target = Path(os.path.realpath(path))
@@ -89,18 +95,22 @@ def remove_leftovers(path: str | Path) -> None:
 
 
 def make_folder(folder: str | Path) -> None:
-    """Create a folder and those above it unless they exist. Raises FormatError if it cannot."""
+    """Create a folder and its parents unless they exist.
+
+    Raises:
+        FormatError: it cannot be created.
+    """
     with _reported(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 def _temporary_prefix(target: Path) -> str:
-    """How the names of temporary files for `target` begin; short, whatever its name is."""
+    """Return how the names of temporary files for `target` begin; short whatever its name is."""
     return f".vidground-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
 
 
 def _mode(target: Path) -> int | None:
-    """Return the permissions of the file to replace, None if there is none."""
+    """Return the permissions of the file to replace; None if there is none."""
     try:
         mode = target.stat().st_mode
     except FileNotFoundError:
@@ -108,7 +118,7 @@ def _mode(target: Path) -> int | None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
-        # A rename would put a plain file in the place of /dev/null.
+        # A rename would replace /dev/null by a plain file.
         raise OSError(errno.EINVAL, "it is a device or a pipe; name a file")
     return stat.S_IMODE(mode)
 
@@ -124,7 +134,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def _reported(path: str | Path) -> Iterator[None]:
-    """Turn what the system says about `path` into a FormatError with a remedy."""
+    """Turn system errors about `path` into a FormatError with a remedy."""
     try:
         yield
     except OSError as error:

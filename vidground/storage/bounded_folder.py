@@ -1,7 +1,7 @@
-"""A folder of files under keys, within a number of bytes: what was used least recently goes first.
+"""A folder of files under keys with a size limit; the least recently used files are evicted.
 
-A file appears whole, by rename. Several processes may share a folder: the bytes in it are counted
-under a lock. Knows nothing of what is in the files; imports no torch.
+Files appear whole, by rename. Several processes may share a folder: its bytes are counted under a
+lock. Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,22 +19,28 @@ from vidground.errors import FormatError, InputError
 from vidground.storage.atomic import atomic_path, make_folder
 
 SUFFIX = ".safetensors"
-"""Of the files; what is named otherwise is none of this folder's business."""
+"""Of the files; files with other names are ignored."""
 
 HEADER_BYTES = 4096
-"""A generous share for a file's header, so that the limit holds for files and not for tensors."""
+"""Room for a file's header, so that the limit holds for whole files and not just for tensors."""
 
 _RESERVED = ".reserved"
 _LEDGER = "bytes.lock"
 _KEPT_SHARE = 0.9
-"""What is left of a full folder: files go several at once, for all must be listed to choose."""
+"""Of a full folder after eviction: several files go at once, since choosing means listing all."""
 _ABANDONED_S = 3600.0
-"""A file that is still being written after so long belongs to a process that is gone."""
+"""A file that was not written to for this long belongs to a process that has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of the folder. used_at: when it was last read or written, in seconds since 1970."""
+    """A file of the folder.
+
+    Attributes:
+        path: of the file.
+        size_bytes: its size.
+        used_at: when it was last read or written, in seconds since 1970.
+    """
 
     path: Path
     size_bytes: int
@@ -43,13 +49,22 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Room for a file that is being written to `path`; `renew` it at least once an hour."""
+    """Reserved room for a file that is being written; `renew` it at least once an hour.
+
+    Attributes:
+        path: the file to write to.
+        reservation: the file that holds the room.
+    """
 
     path: Path
     reservation: Path
 
     def renew(self) -> None:
-        """Say that the writing goes on. Raises OSError if the room was taken away."""
+        """Keep the reservation alive.
+
+        Raises:
+            OSError: it has expired and was removed.
+        """
         os.utime(self.reservation)
 
 
@@ -57,16 +72,17 @@ class BoundedFolder:
     """Files under keys in a folder of at most `max_bytes`.
 
     Args:
-        folder: made if it does not exist; holds nothing else.
+        folder: created if it does not exist; holds nothing else.
+        max_bytes: limit for all files together, at least 1.
 
     Raises:
-        InputError: `max_bytes` is below 1, or the folder holds what is not a cache's.
-        FormatError: the folder cannot be made or looked into.
+        InputError: `max_bytes` is below 1, or the folder holds files that are not a cache's.
+        FormatError: the folder cannot be created or listed.
     """
 
     def __init__(self, folder: str | Path, *, max_bytes: int) -> None:
         if max_bytes < 1:
-            raise InputError(f"a cache of {max_bytes} bytes holds nothing; give 1 or more")
+            raise InputError(f"a cache of {max_bytes} bytes holds nothing; allow at least 1 byte")
         self.folder = Path(folder)
         self.max_bytes = max_bytes
         make_folder(self.folder)
@@ -74,35 +90,42 @@ class BoundedFolder:
             self._take_possession()
         except OSError as error:
             raise FormatError(
-                f"{self.folder} cannot be looked into: {error.strerror}; choose another folder"
+                f"{self.folder} cannot be listed: {error.strerror}; choose another folder"
             ) from error
 
     def path(self, key: str) -> Path:
-        """Where the file of a key is, if there is one."""
+        """Return where the file of a key is if there is one."""
         return self.folder / f"{key}{SUFFIX}"
 
     def used(self, key: str) -> Path:
-        """The file of a key, which counts as used now. Raises FileNotFoundError."""
+        """Return the file of a key and mark it as used now.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
         path = self.path(key)
-        with suppress(PermissionError):  # another user's, who lets it be read
-            os.utime(path)  # before it is read, so that nobody removes it meanwhile
+        with suppress(PermissionError):  # another user's file that may only be read
+            os.utime(path)  # before it is read, so that nobody evicts it meanwhile
         return path
 
     @contextmanager
     def writing(self, key: str, size: int, *, flush: bool = True) -> Iterator[Lease | None]:
-        """Lend a new file of at most `size` bytes, which is the key's when the block ends.
+        """Yield a new file to write to, which becomes the key's file when the block ends.
 
-        It is removed instead if the block raises. None is lent if the folder has no such room:
-        it is too small, or full of what others are writing.
+        It is removed instead if the block raises. Yields None if the folder has no room: it is
+        too small, or full of files that others are writing.
 
         Args:
+            key: name of the file without its suffix.
+            size: upper limit of the file's bytes.
             flush: wait until the file is on the disk. Without it, a power cut may leave a
                 damaged file.
 
         Raises:
-            OSError or FormatError: the file cannot be written; the disk is full, for instance.
+            OSError or FormatError: the file cannot be written, for instance because the disk is
+                full.
         """
-        # Others would be removed in vain for what is larger than the folder.
+        # A file larger than the folder would evict others in vain.
         reservation = self._reserve(size) if size <= self.max_bytes else None
         if reservation is None:
             yield None
@@ -114,7 +137,7 @@ class BoundedFolder:
             reservation.unlink(missing_ok=True)
 
     def files(self) -> list[StoredFile]:
-        """What is kept, in no order; what is being written is not."""
+        """Return the complete files, in no order."""
         return [
             file
             for file in self._all()
@@ -122,7 +145,7 @@ class BoundedFolder:
         ]
 
     def clear(self) -> list[StoredFile]:
-        """Remove what is kept, and return it."""
+        """Remove the complete files and return them."""
         with self._ledger() as ledger:
             removed = self.files()
             for file in removed:
@@ -131,28 +154,28 @@ class BoundedFolder:
         return removed
 
     def _take_possession(self) -> None:
-        """Put the ledger into a new folder; files of others might be removed from another one."""
+        """Create the ledger in a new folder; refuse a folder with files of other programs."""
         ledger = self.folder / _LEDGER
         is_new = not ledger.exists()
-        # Asked again, for what was found may be the ledger that another process has just made.
+        # Checked again: what was found may be the ledger that another process has just created.
         if is_new and any(self.folder.iterdir()) and not ledger.exists():
             raise InputError(
-                f"{self.folder} holds other files, and a cache may remove what it finds; choose "
-                "an empty folder"
+                f"{self.folder} holds other files, which a cache could remove; choose an empty "
+                "folder"
             )
-        with suppress(OSError):  # told of when something is to be written
+        with suppress(OSError):  # reported when something is written
             ledger.touch()
 
     def _reserve(self, size: int) -> Path | None:
-        """Count `size` more bytes in, after others were removed if that were too many.
+        """Reserve `size` bytes, after evicting other files if that is needed.
 
-        A file that stands for the bytes until they are written is returned; None if they do not
-        fit. The count may be too high, when a write failed or two processes wrote the same key;
-        it is corrected when files are removed.
+        Returns a file that stands for the bytes until they are written; None if they do not fit.
+        The count may be too high after a failed write, or if two processes wrote the same key; it
+        is corrected when files are evicted.
         """
         with self._ledger() as ledger:
             known = ledger.read()
-            # Nothing is written in a new folder, or after a crash at the wrong moment.
+            # The ledger is empty in a new folder, and after a crash while it was written.
             total = int(known) if known.isdigit() else self._counted()[1]
             if total + size > self.max_bytes:
                 total = self._remove_oldest(int(self.max_bytes * _KEPT_SHARE) - size)
@@ -163,7 +186,7 @@ class BoundedFolder:
     def _reservation(self, size: int) -> Path:
         path = self.folder / f"{secrets.token_hex(8)}{_RESERVED}"
         path.touch()
-        os.truncate(path, size)  # takes no room: nothing is written
+        os.truncate(path, size)  # a sparse file, which takes no room on the disk
         return path
 
     @contextmanager
@@ -176,9 +199,9 @@ class BoundedFolder:
             os.close(descriptor)  # unlocks
 
     def _remove_oldest(self, limit: int) -> int:
-        """Remove the files used least recently until `limit` bytes are left, if so many can go.
+        """Evict the least recently used files until at most `limit` bytes are left, if possible.
 
-        How many are left, with those that are reserved.
+        Returns the bytes left, including reserved ones.
         """
         removable, total = self._counted()
         for file in sorted(removable, key=lambda file: file.used_at):
@@ -189,9 +212,9 @@ class BoundedFolder:
         return total
 
     def _counted(self) -> tuple[list[StoredFile], int]:
-        """The files that may be removed, and the bytes of all.
+        """Return the files that may be evicted, and the bytes of all.
 
-        What is being written counts with its reservation and cannot be removed.
+        A file that is being written counts by its reservation and cannot be evicted.
         """
         removable, total = [], 0
         for file in self._all():
@@ -205,20 +228,20 @@ class BoundedFolder:
         return removable, total
 
     def _all(self) -> Iterator[StoredFile]:
-        """What is kept, is being written, or stands for bytes to come."""
+        """Yield complete files, files that are being written, and reservations."""
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 if not entry.name.endswith((SUFFIX, _RESERVED)):
                     continue
                 try:
                     status = entry.stat()
-                except FileNotFoundError:  # gone since it was listed
+                except FileNotFoundError:  # removed since it was listed
                     continue
                 yield StoredFile(Path(entry.path), status.st_size, status.st_mtime)
 
 
 class _Ledger:
-    """The number of bytes in a folder, as text in a file that is locked."""
+    """The number of bytes in a folder, as text in a locked file."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -1,6 +1,6 @@
-"""Files on disk: which names are videos, what may be opened, what a file's hash is.
+"""Files on disk: which names are videos, what may be opened, and the hash of a file.
 
-Knows nothing of what is inside a video; imports neither torch nor PyAV.
+Imports neither torch nor PyAV.
 """
 
 import hashlib
@@ -26,7 +26,13 @@ _HASH_CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What differs once a file has been written to or replaced: bytes, time of change, inode."""
+    """What changes when a file is written to or replaced.
+
+    Attributes:
+        size: in bytes.
+        mtime_ns: time of the last change, in nanoseconds since 1970.
+        inode: its number in the file system.
+    """
 
     size: int
     mtime_ns: int
@@ -34,7 +40,7 @@ class FileState:
 
 
 def file_state(path: str | os.PathLike[str]) -> FileState | None:
-    """Return the state of a file now; None if there is none."""
+    """Return the current state of a file; None if it does not exist."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):  # ValueError: a NUL byte in the name
@@ -43,12 +49,12 @@ def file_state(path: str | os.PathLike[str]) -> FileState | None:
 
 
 def printable(path: str | os.PathLike[str]) -> str:
-    """Return the path quoted and free of newlines and broken characters, for messages."""
+    """Return a path for messages: quoted, without line breaks or invalid characters."""
     return ascii(os.fspath(path)) if not os.fspath(path).isprintable() else f"'{path}'"
 
 
 def require_regular_file(path: str | os.PathLike[str]) -> os.stat_result:
-    """Return the file's status; opening anything but a regular file could block for ever.
+    """Return the status of a regular file; opening anything else could block forever.
 
     Raises:
         VideoError: the path is missing, unreadable, empty, or not a regular file.
@@ -69,15 +75,15 @@ def require_regular_file(path: str | os.PathLike[str]) -> os.stat_result:
     if status.st_size == 0:
         raise VideoError(f"{name}: the file is empty (0 bytes); fetch it again")
     if not os.access(path, os.R_OK):
-        raise VideoError(f"{name}: no permission to read it; change the file's mode")
+        raise VideoError(f"{name}: no permission to read it; change the file's permissions")
     return status
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of the file's content, lower-case hex; reads 1 MiB at a time.
+    """Return the SHA-256 of a file's content in lower-case hex; reads 1 MiB at a time.
 
     Raises:
-        VideoError: the path is not a regular file that can be read.
+        VideoError: the path is not a readable regular file.
     """
     require_regular_file(path)
     digest = hashlib.sha256()

@@ -1,7 +1,7 @@
-"""Safetensors files written and read a few rows at a time, in memory that does not grow with them.
+"""Safetensors files written and read a few rows at a time, in constant memory.
 
-A file holds one tensor `rows` of any length, and `details`, JSON that is known only at its end.
-Its bytes are checked before any is believed. Knows neither torch nor what the rows are.
+A file holds one tensor `rows` of any length, and `details`, JSON that is known only at the end.
+Its checksum is verified before any of it is used. Imports no torch.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from vidground.storage.bounded_folder import HEADER_BYTES
 from vidground.storage.files import printable
 
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
-"""Bytes of a number, by safetensors' name of its type."""
+"""Bytes per number, by safetensors' name of the type."""
 
 _LENGTH_BYTES = 8
 _CHECKED_BYTES = 1 << 20
 
 
 class RowWriter:
-    """Writes a file row by row; it is whole after `finish`.
+    """Writes a file row by row; it is complete after `finish`.
 
     Args:
-        path: the file, overwritten. dtype: a key of `ITEM_BYTES`. shape: of one row.
+        path: the file, overwritten.
+        dtype: a key of `ITEM_BYTES`.
+        shape: of one row.
 
     Raises:
-        OSError: here, in `append` and in `finish`, if the disk is full, for instance.
+        OSError: here, in `append` and in `finish`, for instance because the disk is full.
     """
 
     def __init__(self, path: Path, *, dtype: str, shape: tuple[int, ...]) -> None:
@@ -41,18 +43,23 @@ class RowWriter:
         self._bytes = self._checksum = 0
         self._file = path.open("wb")
         try:
-            self._file.write(bytes(HEADER_BYTES))  # the header's place
+            self._file.write(bytes(HEADER_BYTES))  # filled by `finish`
         except OSError:
             self._file.close()
             raise
 
     def append(self, rows: memoryview, count: int) -> None:
-        """Add `count` rows, given as their bytes."""
+        """Append `count` rows, given as bytes."""
         self._write(rows)
         self.count += count
 
     def finish(self, details: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-        """Add the details and the header. metadata: some short words that tell files apart."""
+        """Write the details and the header, and close the file.
+
+        Args:
+            details: any JSON.
+            metadata: a few short texts, which `read_metadata` returns without reading the rows.
+        """
         end_of_rows = self._bytes
         text = json.dumps(details).encode()
         self._write(memoryview(text))
@@ -71,13 +78,13 @@ class RowWriter:
         }
         room = HEADER_BYTES - _LENGTH_BYTES
         encoded = json.dumps(header).encode().ljust(room)
-        assert len(encoded) == room, "metadata are short"
+        assert len(encoded) == room, "the metadata are too long for the header"
         self._file.seek(0)
         self._file.write(room.to_bytes(_LENGTH_BYTES, "little") + encoded)
         self.close()
 
     def close(self) -> None:
-        """Close the file, whole or not."""
+        """Close the file, complete or not."""
         self._file.close()
 
     def __enter__(self) -> RowWriter:
@@ -98,12 +105,17 @@ class RowWriter:
 
 
 class RowReader:
-    """A file that `RowWriter` has written. It stays readable when it is removed.
+    """Reads a file that `RowWriter` has written. It stays readable after it was removed.
 
-    count, shape, dtype: of the rows. details: what was given to `finish`.
+    Attributes:
+        count: number of rows.
+        shape: of one row.
+        dtype: a key of `ITEM_BYTES`.
+        details: as given to `RowWriter.finish`.
 
     Raises:
-        FileNotFoundError: there is none. FormatError: it is damaged.
+        FileNotFoundError: the file does not exist.
+        FormatError: it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,7 +131,7 @@ class RowReader:
                 self._row_bytes *= side
             start, stop = details["data_offsets"]
             if start != self.count * self._row_bytes:
-                raise ValueError("its parts do not fit together")
+                raise ValueError("the number of rows and their size disagree")
             self._check(stop, int(header["__metadata__"]["crc32"]))
             text = self._bytes_at(start, stop - start)
             self.details: dict[str, Any] = json.loads(text)
@@ -128,7 +140,11 @@ class RowReader:
             raise FormatError(f"{printable(path)}: damaged: {error}") from error
 
     def rows(self, start: int, stop: int) -> bytearray:
-        """The bytes of rows `start` … `stop` - 1. Raises FormatError if they cannot be read."""
+        """Return the bytes of the rows from `start` to `stop`, exclusive.
+
+        Raises:
+            FormatError: they cannot be read.
+        """
         try:
             return self._bytes_at(start * self._row_bytes, (stop - start) * self._row_bytes)
         except (OSError, ValueError) as error:
@@ -149,23 +165,24 @@ class RowReader:
         return data
 
     def _check(self, size: int, wanted: int) -> None:
-        """See that the file has so many bytes behind its header, and that they are as written."""
+        """Verify the number of bytes after the header, and their checksum."""
         found = os.fstat(self._file.fileno()).st_size - HEADER_BYTES
         if found != size:
-            raise ValueError(f"it has {found} bytes of {size}")
+            raise ValueError(f"it has {found} of {size} bytes")
         checksum = 0
         for start in range(0, size, _CHECKED_BYTES):
             data = self._bytes_at(start, min(_CHECKED_BYTES, size - start))
             checksum = zlib.crc32(data, checksum)
         if checksum != wanted:
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum is wrong")
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What was given to `finish` as metadata.
+    """Return the metadata given to `RowWriter.finish`, without reading the rows.
 
     Raises:
-        FileNotFoundError: there is no file. FormatError: it is damaged.
+        FileNotFoundError: the file does not exist.
+        FormatError: it is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -179,8 +196,8 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def _header(data: bytes) -> dict[str, Any]:
     if int.from_bytes(data[:_LENGTH_BYTES], "little") != HEADER_BYTES - _LENGTH_BYTES:
-        raise ValueError("it has no header of ours")
+        raise ValueError("its header was not written by vidground")
     header = json.loads(data[_LENGTH_BYTES:])
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not an object")
     return header
