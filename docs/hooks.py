@@ -19,10 +19,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
         "reference/cli.md": command_reference(),
         "reference/training-config.md": training_reference(),
+        "reference/result.schema.json": schema_text(),
     }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of results."""
+    from vidground.results.schema import json_schema
+
+    return json.dumps(json_schema(), indent=2) + "\n"
 
 
 def command_reference() -> str:

@@ -40,17 +40,17 @@ Result = Captions | Groundings
 
 SCHEMA_VERSION = 1
 
-_CAPTION_KEYS = ("events", "answers", "provenance", "warnings", "quality")
-_RESULT_KEYS = (
+CAPTION_FIELDS = ("events", "answers", "provenance", "warnings", "quality")
+GROUNDING_FIELDS = (
     *("query", "found", "threshold", "moments", "answer", "relevance", "warnings", "quality"),
 )
 # Fields that results of older versions lack, with the values that are left out when writing.
-_OPTIONAL: dict[Any, dict[str, Any]] = {
+OPTIONAL_FIELDS: dict[Any, dict[str, Any]] = {
     GroundingResult: {"quality": {}},
     Provenance: {"settings": {}, "about_s": (), "runtime": {}, "corrected": False},
     VideoInfo: dict.fromkeys(("timecode", "sound_tracks", "sound_channels", "sound_rate")),
 }
-_HINTS: dict[Any, dict[str, Any]] = {
+FIELD_TYPES: dict[Any, dict[str, Any]] = {
     kind: get_type_hints(kind)
     for kind in (Captions, Event, GroundingResult, Moment, Provenance, Relevance, VideoInfo)
 }
@@ -95,7 +95,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "video": _encode(VideoInfo, video_of(result)),
     }
     if isinstance(result, Captions):
-        return document | _encode_fields(result, _CAPTION_KEYS)
+        return document | _encode_fields(result, CAPTION_FIELDS)
     shared = _encode(Provenance, result.results[0].provenance)
     document["results"] = [_encode_answer(answer, shared) for answer in result.results]
     document["provenance"] = shared
@@ -195,7 +195,7 @@ def _encode_answer(answer: GroundingResult, shared: dict[str, Any]) -> dict[str,
     # What is empty in this answer but not in the document's provenance must be written out.
     own |= {key: type(shared[key])() for key in shared if key not in own}
     differing = {key: value for key, value in own.items() if value != shared.get(key)}
-    return _encode_fields(answer, _RESULT_KEYS) | {"provenance": differing}
+    return _encode_fields(answer, GROUNDING_FIELDS) | {"provenance": differing}
 
 
 def _decode_answer(answer: Any, document: dict[str, Any], where: str) -> GroundingResult:
@@ -210,7 +210,7 @@ def _encode(hint: Any, value: Any) -> Any:
     """Return `value`, of the type `hint`, as JSON types; `_decode` is the inverse."""
     inner = get_args(hint)
     if is_dataclass(hint):
-        return _encode_fields(value, _HINTS[hint])
+        return _encode_fields(value, FIELD_TYPES[hint])
     if get_origin(hint) is tuple:
         hints = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         return [_encode(h, item) for h, item in zip(hints, value, strict=True)]
@@ -223,7 +223,7 @@ def _encode(hint: Any, value: Any) -> Any:
 
 
 def _encode_fields(value: object, names: Iterable[str]) -> dict[str, Any]:
-    hints, optional = _HINTS[type(value)], _OPTIONAL.get(type(value), {})
+    hints, optional = FIELD_TYPES[type(value)], OPTIONAL_FIELDS.get(type(value), {})
     fields = {name: getattr(value, name) for name in names}
     return {
         name: _encode(hints[name], item)
@@ -236,7 +236,7 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
     """Return what `_encode(hint, ...)` was given. `where` is the path of keys to `value`."""
     inner = get_args(hint)
     if is_dataclass(hint):
-        hints, absent = _HINTS[hint], _absent(hint, value)
+        hints, absent = FIELD_TYPES[hint], _absent(hint, value)
         found = {
             name: _decode(inner_hint, _key(value, name, where), _join(where, name))
             for name, inner_hint in hints.items()
@@ -262,7 +262,7 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
 
 def _absent(hint: Any, value: Any) -> frozenset[str]:
     """Return the keys that `value` lacks and may lack."""
-    optional = frozenset(_OPTIONAL.get(hint, {}))
+    optional = frozenset(OPTIONAL_FIELDS.get(hint, {}))
     return optional.difference(value) if isinstance(value, dict) else frozenset()
 
 
