@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from tests.helpers import card_stand_in
-from vidground.checkpoints.hub import BUNDLED_MODELS
+from vidground.checkpoints.known_models import KNOWN_MODELS
 from vidground.checkpoints.loading import load_model
 from vidground.cli.main import cli
 from vidground.doctor import (
@@ -46,6 +47,7 @@ from vidground.media.ffmpeg import FfmpegError
 from vidground.model.d2vlm import D2VLM
 
 KEYS = {"check", "subject", "status", "message", "remedy", "seconds", "values"}
+TOY = KNOWN_MODELS["toy"].folder or Path()
 Run = Callable[[], StepOutputs]
 Recorded = tuple[Callable[[], None], StepOutputs]
 
@@ -160,9 +162,14 @@ def test_the_command_loads_torch_only_when_it_runs() -> None:
 # What is wrong with the model
 
 
+def install_toy(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the bundled model be the one in this folder."""
+    monkeypatch.setitem(KNOWN_MODELS, "toy", replace(KNOWN_MODELS["toy"], folder=folder))
+
+
 def changed_model(folder: Path) -> Path:
     """The bundled model with a few wrong numbers in one matrix."""
-    shutil.copytree(BUNDLED_MODELS["toy"], folder)
+    shutil.copytree(TOY, folder)
     tensors = load_file(folder / "model.safetensors")
     name = "language_model.layers.2.mlp.down_proj.weight"
     tensors[name][:16] *= -1
@@ -173,7 +180,7 @@ def changed_model(folder: Path) -> Path:
 def test_a_wrong_weight_is_named_by_its_hash_and_by_its_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(BUNDLED_MODELS, "toy", changed_model(tmp_path / "toy"))
+    install_toy(monkeypatch, changed_model(tmp_path / "toy"))
     only(monkeypatch, "weights", "numbers")
     result = doctor()
     assert result.exit_code == 1
@@ -185,9 +192,9 @@ def test_a_wrong_weight_is_named_by_its_hash_and_by_its_numbers(
 def test_a_missing_file_of_the_model_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(BUNDLED_MODELS["toy"], tmp_path / "toy")
+    shutil.copytree(TOY, tmp_path / "toy")
     (tmp_path / "toy" / "tokenizer.json").unlink()
-    monkeypatch.setitem(BUNDLED_MODELS, "toy", tmp_path / "toy")
+    install_toy(monkeypatch, tmp_path / "toy")
     only(monkeypatch, "weights", "batch")
     result = doctor()
     assert result.exit_code == 1

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidground.checkpoints.hub import BUNDLED_MODELS
+from vidground.checkpoints.known_models import KNOWN_MODELS
 from vidground.doctor.film import draw_film, film_questions
 from vidground.generation.batch_decoder import Decoder
 from vidground.generation.cuda_graphs import Record
@@ -152,7 +152,8 @@ def golden_numbers(model: D2VLM) -> dict[str, Any]:
 
 def model_files() -> dict[str, str]:
     """SHA-256 of each file of the bundled model, by its name within the model's folder."""
-    folder = BUNDLED_MODELS[MODEL]
+    folder = KNOWN_MODELS[MODEL].folder
+    assert folder is not None, "the model for tests is installed with vidground"
     return {
         path.relative_to(folder).as_posix(): file_sha256(path)
         for path in sorted(folder.rglob("*"))

@@ -46,7 +46,8 @@ def check_folders() -> Iterator[Finding]:
 
 def check_models() -> Iterator[Finding]:
     """Whether the released weights are in the hub's cache; the network is not asked."""
-    from vidground.checkpoints.hub import HubAccess, find_model
+    from vidground.checkpoints.hub import find_model
+    from vidground.checkpoints.hub_files import HubAccess
 
     try:
         found = find_model(DEFAULT_MODEL, hub=HubAccess(local_files_only=True))
