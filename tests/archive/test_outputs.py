@@ -25,6 +25,20 @@ def test_results_lie_beside_their_videos_in_the_order_of_formats():
     assert job.only(["srt"]).outputs == {"srt": Path("a/match.srt")}
 
 
+def test_files_for_editing_programs_end_as_those_programs_expect():
+    formats = ("edl", "resolve-edl", "premiere-xml", "youtube")
+    assert planned("a/match.mp4", formats=formats, infix="query") == [
+        [
+            "a/match.query.edl",
+            "a/match.query.resolve.edl",
+            "a/match.query.premiere.xml",
+            "a/match.query.youtube.txt",
+        ]
+    ]
+    with pytest.raises(InputError, match=r"would both write 'a/match\.resolve\.edl'"):
+        planned("a/match.resolve.mp4", "a/match.mp4", formats=("edl", "resolve-edl"))
+
+
 def test_or_in_a_tree_that_mirrors_the_inputs():
     inputs = [
         InputVideo(Path("/tv/a/x.mp4"), Path("a/x.mp4")),

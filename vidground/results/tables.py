@@ -98,7 +98,8 @@ def youtube(cues: Sequence[Cue], duration_s: float) -> str:
     Times are rounded down, so that no chapter begins after its event. `<` and `>`, which YouTube
     refuses, become single angle quotes (U+2039, U+203A).
 
-    Where fewer than three chapters remain, a first line says that YouTube will show links instead.
+    Where fewer than three chapters would remain, every event gets a line of its own, and a first
+    line says that YouTube will show links instead of chapters.
 
     Args:
         cues: sorted by time.
@@ -115,15 +116,15 @@ def youtube(cues: Sequence[Cue], duration_s: float) -> str:
             starts_s.append(start_s)
             titles.append([])
         titles[-1].append(cue.text or NO_TEXT)
-    head = _YOUTUBE_TOO_FEW if len(starts_s) < _YOUTUBE_FEWEST else ""
-    return head + "".join(
-        f"{_youtube_time(start_s)} {_youtube_title(texts)}\n"
-        for start_s, texts in zip(starts_s, titles, strict=True)
-    )
+    if len(starts_s) < _YOUTUBE_FEWEST:
+        links = (_youtube_line(cue.start_ms // 1000, [cue.text or NO_TEXT]) for cue in cues)
+        return _YOUTUBE_TOO_FEW + "".join(links)
+    return "".join(map(_youtube_line, starts_s, titles))
 
 
-def _youtube_title(texts: Sequence[str]) -> str:
-    return " / ".join(dict.fromkeys(texts)).translate(_YOUTUBE_BRACKETS) or _YOUTUBE_OPENING
+def _youtube_line(start_s: int, texts: Sequence[str]) -> str:
+    title = " / ".join(dict.fromkeys(texts)).translate(_YOUTUBE_BRACKETS) or _YOUTUBE_OPENING
+    return f"{_youtube_time(start_s)} {title}\n"
 
 
 def _youtube_time(seconds: int) -> str:
