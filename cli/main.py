@@ -10,6 +10,12 @@ from typing import NamedTuple, NoReturn
 
 import click
 
+from vidground.cli.reporting.faults import (
+    TRACEBACK_OPTION,
+    reported_faults,
+    say_failure,
+    tracebacks_wanted,
+)
 from vidground.cli.running.signals import ending_signals
 from vidground.errors import VidgroundError
 from vidground.version import __version__
@@ -70,10 +76,13 @@ COMMANDS = {
 class _Failure(click.ClickException):
     """An error of vidground as one line; exit code 1."""
 
-    def show(self, file: object = None) -> None:  # noqa: ARG002 - the signature of click's
-        from vidground.cli.reporting.make_reporter import shown
+    def __init__(self, error: VidgroundError) -> None:
+        super().__init__(str(error))
+        self._error = error
+        self._with_traceback = tracebacks_wanted()
 
-        click.echo(f"error: {shown(self.message)}", err=True)
+    def show(self, file: object = None) -> None:  # noqa: ARG002 - the signature of click's
+        say_failure(self._error, word="error", with_traceback=self._with_traceback)
 
 
 class _LazyGroup(click.Group):
@@ -98,12 +107,13 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; expected errors become a line, Ctrl-C and SIGTERM exit codes."""
+        """Run the command; errors become a line, Ctrl-C and SIGTERM exit codes."""
         with ending_signals() as ctx.obj:
             try:
-                return super().invoke(ctx)
+                with reported_faults():
+                    return super().invoke(ctx)
             except VidgroundError as error:
-                raise _Failure(str(error)) from error
+                raise _Failure(error) from error
             except KeyboardInterrupt as error:
                 click.echo("interrupted", err=True)
                 raise click.exceptions.Exit(ctx.obj.exit_code) from error
@@ -114,7 +124,8 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="vidground")
-def cli() -> None:
+@TRACEBACK_OPTION
+def cli(traceback: bool) -> None:
     """Ask when something happens in a video and get back times you can trust.
 
     Results go to files or, only when asked (-o -), to standard output; logs and progress to

@@ -19,6 +19,7 @@ from vidground.archive.outputs import Job, clash_text
 from vidground.cli import caption
 from vidground.cli.options.run_options import RunOptions, run_options
 from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.faults import reported_faults
 from vidground.cli.reporting.make_reporter import Reporter, reporting
 from vidground.cli.running.batch import check_outputs, plan_jobs
 from vidground.cli.running.runner import Runner, end_with, end_with_error, set_environment
@@ -78,7 +79,7 @@ def watch(
                 asked=asked,
                 reporter=reporter,
             )
-            with closing(runner):
+            with reported_faults(), closing(runner):
                 watching = _Watching(options, runner, reporter, settle_s=settle_s)
                 summary = watching.until_end(idle_exit_s)
         except VidgroundError as error:

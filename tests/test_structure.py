@@ -28,6 +28,7 @@ FLOORS = (
     {"features", "archive", "media"},
     {"results", "checkpoints", "generation"},
     {"video", "model"},
+    {"faults"},
     {"storage", "language"},
     {"settings"},
     {"memory", "progress"},

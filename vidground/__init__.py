@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         CheckpointError,
         FormatError,
         InputError,
+        InternalError,
         VideoError,
         VidgroundError,
     )
@@ -43,6 +44,7 @@ _HOMES = {
     "CheckpointError": "vidground.errors",
     "FormatError": "vidground.errors",
     "InputError": "vidground.errors",
+    "InternalError": "vidground.errors",
     "VideoError": "vidground.errors",
     "VidgroundError": "vidground.errors",
     "EncodedVideo": "vidground.features.encoded_video",
@@ -79,6 +81,7 @@ __all__ = [
     "GroundingSettings",
     "Groundings",
     "InputError",
+    "InternalError",
     "IsolationSettings",
     "Moment",
     "Relevance",

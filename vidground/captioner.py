@@ -147,8 +147,9 @@ class DenseCaptioner:
         at a time.
 
         Args:
-            on_error: told of a file that fails, which is then left out; without it the error
-                is raised and the iteration ends.
+            on_error: called with a file that fails, which is then left out, and with the error:
+                an InternalError if it was a mistake of the program. Without it the original
+                exception is raised and the iteration ends.
         """
 
         def caption(path: str | PathLike[str]) -> Captions:

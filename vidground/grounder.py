@@ -155,8 +155,9 @@ class Grounder:
 
         Args:
             text: what to look for in each of them, or several such texts.
-            on_error: told of a file that fails, which is then left out; without it the error
-                is raised and the iteration ends.
+            on_error: called with a file that fails, which is then left out, and with the error:
+                an InternalError if it was a mistake of the program. Without it the original
+                exception is raised and the iteration ends.
 
         Returns:
             For every video one result per text.

@@ -57,7 +57,10 @@ class JsonReporter(Reporter):
         click.echo(json.dumps({"event": "plan", **values}))
 
     def event(self, event: Started | Waiting | FileReport) -> None:
-        """Print {"event": "start" | "waiting" | "done" | "skipped" | "failed", "path", …}."""
+        """Print {"event": "start" | "waiting" | "done" | "skipped" | "failed", "path", …}.
+
+        A failure says of what kind it is ("failure"), and has a "traceback" if that is "internal".
+        """
         if isinstance(event, Started):
             self._remaining.started(event.path, time.monotonic())
             self._print(
@@ -73,7 +76,14 @@ class JsonReporter(Reporter):
             return
         self._remaining.finished(event.path)
         if event.status == "failed":
-            self._print("failed", path=event.path, error=event.error, elapsed_s=event.elapsed_s)
+            self._print(
+                "failed",
+                path=event.path,
+                error=event.error,
+                failure=event.failure,
+                elapsed_s=event.elapsed_s,
+                **_traceback(event.traceback),
+            )
         elif event.status == "skipped":
             self._print("skipped", path=event.path, outputs=event.outputs, reason=event.reason)
         else:
@@ -94,9 +104,9 @@ class JsonReporter(Reporter):
         """Print {"event": "warning", "message"}."""
         self._print("warning", message=message)
 
-    def error(self, message: str) -> None:
-        """Print {"event": "error", "message"}."""
-        self._print("error", message=message)
+    def error(self, message: str, traceback: str = "") -> None:
+        """Print {"event": "error", "message"}, with the "traceback" of an internal error."""
+        self._print("error", message=message, **_traceback(traceback))
 
     def summary(self, summary: RunSummary) -> None:
         """Print {"event": "summary", "done", "empty", "skipped", "failed", …}."""
@@ -110,3 +120,7 @@ class JsonReporter(Reporter):
         if self._quiet and event not in ("failed", "error", "summary"):
             return
         click.echo(json.dumps({"event": event, **values}), err=True)
+
+
+def _traceback(text: str | None) -> dict[str, str]:
+    return {"traceback": text} if text else {}

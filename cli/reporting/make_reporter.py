@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vidground.cli.reporting.faults import tracebacks_wanted
 from vidground.cli.reporting.json_lines import JsonReporter
 from vidground.cli.reporting.loading import InfoHandler, listening
 from vidground.cli.reporting.reporter import Reporter, shown
@@ -26,7 +27,9 @@ def reporting(log_format: str, *, noun: str, total: int, quiet: bool) -> Iterato
         reporter = JsonReporter(quiet=quiet)
     else:
         bars = bars_wanted(log_format, quiet=quiet)
-        reporter = TextReporter(noun=noun, total=total, quiet=quiet, bars=bars)
+        reporter = TextReporter(
+            noun=noun, total=total, quiet=quiet, bars=bars, tracebacks=tracebacks_wanted()
+        )
     handler = _LogHandler(reporter)
     logging.getLogger().addHandler(handler)
     info = InfoHandler(reporter.loading, reporter.info)

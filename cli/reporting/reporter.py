@@ -67,8 +67,8 @@ class Reporter(ABC):
         """Something that a library says."""
 
     @abstractmethod
-    def error(self, message: str) -> None:
-        """Why the whole run ends."""
+    def error(self, message: str, traceback: str = "") -> None:
+        """Why the whole run ends. traceback: of an internal error."""
 
     @abstractmethod
     def summary(self, summary: RunSummary) -> None:

@@ -32,14 +32,18 @@ _PLAIN_REASONS = ("", "no result yet")
 class TextReporter(Reporter):
     """Lines for people; with bars over files and over the frames of those that are worked on.
 
-    noun: what a result is counted in ("event"). quiet: tell of failures only.
+    noun: what a result is counted in ("event"). quiet: tell of failures only. tracebacks: print
+    those of internal errors.
     """
 
-    def __init__(self, *, noun: str, total: int, quiet: bool, bars: bool) -> None:
+    def __init__(
+        self, *, noun: str, total: int, quiet: bool, bars: bool, tracebacks: bool = False
+    ) -> None:
         self._noun = noun
         self._total = total
         self._quiet = quiet
         self._bars = bars
+        self._tracebacks = tracebacks
         self._files: Any = None
         self._frames: Any = None
         self._remaining = RemainingTime({})
@@ -117,9 +121,11 @@ class TextReporter(Reporter):
         if not self._quiet:
             self._print(f"warning: {shown(message)}")
 
-    def error(self, message: str) -> None:
+    def error(self, message: str, traceback: str = "") -> None:
         """Print why the run ends."""
         self._print(f"error: {shown(message)}")
+        if traceback and self._tracebacks:
+            self._print(traceback)
 
     def summary(self, summary: RunSummary) -> None:
         """Print the inputs that failed, if they are many, and last counts, names and speed."""
@@ -144,6 +150,8 @@ class TextReporter(Reporter):
             # Most errors begin with the name of the file.
             named = printable(report.path) in report.error
             yield "failed: " + ("" if named else f"{path}: ") + shown(report.error)
+            if report.traceback and self._tracebacks:
+                yield report.traceback
         elif self._quiet:
             return
         elif report.status == "skipped":
@@ -189,6 +197,8 @@ def _counts_line(summary: RunSummary) -> str:
         f"{summary.done} done ({summary.empty} empty), {summary.skipped} skipped, "
         f"{summary.failed} failed"
     )
+    if summary.internal_errors:
+        counts += f" ({summary.internal_errors} by an internal error)"
     if summary.unfinished:
         counts += f", {summary.unfinished} not finished"
     if summary.failures:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.faults import say_failure
 from vidground.cli.results.media import (
     Source,
     open_source,
@@ -14,6 +15,7 @@ from vidground.cli.results.media import (
     with_source,
 )
 from vidground.errors import InputError, VidgroundError
+from vidground.faults import faults_as_internal
 from vidground.media.clip_selection import ChoiceSettings, choose_events, clip_name, file_stem
 from vidground.media.clips import Clip, ClipMaker
 from vidground.media.containers import suffix_for_parts
@@ -127,17 +129,18 @@ def _make(
     failed = 0
     for event, output in zip(events, outputs, strict=True):
         try:
-            if dry_run:
-                cut = maker.plan(event.start_s, event.end_s)
-                say(f"would make {_line(output, event, cut)}", quiet=quiet)
-                continue
-            made = maker.make(event.start_s, event.end_s, output)
+            with faults_as_internal(output):
+                if dry_run:
+                    cut = maker.plan(event.start_s, event.end_s)
+                    say(f"would make {_line(output, event, cut)}", quiet=quiet)
+                    continue
+                made = maker.make(event.start_s, event.end_s, output)
         except InputError as error:  # about this moment: it lies behind the video's end, …
             say(f"failed: {output}: {error}")
             failed += 1
             continue
         except VidgroundError as error:
-            say(f"failed: {error}")
+            say_failure(error)
             failed += 1
             continue
         clips.append(made)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from vidground.archive.events import FileReport, RunSummary, report_on
+from vidground.archive.events import FileReport, RunSummary, report_failure, report_on
 from vidground.archive.outputs import is_file, require_writable
 from vidground.cli.options.cues import CUE_OPTIONS, check_formats
 from vidground.cli.options.files import STDOUT, parse_formats
@@ -252,7 +252,7 @@ def _run(
 
     def outcomes() -> Iterator[FileReport]:
         for name, error in found.missing:
-            yield FileReport(name, "failed", error=str(error))
+            yield report_failure(name, error)
         for conversion in conversions:
             yield _convert(conversion, cues, overwrite=overwrite)
 
@@ -290,10 +290,8 @@ def _convert(conversion: _Conversion, cues: CueSettings, *, overwrite: bool) -> 
                 written.append(str(path))
     except BrokenPipeError:
         raise
-    except (VidgroundError, OSError, MemoryError) as error:
-        elapsed_s = time.monotonic() - begin
-        reason = str(error) or type(error).__name__
-        return FileReport(source, "failed", tuple(written), error=reason, elapsed_s=elapsed_s)
+    except Exception as error:  # noqa: BLE001 - reported, with its kind
+        return report_failure(source, error, written, elapsed_s=time.monotonic() - begin)
     elapsed_s = time.monotonic() - begin
     report = report_on(source, result, tuple(written), elapsed_s=elapsed_s, reason="", new=False)
     return replace(report, warnings=())  # they were told of when the result was made

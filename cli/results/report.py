@@ -7,6 +7,7 @@ import click
 
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.bars import bar
+from vidground.cli.reporting.faults import say_failure
 from vidground.cli.reporting.reporter import shown
 from vidground.errors import InputError
 from vidground.results.result_files import FoundResults, find_results
@@ -81,9 +82,10 @@ def report(
         )
     if not quiet:
         _tell(summary, found, output)
-    for _, error in (*found.missing, *summary.failed):
-        click.echo(f"failed: {shown(str(error))}", err=True)
-    if found.missing or summary.failed:
+    failures = [error for _, error in (*found.missing, *summary.failed)] + [*summary.faults]
+    for error in failures:
+        say_failure(error)
+    if failures:
         raise click.exceptions.Exit(_FAILED)
 
 

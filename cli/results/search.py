@@ -17,6 +17,7 @@ from vidground.cli.options.cache import cache_is_named, cache_options
 from vidground.cli.options.isolation import ISOLATION_OPTIONS, take_isolation
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.bars import bar
+from vidground.cli.reporting.faults import say_failure
 from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
 from vidground.errors import VidgroundError
@@ -164,7 +165,7 @@ def _tell(outcome: SearchOutcome, noun: str, *, limit: int, as_json: bool, quiet
         said = f"{len(outcome.hits)} found among {outcome.searched} {noun}{plural}{left}"
         click.echo(said, err=True)
     for _, error in outcome.failed:
-        click.echo(f"failed: {shown(str(error))}", err=True)
+        say_failure(error)
 
 
 def _in_results(

@@ -17,6 +17,7 @@ from vidground.archive.planning import Plan
 from vidground.cli.options.files import STDOUT, FileOptions
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
+from vidground.cli.reporting.faults import reported_faults
 from vidground.cli.reporting.make_reporter import Reporter, reporting, shown
 from vidground.cli.running.runner import (
     FAILED,
@@ -62,7 +63,10 @@ def run_batch(
         for name in passed_over:
             reporter.warn(f"{printable(name)}: a result, no video; passed over")
         try:
-            with closing(Runner(options, load, asked=asked, reporter=reporter)) as runner:
+            with (
+                reported_faults(),
+                closing(Runner(options, load, asked=asked, reporter=reporter)) as runner,
+            ):
                 if control.dry_run:
                     code = _tell_plans(jobs, runner.plans(jobs), found, reporter)
                     raise click.exceptions.Exit(code)

@@ -26,7 +26,8 @@ from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.make_reporter import Reporter, bars_wanted
 from vidground.errors import CheckpointError, VidgroundError
-from vidground.inference.batch_sizes import is_out_of_memory
+from vidground.faults import as_internal
+from vidground.memory import is_out_of_memory
 from vidground.results.conditions import first_objection
 from vidground.results.cues import UNSHAPED
 from vidground.results.formats import render
@@ -88,6 +89,8 @@ class Runner:
                 plans.append(self._ledger.plan(job))
             except VidgroundError as error:  # which `run_archive` meets again and reports
                 plans.append(error)
+            except Exception as error:  # noqa: BLE001 - likewise
+                plans.append(as_internal(error, job.path))
         return plans
 
     def run(
@@ -194,7 +197,7 @@ def end_with(summary: RunSummary, options: RunOptions, reporter: Reporter) -> No
 def end_with_error(error: VidgroundError, reporter: Reporter) -> NoReturn:
     """Tell why the whole run ends, and end the program."""
     reporter.close()
-    reporter.error(str(error))
+    reporter.error(str(error), getattr(error, "traceback", ""))
     raise click.exceptions.Exit(FAILED) from error
 
 

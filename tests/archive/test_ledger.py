@@ -1,19 +1,23 @@
 """Second runs: what is missing, changed or failed is done, and nothing else."""
 
 import os
+import re
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.archive_runs import Work, contents, jobs_of, make_archive, run
 from vidground.archive.ledger import Ledger
-from vidground.archive.manifest import Manifest
+from vidground.archive.manifest import MANIFEST, Manifest
 from vidground.archive.outputs import Job
 from vidground.archive.planning import Recipe
 from vidground.archive.run import run_archive
 from vidground.errors import FormatError, VideoError
+from vidground.faults import program_versions
 from vidground.results.formats import render
 from vidground.storage.atomic import atomic_path, write_atomically
 from vidground.storage.files import file_sha256
@@ -329,3 +333,82 @@ def test_a_run_stops_at_so_many_failures(archive: Path, out: Path, most: int, re
     summary = run(jobs_of(archive, out), Work(errors=errors), max_failures=most)
     assert len(summary.reports) == reports
     assert (summary.stopped, summary.unfinished) == (reports < 3, 3 - reports)
+
+
+def failed_before(archive: Path, out: Path) -> list[Job]:
+    """Jobs of which the first is recorded as failed."""
+    jobs = jobs_of(archive, out)
+    error = VideoError("'00.mp4': not a video that can be read; check that it plays")
+    assert run(jobs, Work(errors={"00.mp4": error})).failed == 1
+    return jobs
+
+
+@pytest.mark.parametrize("library", ["vidground", "PyAV"])
+def test_what_another_version_could_not_read_is_tried_again(
+    archive: Path, out: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    jobs = failed_before(archive, out)
+    work = Work()
+    assert run(jobs, work).failed == 1
+    assert work.done == []
+    now = {**program_versions(), library: "99.0"}
+    monkeypatch.setattr("vidground.archive.ledger.program_versions", lambda: now)
+    plan = Ledger(Recipe({"fps": 1.0})).plan(jobs[0])
+    assert plan.action == "work"
+    assert f"failed before with vidground {program_versions()['vidground']}, PyAV " in plan.reason
+    assert f"{library} 99.0" in plan.reason
+    assert run(jobs, work).failed == 0
+    assert work.done == ["00.mp4"]
+
+
+def forget_versions(manifest: Path) -> None:
+    """Turn a record into one from before versions were recorded."""
+    with closing(sqlite3.connect(manifest)) as database, database:
+        (schema,) = database.execute(
+            "SELECT sql FROM sqlite_master WHERE name = 'entries'"
+        ).fetchone()
+        older = re.sub(r"BLOB,( *-- that JSON.*)\n *program TEXT.*", r"BLOB \1", schema)
+        assert older != schema
+        names = [name for _, name, *_ in database.execute("PRAGMA table_info(entries)")]
+        kept = ", ".join(name for name in names if name != "program")
+        database.execute("ALTER TABLE entries RENAME TO newer")
+        database.execute(older)
+        database.execute(f"INSERT INTO entries ({kept}) SELECT {kept} FROM newer")
+        database.execute("DROP TABLE newer")
+
+
+def test_failures_in_records_without_versions_are_tried_again_once(
+    archive: Path, out: Path
+) -> None:
+    jobs = failed_before(archive, out)
+    forget_versions(out / MANIFEST)
+    assert Manifest(out).entry("00").program == {}  # type: ignore[union-attr]
+    plan = Ledger(Recipe({"fps": 1.0})).plan(jobs[0])
+    assert plan.reason.startswith("failed before with an earlier version, tried again with vidg")
+    work = Work(errors={"00.mp4": VideoError("'00.mp4': still no video")})
+    for _ in range(2):
+        summary = run(jobs, work)
+        assert (summary.failed, summary.skipped) == (1, 2)
+    assert work.done == ["00.mp4"]
+
+
+def test_what_is_done_stays_done_with_another_version(
+    archive: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = jobs_of(archive, out)
+    done_again(jobs)
+    monkeypatch.setattr(
+        "vidground.archive.ledger.program_versions", lambda: {"vidground": "9", "PyAV": "9"}
+    )
+    assert done_again(jobs) == []
+
+
+@pytest.mark.parametrize("error", [TypeError("t"), IndexError("i"), AssertionError()])
+def test_mistakes_of_the_program_are_tried_again_without_being_asked(
+    archive: Path, out: Path, error: Exception
+) -> None:
+    jobs = jobs_of(archive, out)
+    summary = run(jobs, Work(errors={"01.mp4": error}))
+    assert (summary.done, summary.failed, summary.internal_errors) == (2, 1, 1)
+    assert Manifest(out).names() == ["00", "deep/02"]
+    assert done_again(jobs) == ["01.mp4"]

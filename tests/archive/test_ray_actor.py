@@ -12,7 +12,7 @@ from tests.helpers.result_makers import captions
 from vidground.archive.outputs import Job
 from vidground.archive.ray_actor import TRIES, Answer, Desk, Handed, Surroundings, VideoWorker
 from vidground.archive.workers import OneByOne, Work
-from vidground.errors import CheckpointError, VideoError, VidgroundError
+from vidground.errors import CheckpointError, InternalError, VideoError, VidgroundError
 from vidground.results.documents import Result
 from vidground.results.types import Event
 
@@ -94,25 +94,35 @@ def test_a_model_that_cannot_be_loaded_ends_the_run(job: Job) -> None:
     assert found.ends_run
 
 
-def test_a_bug_comes_with_the_place_where_it_is(job: Job) -> None:
+class LocalError(Exception):
+    """Cannot be made again from what is sent of it."""
+
+    def __init__(self, message: str, *, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+@pytest.mark.parametrize("error", [KeyError("odd"), LocalError("odd", number=1)])
+def test_a_mistake_of_the_program_comes_with_its_traceback(job: Job, error: Exception) -> None:
     def stumble(*_: Any) -> Result:
-        raise KeyError("window")
+        raise error
 
     found = answer(does(stumble), job)
-    assert isinstance(found.outcome, KeyError)
-    assert "in stumble" in found.outcome.__notes__[0]
+    assert isinstance(found.outcome, InternalError)
+    assert f"{type(error).__name__}: " in str(found.outcome)
+    assert str(job.path) in str(found.outcome)
+    assert "in stumble" in found.outcome.traceback
+    assert not found.ends_run
 
 
-def test_an_error_that_cannot_be_sent_is_told(job: Job) -> None:
-    class LocalError(Exception):
-        pass
+def test_a_mistake_while_the_model_is_loaded_ends_the_run(job: Job) -> None:
+    def load() -> Work:
+        raise LocalError("odd", number=1)
 
-    def stumble(*_: Any) -> Result:
-        raise LocalError("odd")
-
-    found = answer(does(stumble), job)
-    assert isinstance(found.outcome, RuntimeError)
-    assert "LocalError: odd" in str(found.outcome)
+    found = answer(load, job)
+    assert isinstance(found.outcome, InternalError)
+    assert "in load" in found.outcome.traceback
+    assert found.ends_run
 
 
 def test_a_video_that_kills_its_worker_again_and_again_is_given_up(job: Job) -> None:

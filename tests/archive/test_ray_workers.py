@@ -245,6 +245,32 @@ def test_a_video_that_kills_every_worker_fails_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray")
+def test_a_mistake_of_the_program_fails_alone_and_comes_with_its_traceback(tmp_path: Path) -> None:
+    jobs, result = jobs_in(tmp_path, "abc"), RESULT
+
+    def load() -> Work:
+        def work(job: Job, _: Any) -> Captions:
+            if job.path.stem == "b":
+                raise KeyError("window")
+            return result
+
+        return work
+
+    workers = RayWorkers(load, workers=2)
+    try:
+        summary = run_archive(jobs, workers)
+    finally:
+        workers.close()
+    assert (summary.done, summary.failures) == (2, [str(jobs[1].path)])
+    (report,) = (report for report in summary.reports if report.failure == "internal")
+    assert report.error is not None
+    assert report.error.startswith(f"'{jobs[1].path}': internal error: KeyError: 'window'")
+    assert report.traceback is not None
+    assert "in work" in report.traceback
+    assert run_archive(jobs, does(RESULT)).failed == 0  # it is not recorded as bad
+
+
+@pytest.mark.usefixtures("ray")
 def test_a_worker_may_take_all_cpus(tmp_path: Path) -> None:
     """Nothing of the run is left to wait for one."""
     jobs, result = jobs_in(tmp_path, "ab"), RESULT

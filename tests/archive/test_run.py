@@ -11,7 +11,7 @@ from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job
 from vidground.archive.run import run_archive
 from vidground.archive.workers import OneByOne, Workers, finish
-from vidground.errors import CheckpointError, VideoError
+from vidground.errors import CheckpointError, InputError, VideoError, VidgroundError
 from vidground.results.types import Event
 
 
@@ -84,19 +84,22 @@ def test_only_missing_formats_are_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "reason", "failure"),
     [
-        (VideoError("'b.mp4': no frame can be decoded"), "'b.mp4': no frame can be decoded"),
-        (OSError(5, "Input/output error"), "[Errno 5] Input/output error"),
-        (MemoryError(), "out of memory"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+        (VideoError("'b.mp4': no frame can be decoded"), "'b.mp4': no frame", "input"),
+        (OSError(5, "Input/output error"), "[Errno 5] Input/output error", "system"),
+        (MemoryError(), "out of memory", "system"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory", "system"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: x"), "out of memory", "system"),
+        (VidgroundError("'b.mp4': the decoder was killed"), "'b.mp4': the decoder", "system"),
     ],
 )
-def test_a_video_that_fails_fails_alone(tmp_path, error, reason):
+def test_a_video_that_fails_fails_alone(tmp_path, error, reason, failure):
     summary = run_archive(jobs_of(tmp_path, "a", "b", "c"), Work(b=error))
     assert statuses(summary) == [("a", "done"), ("b", "failed"), ("c", "done")]
     assert summary.reports[1].error.startswith(reason)
+    assert summary.reports[1].failure == failure
+    assert (summary.reports[1].traceback, summary.internal_errors) == (None, 0)
     assert files_in(tmp_path) == ["a.srt", "c.srt"]
 
 
@@ -119,10 +122,8 @@ def test_a_failed_write_tells_what_was_written_before(tmp_path):
     assert (report.status, report.outputs) == ("failed", (str(tmp_path / "a.srt"),))
 
 
-@pytest.mark.parametrize(
-    "error", [CheckpointError("no model"), BrokenPipeError(), RuntimeError("a bug"), KeyError("k")]
-)
-def test_what_is_not_the_videos_fault_ends_the_run(tmp_path, error):
+@pytest.mark.parametrize("error", [CheckpointError("no model"), BrokenPipeError()])
+def test_what_every_video_would_meet_ends_the_run(tmp_path, error):
     with pytest.raises(type(error)):
         run_archive(jobs_of(tmp_path, "a", "b"), Work(a=error))
 
@@ -138,7 +139,8 @@ def test_ctrl_c_ends_the_run_with_a_summary(tmp_path):
 def test_inputs_that_were_not_found_are_reported_first(tmp_path):
     missing = [("*.avi", VideoError("'*.avi': no video matches"))]
     summary = run_archive(jobs_of(tmp_path, "a"), Work(), missing=iter(missing))
-    assert summary.reports[0] == FileReport("*.avi", "failed", error="'*.avi': no video matches")
+    told = FileReport("*.avi", "failed", error="'*.avi': no video matches", failure="input")
+    assert summary.reports[0] == told
     assert (summary.failed, summary.done) == (1, 1)
 
 
@@ -158,7 +160,7 @@ def test_progress_reaches_the_caller(tmp_path):
 
 def test_a_job_without_files_needs_a_writer():
     job = Job(Path("a.mp4"), {"srt": None})
-    with pytest.raises(ValueError, match="`write` function"):
+    with pytest.raises(InputError, match="`write` function"):
         run_archive([job], Work())
     written = []
     run_archive([job], Work(), write=lambda text, path: written.append((text[:2], path)))
@@ -236,3 +238,62 @@ def test_a_job_of_another_run_is_waited_for(tmp_path):
     summary = run_archive(jobs, OneByOne(Work()), on_event=on_event)
     assert statuses(summary) == [("b", "done"), ("a", "done")]
     assert [event.path for event in events if isinstance(event, Waiting)] == [str(jobs[0].path)]
+
+
+FAULTS = [TypeError("t"), IndexError("i"), KeyError("k"), AssertionError(), ValueError("v")]
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
+def test_a_mistake_of_the_program_fails_alone_and_is_not_recorded(tmp_path, error):
+    jobs = recorded(tmp_path, "a", "b", "c")
+    summary = run_archive(jobs, Work(b=error))
+    assert statuses(summary) == [("a", "done"), ("b", "failed"), ("c", "done")]
+    report = summary.reports[1]
+    assert f"internal error: {type(error).__name__}" in report.error
+    assert "damaged" not in report.error
+    assert report.failure == "internal"
+    assert "in __call__" in report.traceback
+    assert (summary.failed, summary.internal_errors) == (1, 1)
+    document = summary.to_dict()
+    assert document["internal_errors"] == 1
+    assert document["files"][1]["failure"] == "internal"
+    assert "Traceback" in document["files"][1]["traceback"]
+
+
+@pytest.mark.parametrize("stage", ["render", "write", "judge"])
+def test_a_mistake_while_results_are_written_fails_alone(tmp_path, stage):
+    jobs = recorded(tmp_path, "a", "b")
+
+    def broken(*_):
+        raise KeyError(stage)
+
+    summary = run_archive(jobs[:1], Work(), **{stage: broken})
+    assert (summary.internal_errors, summary.failed) == (1, 1)
+    assert f"KeyError: '{stage}'" in summary.reports[0].error
+    assert statuses(run_archive(jobs, Work()))[1] == ("b", "done")
+    assert run_archive(jobs, Work()).failed == 0
+
+
+def test_a_mistake_while_a_job_is_planned_fails_alone(tmp_path, monkeypatch):
+    jobs = recorded(tmp_path, "a", "b")
+    plan = Ledger.plan
+
+    def broken(self, job):
+        if job.path.stem == "a":
+            raise AttributeError("no such column")
+        return plan(self, job)
+
+    monkeypatch.setattr(Ledger, "plan", broken)
+    summary = run_archive(jobs, Work())
+    assert statuses(summary) == [("a", "failed"), ("b", "done")]
+    assert summary.reports[0].failure == "internal"
+
+
+def test_poor_results_and_known_failures_are_told_by_their_kind(tmp_path):
+    jobs = recorded(tmp_path, "a", "b")
+    work = Work(b=VideoError("'b.mp4': no frame"))
+    summary = run_archive(jobs, work, judge=lambda _: "empty")
+    assert [report.failure for report in summary.reports] == ["quality", "input"]
+    (again,) = run_archive(jobs[1:], work).reports
+    assert "failed before" in again.error
+    assert (again.failure, len(work.jobs)) == ("input", 2)

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from tests.helpers.film_files import captions_of, indices, info_of, make_film
 from tests.helpers.result_makers import answer
 from vidground.cli.main import cli
+from vidground.media.clips import Clip, ClipMaker
 from vidground.media.timed_video import TimedVideo
 from vidground.results.types import Event, Groundings, Moment
 
@@ -184,3 +185,38 @@ def test_wrong_usage(arguments: Sequence[str], reason: str) -> None:
     assert result.exit_code == 2
     assert reason in " ".join(result.stderr.split())
     assert made(".") == ["film.json", "film.mp4", "film.query.json"]
+
+
+def test_a_mistake_with_one_moment_costs_that_clip_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = ClipMaker.make
+
+    def broken(self: ClipMaker, start_s: float, end_s: float, output: Path) -> Clip:
+        if start_s < 1:
+            raise IndexError("list index out of range")
+        return make(self, start_s, end_s, output)
+
+    monkeypatch.setattr(ClipMaker, "make", broken)
+    result = run("clip", "film.mp4", "film.json", "-o", "clips")
+    assert result.exit_code == 1
+    assert made("clips") == [NAMES[1]]
+    failed = result.stderr.splitlines()[1]
+    assert failed.startswith(f"failed: 'clips/{NAMES[0]}': internal error: IndexError: list index")
+
+
+@pytest.mark.parametrize("command", ["clip", "burn", "mux"])
+def test_a_mistake_of_the_program_is_a_line_and_a_traceback_on_request(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise AttributeError("no such name")
+
+    monkeypatch.setattr("vidground.video.frame_sampler.Footage.__init__", broken)
+    output = {"clip": "clips"}.get(command, "out.mkv")
+    result = run(command, "film.mp4", "film.json", "-o", output)
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: internal error: AttributeError: no such name (in vidground.")
+    assert "damaged" not in result.stderr
+    assert "Traceback" not in result.stderr
+    result = run("--traceback", command, "film.mp4", "film.json", "-o", output)
+    assert "Traceback (most recent call last)" in result.stderr

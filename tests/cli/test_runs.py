@@ -393,8 +393,19 @@ def test_a_model_too_large_for_the_memory_is_told(model):
     result = run("caption", "a.mp4", "--model", "huge")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: huge does not fit into memory")
-    model.errors["model"] = RuntimeError("a bug")  # which is not hidden
-    assert isinstance(run("caption", "a.mp4").exception, RuntimeError)
+
+
+def test_a_mistake_while_the_model_is_loaded_is_told_as_such(model):
+    touch("a.mp4")
+    model.errors["model"] = RuntimeError("a bug")
+    result = run("caption", "a.mp4")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: internal error: RuntimeError: a bug (in vidground.")
+    assert "Traceback" in run("--traceback", "caption", "a.mp4").stderr
+    (event,) = log_of(run("caption", "a.mp4", "--log-format", "json"))
+    assert (event["event"], "error: " + event["message"]) == ("error", line)
+    assert "Traceback" in event["traceback"]
 
 
 @pytest.mark.usefixtures("model")

@@ -16,7 +16,7 @@ from tests.helpers.training_runs import tiny_model
 from tests.helpers.video_files import make_video
 from vidground.benchmark.random_model import randomized
 from vidground.captioner import DenseCaptioner
-from vidground.errors import VideoError, VidgroundError
+from vidground.errors import InternalError, VideoError, VidgroundError
 from vidground.grounder import Grounder
 from vidground.model.d2vlm import D2VLM
 from vidground.progress import Progress
@@ -248,15 +248,31 @@ def test_an_error_that_nobody_hears_ends_the_iteration_at_its_place(
         next(many)
 
 
-def test_what_is_no_videos_fault_is_raised(model: D2VLM, videos: list[Path]) -> None:
-    captioner = DenseCaptioner(model, decoding=SHORT)
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_mistake_of_the_program_is_told_per_video_or_raised_as_it_was(
+    model: D2VLM, videos: list[Path], at_once: int
+) -> None:
+    captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=at_once))
+    encode = captioner.engine._encoder.encode_frames
 
-    def encode_frames(_: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("the card fell off the bus")
+    def encode_frames(pixels: torch.Tensor) -> torch.Tensor:
+        if len(heard) < 2:
+            raise RuntimeError("the card fell off the bus")
+        return encode(pixels)
 
+    heard: list[tuple[str, VidgroundError]] = []
     captioner.engine._encoder.encode_frames = encode_frames  # type: ignore[method-assign]
-    with pytest.raises(RuntimeError, match="fell off the bus"):
-        list(captioner.caption_many(videos, on_error=lambda *_: None))
+    with pytest.raises(RuntimeError, match=r"^the card fell off the bus$"):
+        list(captioner.caption_many(videos[:2]))
+    captioner.engine._encoder.encode_frames = encode_frames  # type: ignore[method-assign]
+    good = list(captioner.caption_many(videos, on_error=lambda *told: heard.append(told)))
+    internal = [error for _, error in heard if isinstance(error, InternalError)]
+    assert 2 <= len(internal) <= 2 + at_once
+    assert len(good) == len(videos) - len(heard)
+    for error in internal:
+        assert "RuntimeError: the card fell off the bus" in str(error)
+        assert isinstance(error.__cause__, RuntimeError)
+        assert "in encode_frames" in error.traceback
 
 
 def test_ending_early_ends_all_threads(model: D2VLM, videos: list[Path]) -> None:
@@ -289,16 +305,29 @@ def test_what_ends_a_program_ends_the_iteration(
         list(captioner.engine.work_on(videos[:2], work))
 
 
-def test_a_broken_model_thread_is_told_to_all_who_wait(
+def test_a_mistake_in_decoding_is_told_to_all_who_wait_and_others_are_answered(
     model: D2VLM, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_: object) -> None:
-        raise RuntimeError("no such kernel")
+    queue = vidground.generation.generation_queue.GenerationQueue
+    advance, calls = queue.advance, [0]
 
-    monkeypatch.setattr(vidground.generation.generation_queue.GenerationQueue, "advance", broken)
-    captioner = DenseCaptioner(model, decoding=SHORT)
-    with pytest.raises(RuntimeError, match="no such kernel"):
-        list(captioner.caption_many(videos[:3]))
+    def broken(self: vidground.generation.generation_queue.GenerationQueue) -> object:
+        calls[0] += 1
+        if calls[0] <= 1:
+            raise IndexError("no such row")
+        return advance(self)
+
+    monkeypatch.setattr(queue, "advance", broken)
+    captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=2))
+    heard: list[VidgroundError] = []
+    good = [path for path in videos if path.name != "broken.mp4"]
+    made = list(captioner.caption_many(good, on_error=lambda _, error: heard.append(error)))
+    assert 1 <= len(heard) <= 2  # of those that were in flight
+    assert len(made) == len(good) - len(heard)
+    assert all("IndexError: no such row" in str(error) for error in heard)
+    calls[0] = 0
+    with pytest.raises(IndexError, match="no such row"):
+        list(captioner.caption_many(good[:3]))
 
 
 def test_the_time_of_a_video_is_its_share(model: D2VLM, videos: list[Path]) -> None:

@@ -15,8 +15,11 @@ from tests.helpers.result_makers import VIDEO, answer, captions
 from tests.helpers.video_files import make_video
 from vidground.cli.main import cli
 from vidground.errors import FormatError
+from vidground.results.formats import load
 from vidground.results.types import Event, Groundings, Moment
 from vidground.review.report import is_report, write_report
+
+FAULTY = "tests.helpers.faulty_footage"
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +144,27 @@ def test_only_reports_are_replaced_unasked() -> None:
     before = Path("out/z.json").read_bytes()
     assert run("out", "-o", "out/z.json", "--overwrite").exit_code == 2
     assert Path("out/z.json").read_bytes() == before
+
+
+def test_internal_errors_cost_pictures_or_a_result_and_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vidground.review.thumbnails._OPENER", f"{FAULTY}:FailingMoments")
+    shutil.move("films/a b.mp4", "films/bug.mp4")
+    text = Path("out/a b.json").read_text().replace("films/a b.mp4", "films/bug.mp4")
+    Path("out/a b.json").write_text(text)
+
+    def broken(path: Path) -> Any:
+        if Path(path).name == "z.json":
+            raise KeyError("no such field")
+        return load(path)
+
+    monkeypatch.setattr("vidground.review.report.load", broken)
+    result = run("out/a b.json", "out/z.json", "-o", "r.html")
+    assert result.exit_code == 1
+    failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert "'out/z.json': internal error: KeyError: 'no such field'" in failed[0]
+    assert "bug.mp4': internal error: ZeroDivisionError: a bug" in failed[1]
+    assert "damaged" not in result.stderr
+    (film,) = data_of("r.html")
+    assert [event["text"] for event in film["events"]] == ["one", "two"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.video_files import make_video, read_index
-from vidground.errors import VideoError
+from vidground.errors import InternalError, VideoError
 from vidground.review.thumbnails import THUMBNAIL_SIZE, Thumbnailer
 from vidground.settings import IsolationSettings
 
@@ -79,3 +79,12 @@ def test_a_video_that_takes_its_decoder_along_costs_its_own_pictures_only(
             thumbnailer.make(bad, [1.0])
         (picture,) = thumbnailer.make(good, [4.0])
         assert read_index(decoded(picture)) == 40
+
+
+def test_a_mistake_of_the_program_is_not_told_as_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidground.review.thumbnails._OPENER", f"{FAULTY}:FailingMoments")
+    bad = make_video(tmp_path / "bug.mp4", frames=50, fps=10)
+    with Thumbnailer() as thumbnailer, pytest.raises(InternalError, match="ZeroDivisionError"):
+        thumbnailer.make(bad, [1.0])

@@ -29,7 +29,7 @@ from vidground.errors import VidgroundError
 from vidground.settings import IsolationSettings
 from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
 
-_REASONS = ("crashed", "was killed", "no progress", "of memory", "failed (")
+_REASONS = ("crashed", "was killed", "no progress", "of memory", "internal error")
 """What only a process of its own survives; everything else is told of any damaged file."""
 
 

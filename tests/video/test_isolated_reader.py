@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.training_runs import tiny_model
 from tests.helpers.video_files import make_video, read_index, remux
 from vidground import Grounder, InputError, IsolationSettings, VideoError, VidgroundError
+from vidground.errors import InternalError
 from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
 from vidground.video.nvdec import opens_card
 from vidground.video.reader import FrameRun, VideoReader
@@ -264,9 +266,6 @@ def test_the_process_outlives_the_thread_that_asked_for_it(video: Path) -> None:
     [
         ("crash", r"the decoder crashed \(signal 11, SIGSEGV\)"),
         ("abort", r"the decoder crashed \(signal 6, SIGABRT\)"),
-        ("exit", "the decoder ended with exit code 3"),
-        ("kill", r"the decoder was killed \(signal 9\)"),
-        ("bug", r"the decoder failed \(ZeroDivisionError: a bug\)"),
     ],
 )
 @pytest.mark.parametrize("when", ["FailingAtOpening", "FailingAtTheThirdFrame"])
@@ -287,6 +286,36 @@ def test_frames_before_a_crash_are_handed_out(video: Path, tmp_path: Path) -> No
     assert shown([next(runs), next(runs)]) == [0, 5]
     with pytest.raises(VideoError, match="crashed"):
         next(runs)
+    decoder.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "told"),
+    [
+        ("exit", InternalError, r"the process that decodes videos ended with exit code 3 \(vidgr"),
+        ("kill", VidgroundError, r"the decoder was killed \(signal 9\).*nothing about the file"),
+        (
+            "bug",
+            InternalError,
+            r"internal error: ZeroDivisionError: a bug \(in vidground\.video",
+        ),
+    ],
+)
+@pytest.mark.parametrize("when", ["FailingAtOpening", "FailingAtTheThirdFrame"])
+def test_what_is_no_damage_is_not_told_as_damage(
+    video: Path, tmp_path: Path, fault: str, kind: type[Exception], told: str, when: str
+) -> None:
+    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:{when}")
+    path = named(tmp_path, video, fault)
+    with pytest.raises(kind, match=rf"'{path}': .*{told}") as caught:
+        list(open_video(decoder, path).runs())
+    assert not isinstance(caught.value, VideoError)
+    assert "damaged" not in str(caught.value)
+    if fault == "bug":
+        assert isinstance(caught.value, InternalError)
+        assert "in _misbehave" in caught.value.traceback
+        assert "in _misbehave" in "".join(traceback.format_exception(caught.value))
+    assert len(list(open_video(decoder, video).runs())) == FRAMES / 5
     decoder.close()
 
 
@@ -380,9 +409,27 @@ def test_a_process_that_does_not_start_is_not_the_videos_fault(
     video: Path, monkeypatch: pytest.MonkeyPatch, program: str, told: str
 ) -> None:
     monkeypatch.setattr(sys, "executable", program)
-    with pytest.raises(VidgroundError, match=f"did not start .*{told}.*--no-isolation") as caught:
+    with pytest.raises(VidgroundError, match=f"did not start: .*{told}.*--no-isolation") as caught:
         open_video(IsolatedDecoder(IsolationSettings()), video)
     assert not isinstance(caught.value, VideoError)
+
+
+def test_a_library_that_is_missing_is_told_with_the_versions(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "av.py").write_text("raise ImportError('libavcodec.so.62: no such file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    told = r"did not start: ImportError: libavcodec\.so\.62: no such file \(vidground .*PyAV"
+    with pytest.raises(InternalError, match=told) as caught:
+        open_video(IsolatedDecoder(IsolationSettings()), video)
+    assert "--no-isolation" in str(caught.value)
+    assert "decoder_worker.py" in caught.value.traceback
+
+
+def test_a_mistake_before_the_process_serves_is_told(video: Path) -> None:
+    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:NoSuchThing")
+    with pytest.raises(InternalError, match=r"AttributeError: .*NoSuchThing.*--no-isolation"):
+        open_video(decoder, video)
 
 
 def test_a_module_in_the_current_folder_is_not_imported(

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from vidground.captioner import window_events
-from vidground.errors import CheckpointError, InputError, VidgroundError
+from vidground.errors import CheckpointError, InputError
+from vidground.faults import told
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.windows import WindowEvent, distinct_spans, merge_events
 from vidground.grounder import moment_spans
 from vidground.inference.answers import Answers
-from vidground.inference.batch_sizes import is_out_of_memory
 from vidground.inference.engine import Engine
 from vidground.inference.provenance import weight_bits
 from vidground.inference.reading import Reading, answer_notes, read_answers
@@ -137,7 +137,7 @@ class Predictor:
         try:
             # Several rounds of questions share one encoding; a single one needs not keep it.
             video = self._engine.encode(path) if len(asks) > 1 else path
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - told in the lines, or raised again
             yield from _failed(questions, error)
             return
         for ask in asks:
@@ -152,7 +152,7 @@ class Predictor:
         try:
             prompts = [chat_prompt(q.text, references=len(q.spans_s)) for q in questions]
             answers = engine.answer(video, prompts, spans_s=first.spans_s)
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 - told in the lines, or raised again
             if isinstance(error, InputError) and len(questions) > 1:
                 for question in questions:  # one that does not fit takes no others with it
                     yield from self._answer_round(video, [question])
@@ -241,18 +241,11 @@ def predict(
     return failures
 
 
-# RuntimeError: what torch raises when the CPU has no memory left.
-_FAILURES = (VidgroundError, OSError, MemoryError, RuntimeError)
-
-
 def _failed(questions: Sequence[Question], error: Exception) -> Iterator[tuple[Question, Line]]:
-    """Lines without an answer; an error that says nothing about the video is raised again."""
-    if is_out_of_memory(error):
-        reason = "out of memory; use a smaller batch, a shorter window or fewer frames per second"
-    elif isinstance(error, CheckpointError) or not isinstance(error, VidgroundError | OSError):
+    """Lines without an answer; an error that every other video would meet too is raised again."""
+    if isinstance(error, CheckpointError):
         raise error
-    else:
-        reason = str(error)
+    reason = told(error)
     for question in questions:
         yield question, {"a": "", "error": reason}
 

@@ -3,10 +3,12 @@
 Plain data; knows neither how the work is done nor where it is shown.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from vidground.faults import FailureKind, as_internal, kind_of, told
 from vidground.results.documents import Result, video_of
 from vidground.results.types import Captions
 
@@ -36,7 +38,8 @@ class FileReport:
     path: the video; for an input that stands for no file, what was asked for. outputs: the files
     written, or those already there if it was skipped. events: captions or moments in the result;
     None without a new result. error: why it failed, else None. elapsed_s: its share of the run.
-    reason: why it was done or skipped. video_s: how much video the model went through.
+    reason: why it was done or skipped. video_s: how much video the model went through. failure:
+    what kind of failure it was, None if it did not fail. traceback: of an internal error.
     """
 
     path: str
@@ -48,6 +51,8 @@ class FileReport:
     elapsed_s: float = 0.0
     reason: str = ""
     video_s: float | None = None
+    failure: FailureKind | None = None
+    traceback: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,11 @@ class RunSummary:
         return self._count("failed")
 
     @property
+    def internal_errors(self) -> int:
+        """Of those that failed, the inputs that met a mistake of the program."""
+        return sum(report.failure == "internal" for report in self.reports)
+
+    @property
     def failures(self) -> list[str]:
         """The inputs that failed."""
         return [report.path for report in self.reports if report.status == "failed"]
@@ -118,6 +128,7 @@ class RunSummary:
         return {
             "schema_version": SUMMARY_VERSION,
             **self.counts,
+            "internal_errors": self.internal_errors,
             "interrupted": self.interrupted,
             "stopped": self.stopped,
             "elapsed_s": self.elapsed_s,
@@ -144,4 +155,26 @@ def report_on(
         elapsed_s=elapsed_s,
         reason=reason,
         video_s=video_of(result).duration_s if new else None,
+    )
+
+
+def report_failure(
+    path: str | os.PathLike[str],
+    error: Exception,
+    outputs: Sequence[str] = (),
+    *,
+    elapsed_s: float = 0.0,
+) -> FileReport:
+    """The report on an input that failed with an exception. outputs: what was written before."""
+    failure = kind_of(error)
+    if failure == "internal":
+        error = as_internal(error, path)
+    return FileReport(
+        os.fspath(path),
+        "failed",
+        tuple(outputs),
+        error=told(error),
+        elapsed_s=elapsed_s,
+        failure=failure,
+        traceback=getattr(error, "traceback", None) or None,
     )

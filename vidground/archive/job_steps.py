@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vidground.archive.events import FileReport, report_on
+from vidground.archive.events import FileReport, report_failure, report_on
 from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job
 from vidground.archive.planning import Plan
 from vidground.archive.workers import Finished
-from vidground.errors import CheckpointError, FormatError, InputError, VideoError, VidgroundError
-from vidground.inference.batch_sizes import is_out_of_memory
+from vidground.errors import CheckpointError, FormatError, VideoError, VidgroundError
+from vidground.faults import kind_of
 from vidground.results.documents import Result
 from vidground.storage.atomic import make_folder, write_atomically
 from vidground.storage.files import FileState, file_state, printable
@@ -27,8 +27,7 @@ Judge = Callable[[Result], str | None]
 
 def write_file(text: str, path: Path | None) -> None:
     """Write a rendered result to its file; a job without files needs a writer of its own."""
-    if path is None:
-        raise ValueError("the job has no file; give run_archive a `write` function")
+    assert path is not None, "run_archive refuses such jobs"
     make_folder(path.parent)
     write_atomically(path, text)
 
@@ -81,7 +80,7 @@ class Filing:
                     return self._render(job, left, plan, stored, begin, written)
                 state = file_state(job.path)
                 return Begun(job, left, plan, state, time.monotonic() - begin, claim.pop_all())
-        except Exception as error:  # noqa: BLE001 - raised again, if it is none of a video
+        except Exception as error:  # noqa: BLE001 - reported, or raised again
             return _failed(job, error, written, time.monotonic() - begin)
 
     def finish(self, begun: Begun, finished: Finished) -> FileReport:
@@ -97,7 +96,7 @@ class Filing:
                 self._write(left, texts, written)
                 report = self._report(begun.job, plan, result, written, begin, new=True)
                 return self._judged(report, result)
-            except Exception as error:  # noqa: BLE001 - raised again, if it is none of a video
+            except Exception as error:  # noqa: BLE001 - reported, or raised again
                 return _failed(begun.job, error, written, time.monotonic() - begin)
 
     def _render(
@@ -111,7 +110,7 @@ class Filing:
     def _leave(self, job: Job, plan: Plan) -> FileReport:
         """The report on a job that there is nothing to do about."""
         if plan.action == "failed":
-            return FileReport(str(job.path), "failed", error=plan.reason)
+            return FileReport(str(job.path), "failed", error=plan.reason, failure="input")
         self.ledger.settle(job)
         outputs = tuple(map(str, job.outputs.values()))
         report = FileReport(str(job.path), "skipped", outputs, reason=plan.reason)
@@ -121,7 +120,7 @@ class Filing:
     def _result(self, finished: Finished, state: FileState | None, started_at: float) -> Result:
         """The result of a video that has stayed the same meanwhile."""
         job, outcome = finished.job, finished.outcome
-        if isinstance(outcome, VideoError | InputError):
+        if isinstance(outcome, VidgroundError) and kind_of(outcome) == "input":
             _require_unchanged(job, state, outcome)
             self._record_failure(job, outcome, state, started_at)
         if isinstance(outcome, Exception):
@@ -167,7 +166,9 @@ class Filing:
 
     def _judged(self, report: FileReport, result: Result) -> FileReport:
         objection = None if self.judge is None else self.judge(result)
-        return report if objection is None else replace(report, status="failed", error=objection)
+        if objection is None:
+            return report
+        return replace(report, status="failed", error=objection, failure="quality")
 
 
 _NOT_OURS = "vidground did not write it, or it was changed since (--overwrite replaces it)"
@@ -187,17 +188,7 @@ def _require_unchanged(
 
 
 def _failed(job: Job, error: Exception, written: Sequence[str], elapsed_s: float) -> FileReport:
-    """The report on a job that made trouble; raises the error if others would meet it too."""
-    reason = None if isinstance(error, CheckpointError | BrokenPipeError) else _reason(error)
-    if reason is None:
+    """The report on a job that failed; raises the error if every other job would meet it too."""
+    if isinstance(error, CheckpointError | BrokenPipeError):
         raise error
-    return FileReport(str(job.path), "failed", tuple(written), error=reason, elapsed_s=elapsed_s)
-
-
-def _reason(error: Exception) -> str | None:
-    """Why a video failed, in one line; None if the error says nothing about that video."""
-    if isinstance(error, VidgroundError | OSError):
-        return str(error)
-    if is_out_of_memory(error):
-        return "out of memory; use a smaller batch, a shorter window or fewer frames per second"
-    return None
+    return report_failure(job.path, error, written, elapsed_s=elapsed_s)

@@ -15,8 +15,9 @@ from pathlib import Path
 from vidground.archive.claims import claim
 from vidground.archive.manifest import Entry, Identity, Manifest, OutputRecord, canonical
 from vidground.archive.outputs import Job, is_file, require_writable
-from vidground.archive.planning import Plan, Recipe, changes, decide, output_state
+from vidground.archive.planning import Plan, Recipe, changes, decide, output_state, program_change
 from vidground.errors import FormatError, VideoError
+from vidground.faults import program_versions
 from vidground.results.documents import Result, from_json, to_json, video_of
 from vidground.results.types import Captions
 from vidground.storage.atomic import remove_leftovers
@@ -55,7 +56,11 @@ class Ledger:
         overwrite = self._overwrite and not fresh
         change = None
         if entry is not None and not overwrite:
-            change = self._video_change(job, entry) or changes(entry, self.recipe)
+            change = (
+                self._video_change(job, entry)
+                or changes(entry, self.recipe)
+                or program_change(entry, _program())
+            )
         states = {
             format: output_state(entry, format, found=_found(path), recipe=self.recipe)
             for format, path in job.outputs.items()
@@ -146,8 +151,9 @@ class Ledger:
     def record_failure(
         self, job: Job, error: str, *, state: FileState | None, started_at: float
     ) -> None:
-        """Write down that no result could be made of a video, so that it is not tried in vain.
+        """Write down that no result can be made of a video, so that it is not tried in vain.
 
+        Not for internal errors or a full disk, which say nothing about the video.
         A file that cannot be read is not recorded, for nothing could tell it from a mended one.
         """
         if job.folder is None or state is None:
@@ -166,6 +172,7 @@ class Ledger:
                 started_at=started_at,
                 elapsed_s=time.time() - started_at,
                 error=error,
+                program=_program(),
             )
         )
 
@@ -224,6 +231,12 @@ def _found(path: Path | None) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FormatError(f"{printable(path)}: cannot be read: {error.strerror}") from error
+
+
+def _program() -> dict[str, str]:
+    """The versions that decide whether a video can be read; torch's does not."""
+    versions = program_versions()
+    return {name: versions[name] for name in ("vidground", "PyAV")}
 
 
 def _sha256(text: str) -> str:

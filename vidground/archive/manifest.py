@@ -36,7 +36,8 @@ CREATE TABLE entries (
     error TEXT, events INTEGER, video_s REAL,
     started_at REAL NOT NULL, elapsed_s REAL NOT NULL,              -- seconds since 1970, seconds
     source TEXT,               -- SHA-256 of the result as JSON
-    document BLOB              -- that JSON, compressed with zlib
+    document BLOB,             -- that JSON, compressed with zlib
+    program TEXT               -- JSON: versions of the program, of what failed
 );
 CREATE TABLE outputs (
     name BLOB NOT NULL, format TEXT NOT NULL,
@@ -49,8 +50,9 @@ CREATE TABLE outputs (
 """
 _COLUMNS = (
     "name, input, size, mtime_ns, sha256, revision, options, outcome, error, events, video_s, "
-    "started_at, elapsed_s, source"
+    "started_at, elapsed_s, source, program"
 )
+_PROGRAM = "program"  # a column that records of earlier versions lack
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; free space or choose another folder",
     sqlite3.SQLITE_BUSY: "another program holds it; end that program",
@@ -99,7 +101,8 @@ class Entry:
     name: of its results, from the manifest's folder, without their suffix. input: its path as it
     was given. options: all that makes the result, in JSON's terms. revision: the model's commit.
     source: digest of the result as JSON; None without a result. video_s: duration of the video.
-    outputs: by format.
+    outputs: by format. program: the versions with which it failed, by name; empty if they are not
+    known, or it did not fail.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Entry:
     video_s: float | None = None
     source: str | None = None
     outputs: Mapping[str, OutputRecord] = field(default_factory=dict)
+    program: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def finished_at(self) -> float:
@@ -139,7 +143,10 @@ class Manifest:
         with self._reading() as database:
             if database is None:
                 return None
-            query = f"SELECT {_COLUMNS} FROM entries WHERE name = ?"
+            columns = _COLUMNS
+            if not _has_program(database):
+                columns = columns.replace(_PROGRAM, f"NULL AS {_PROGRAM}")
+            query = f"SELECT {columns} FROM entries WHERE name = ?"
             row = database.execute(query, (os.fsencode(name),)).fetchone()
             return None if row is None else _entry(row, _outputs(database, os.fsencode(name)))
 
@@ -186,6 +193,7 @@ class Manifest:
             entry.started_at,
             entry.elapsed_s,
             entry.source,
+            canonical(entry.program) if entry.program else None,
         )
         packed = None if document is None else zlib.compress(document.encode())
         places = ", ".join("?" * (len(values) + 1))
@@ -231,6 +239,9 @@ class Manifest:
                 for statement in _SCHEMA.split(";\n"):
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {MANIFEST_VERSION}")
+            elif not _has_program(database):
+                # Versions that do not know the column read and write the others as before.
+                database.execute(f"ALTER TABLE entries ADD COLUMN {_PROGRAM} TEXT")
             yield database
             database.execute("COMMIT")
 
@@ -270,7 +281,7 @@ def canonical(value: Mapping[str, Any]) -> str:
 
 def _entry(row: tuple[Any, ...], outputs: Mapping[str, OutputRecord]) -> Entry:
     name, path, size, mtime_ns, sha256, revision, options, outcome, error, *rest = row
-    events, video_s, started_at, elapsed_s, source = rest
+    events, video_s, started_at, elapsed_s, source, program = rest
     return Entry(
         name=os.fsdecode(name),
         input=os.fsdecode(path),
@@ -285,7 +296,12 @@ def _entry(row: tuple[Any, ...], outputs: Mapping[str, OutputRecord]) -> Entry:
         video_s=video_s,
         source=source,
         outputs=outputs,
+        program={} if program is None else json.loads(program),
     )
+
+
+def _has_program(database: sqlite3.Connection) -> bool:
+    return any(name == _PROGRAM for _, name, *_ in database.execute("PRAGMA table_info(entries)"))
 
 
 def _outputs(database: sqlite3.Connection, name: bytes) -> dict[str, OutputRecord]:

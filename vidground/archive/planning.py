@@ -109,6 +109,23 @@ def changes(entry: Entry, recipe: Recipe) -> str | None:
     return "; ".join(changed) or "other options"
 
 
+def program_change(entry: Entry, program: Mapping[str, str]) -> str | None:
+    """Return why a failure says nothing about the versions in use; None if it does.
+
+    What a file lacked may have been a mistake that another version does not make. Records from
+    before versions were recorded count as those of other versions.
+
+    program: the versions that decide whether a file can be read, by name.
+    """
+    if entry.outcome != "failed" or entry.program == program:
+        return None
+    before, now = (
+        _listed(f"{name} {versions[name]}" for name in program if name in versions)
+        for versions in (entry.program, program)
+    )
+    return f"failed before with {before or 'an earlier version'}, tried again with {now}"
+
+
 def output_state(
     entry: Entry | None, format: str, *, found: str | None, recipe: Recipe
 ) -> OutputState:

@@ -9,7 +9,6 @@ import os
 import pickle
 import socket
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import Any
 from vidground.archive.outputs import Job
 from vidground.archive.workers import Work, Workers, as_workers
 from vidground.errors import VideoError, VidgroundError
+from vidground.faults import as_internal, is_fault
 from vidground.results.documents import Result
 from vidground.storage.files import printable
 
@@ -113,7 +113,8 @@ class VideoWorker:
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, bytes]:
         """Do the job of the turn `row["id"]`; gives {"answer": an `Answer`, pickled}."""
-        return {"answer": _pickled(self._answer(self._take(int(row["id"]))))}
+        handed = self._take(int(row["id"]))
+        return {"answer": _pickled(self._answer(handed), handed.job.path)}
 
     def _answer(self, handed: Handed) -> Answer:
         begin = time.monotonic()
@@ -151,17 +152,12 @@ class VideoWorker:
             )
 
 
-def _pickled(answer: Answer) -> bytes:
-    """The answer as bytes; an error that cannot be sent is told by one that can."""
+def _pickled(answer: Answer, about: Path) -> bytes:
+    """The answer as bytes; mistakes of the program as internal errors, with their tracebacks.
+
+    Exceptions of other types than vidground's and the system's may not survive the way.
+    """
     error = answer.outcome
-    if not isinstance(error, Exception):
-        return pickle.dumps(answer)
-    if not isinstance(error, VidgroundError | OSError):
-        error.add_note("".join(traceback.format_exception(error)))  # else lost on the way
-    try:
-        packed = pickle.dumps(answer)
-        pickle.loads(packed)
-    except Exception:  # noqa: BLE001 - classes may refuse in any way
-        text = "".join(traceback.format_exception_only(error)).strip()
-        return pickle.dumps(replace(answer, outcome=RuntimeError(text)))
-    return packed
+    if isinstance(error, Exception) and is_fault(error):
+        answer = replace(answer, outcome=as_internal(error, about))
+    return pickle.dumps(answer)

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from vidground.archive.events import FileReport, RunSummary, Started, Waiting
+from vidground.archive.events import FileReport, RunSummary, Started, Waiting, report_failure
 from vidground.archive.job_steps import Begun, Filing, Judge, Render, Write, write_file
 from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job
 from vidground.archive.workers import Work, Workers, as_workers
-from vidground.errors import VidgroundError
+from vidground.errors import InputError, VidgroundError
 from vidground.progress import OnProgress
 from vidground.results.formats import render as render_result
 
@@ -51,8 +51,9 @@ def run_archive(
 ) -> RunSummary:
     """Do all jobs and return what became of each.
 
-    A job whose video or outputs make trouble (VidgroundError, OSError, no memory) is reported as
-    failed and the run goes on; Ctrl-C ends it, with a summary of what was done until then.
+    A job that raises an exception is reported as failed and the run goes on, also if that is a
+    mistake of the program, which is reported as an internal error and never recorded; Ctrl-C ends
+    the run, with a summary of what was done until then.
     Several runs may work on the same jobs at once, if they have a folder to record them in: each
     job is done by one of them, and a job of another run is waited for at the end.
 
@@ -71,9 +72,12 @@ def run_archive(
         on_progress: handed to `work`.
 
     Raises:
+        InputError: a job has no file to write to, and there is no `write` of one's own.
         CheckpointError: the model is at fault, so no further video would fare better.
         BrokenPipeError: nobody reads the results any more.
     """
+    if write is write_file and any(None in job.outputs.values() for job in jobs):
+        raise InputError("a job has no file to write to; give run_archive a `write` function")
     workers = as_workers(work)
     filing = Filing(ledger or Ledger(), judge, render, write)
     run = _Run(workers, filing, on_event, on_progress, max_failures, wait)
@@ -117,7 +121,7 @@ class _Run:
         """Do the jobs; those that other runs do at the time come last."""
         for name, error in given_up:
             if not self.is_enough:
-                self.tell(FileReport(name, "failed", error=str(error)))
+                self.tell(report_failure(name, error))
         others = [] if self.is_enough else self._go(self._announced(jobs))
         for job in others:
             self.on_event(Waiting(str(job.path)))

@@ -110,6 +110,6 @@ def finish(work: Work, job: Job, on_progress: OnProgress) -> Finished:
     outcome: Result | Exception
     try:
         outcome = work(job, on_progress)
-    except Exception as error:  # noqa: BLE001 - raised again by the run, if it is none of a video
+    except Exception as error:  # noqa: BLE001 - reported or raised by the run
         outcome = error
     return Finished(job, outcome, time.monotonic() - begin)

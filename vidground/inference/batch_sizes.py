@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidground.memory import is_out_of_memory, release_memory
 from vidground.settings import BatchSettings
 
 _SHARE_OF_FRAMES, _SHARE_OF_ROWS = 0.2, 0.5
@@ -134,20 +135,3 @@ def free_bytes(device: Any) -> int:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, the GPU or torch on the CPU had no memory left."""
-    torch = sys.modules.get("torch")  # a run without torch has no such error
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return True
-    # On the CPU torch raises a plain RuntimeError.
-    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return on_cpu or isinstance(error, MemoryError)
-
-
-def release_memory() -> None:
-    """Give back what torch keeps of the GPU's memory for later."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -260,8 +260,9 @@ class Engine:
         """What work makes of files, several at once, in the order of the paths.
 
         Args:
-            on_error: told of a file that fails, which is then left out; without it the error is
-                raised and the iteration ends.
+            on_error: called with a file that fails, which is then left out; see
+                `pipeline.in_order`. Without it the original exception is raised and the iteration
+                ends.
         """
         with closing(self.work_on(enumerate(paths), lambda file: work(file[1]))) as landed:
             yield from in_order(landed, on_error)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -77,7 +78,8 @@ class SharedModel:
         self._vision = vision
         self._frames = frames
         self._rows = rows
-        self._generation = GenerationQueue(model, rows, graphs=graphs)
+        self._new_queue = partial(GenerationQueue, model, rows, graphs=graphs)
+        self._generation = self._new_queue()
         self._requests: SimpleQueue[_Frames | _Prompt | None] = SimpleQueue()
         self._ended: BaseException | None = None  # why nothing is served any more
         self._closing = threading.Lock()
@@ -156,7 +158,17 @@ class SharedModel:
                 request.reply.set_result(promise)
 
     def _advance(self) -> None:
-        for ticket, answer in self._generation.advance():
+        try:
+            answers = self._generation.advance()
+        except Exception as error:  # noqa: BLE001 - raised in the threads that wait for an answer
+            # Which prompt is at fault is not known, nor what state the queue is in: those in it
+            # fail, and later ones are answered by a new one.
+            for promise in self._promised.values():
+                _fail(promise, error)
+            self._promised.clear()
+            self._generation = self._new_queue()
+            return
+        for ticket, answer in answers:
             promise = self._promised.pop(ticket)
             if isinstance(answer, Exception):
                 promise.set_exception(answer)
@@ -176,11 +188,11 @@ class SharedModel:
         self._to_see = [request for request in self._to_see if request not in batch]
         try:
             seen = self._computed(batch)
+            parts = torch.split(seen, [len(request.values) for request in batch])
         except Exception as error:  # noqa: BLE001 - raised in the threads that asked
             for request in batch:
                 request.reply.set_exception(error)
             return
-        parts = torch.split(seen, [len(request.values) for request in batch])
         for request, part in zip(batch, parts, strict=True):
             request.reply.set_result(part)
 

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from vidground.errors import VidgroundError
+from vidground.faults import as_internal, is_fault
 from vidground.generation.generation_queue import Generation
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.inference.model_thread import AbandonedError, SharedModel, SharedModelClient
@@ -66,8 +67,9 @@ def in_order(
     """What was made of files, which have numbers from 0, in the order of these.
 
     Args:
-        on_error: told of a file that failed, which is then left out; without it the error is
-            raised.
+        on_error: called with a file that failed, which is then left out, and with the error: an
+            InternalError if it was a mistake of the program. Without it the original exception
+            is raised.
     """
     waiting: dict[int, tuple[str, Made | Exception]] = {}
     turn = 0
@@ -79,10 +81,11 @@ def in_order(
             turn += 1
             if not isinstance(outcome, Exception):
                 yield outcome
-            elif on_error is not None and isinstance(outcome, VidgroundError):
-                on_error(name, outcome)
-            else:
+                continue
+            error = as_internal(outcome, name) if is_fault(outcome) else outcome
+            if on_error is None or not isinstance(error, VidgroundError):
                 raise outcome
+            on_error(name, error)
 
 
 class Pipeline:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidground.errors import FormatError, InputError, VidgroundError
+from vidground.errors import FormatError, InputError, InternalError, VidgroundError
+from vidground.faults import faults_as_internal
 from vidground.results.documents import video_of
 from vidground.results.formats import load
 from vidground.results.safe_text import plain_text
@@ -31,7 +32,8 @@ class ReportSummary:
     """What went into a report.
 
     not_found: videos that are not at their place any more; the report has their results. failed:
-    results that could not be read, with the reasons.
+    results that could not be read, with the reasons. faults: internal errors that kept thumbnails
+    out.
     """
 
     videos: int
@@ -40,6 +42,7 @@ class ReportSummary:
     not_found: tuple[str, ...]
     failed: tuple[tuple[Path, VidgroundError], ...]
     notes: tuple[str, ...]
+    faults: tuple[InternalError, ...] = ()
 
 
 def write_report(
@@ -93,6 +96,7 @@ def write_report(
         not_found=tuple(entry.info.path for entry in entries if entry.place is None),
         failed=tuple(failed),
         notes=album.notes,
+        faults=tuple(album.faults),
     )
 
 
@@ -112,7 +116,8 @@ def _read(
     failed: list[tuple[Path, VidgroundError]] = []
     for source in map(Path, results):
         try:
-            result = load(source)
+            with faults_as_internal(source):
+                result = load(source)
         except VidgroundError as error:
             failed.append((source, error))
             continue
@@ -135,6 +140,7 @@ class _Album:
         self._most_bytes = most_bytes
         self._bytes = self._left_out = 0
         self._problems: list[str] = []
+        self.faults: list[InternalError] = []
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -157,7 +163,11 @@ class _Album:
             return none
         middles_s = [(event.start_s + event.end_s) / 2 for event, _ in entry.events]
         try:
-            jpegs = self._thumbnailer.make(entry.place, middles_s)
+            with faults_as_internal(entry.place):
+                jpegs = self._thumbnailer.make(entry.place, middles_s)
+        except InternalError as error:
+            self.faults.append(error)
+            return none
         except (VidgroundError, OSError) as error:
             self._problems.append(f"no thumbnails: {error}")
             return none

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidground.errors import VidgroundError
+from vidground.faults import faults_as_internal
 from vidground.results.documents import video_of
 from vidground.results.formats import load
 from vidground.results.safe_text import plain_text
@@ -70,11 +71,12 @@ def search_results(
     failed: list[tuple[str, VidgroundError]] = []
     for done, path in enumerate(paths, 1):
         try:
-            result = load(path)
-            info = video_of(result)
-            place = find_video(info, result=path)
-            video = str(place) if place is not None else info.path
-            moments += [(video, place is not None, event) for event in result.events]
+            with faults_as_internal(path):
+                result = load(path)
+                info = video_of(result)
+                place = find_video(info, result=path)
+                video = str(place) if place is not None else info.path
+                moments += [(video, place is not None, event) for event in result.events]
         except VidgroundError as error:
             failed.append((str(path), error))
         if on_done is not None:

@@ -61,7 +61,8 @@ class Thumbnailer:
 
         Raises:
             VideoError: the file is missing, no video, gives no frame, or took its decoder along.
-            VidgroundError: the process cannot be started. OSError: the disk failed.
+            InternalError: a mistake of the program. VidgroundError: the process cannot be started,
+                or was killed. OSError: the disk failed.
         """
         if not times_s:
             return []

@@ -4,6 +4,7 @@ It is started with its limits, and what becomes of it turns into errors about th
 does stands in `decoder_worker`. Knows nothing of what the frames are for.
 """
 
+import io
 import os
 import signal
 import socket
@@ -14,10 +15,11 @@ import weakref
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from vidground import errors
-from vidground.errors import VideoError, VidgroundError
+from vidground.errors import InternalError, VideoError, VidgroundError
+from vidground.faults import Fault, internal_error
 from vidground.settings import CPU, IsolationSettings
 from vidground.storage.files import printable
 from vidground.video.decoder_worker import memory_of
@@ -28,6 +30,10 @@ _START_S = 120.0
 _END_S = 5.0
 """A process that was killed is gone by then, unless a disk does not answer it."""
 _GIB = 1 << 30
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE)
+"""Signals that damaged data causes; others come from outside or from the machine."""
+_MOST_WORDS = 1 << 16  # bytes
+_DO_WITHOUT = "; use --no-isolation (isolation=None) to do without that process"
 _KINDS: tuple[type[VidgroundError], ...] = (VidgroundError, *VidgroundError.__subclasses__())
 _ERRORS = {kind.__name__: kind for kind in _KINDS}
 
@@ -40,7 +46,7 @@ class DecoderProcess:
     with; None if there is none. is_busy: it is in the middle of a request.
 
     Raises:
-        VidgroundError: it cannot be started.
+        VidgroundError: it cannot be started. InternalError: it fails before it serves.
     """
 
     def __init__(self, settings: IsolationSettings, opener: str, *, decode_on: str = CPU) -> None:
@@ -52,7 +58,7 @@ class DecoderProcess:
         self._memory_bytes: int | None = None  # at its start; not known before it serves
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process, self._keeper = _start_process(theirs.fileno())
+            self._process, self._keeper, self._words = _start_process(theirs.fileno())
         self._channel = Channel(ours)
         setup = {
             "parent": self._owner,
@@ -63,7 +69,9 @@ class DecoderProcess:
         }
         with suppress(ChannelClosedError):  # which the first question will meet again
             self._channel.send("setup", setup)
-        self.end = weakref.finalize(self, _end, self._owner, self._process, self._channel)
+        self.end = weakref.finalize(
+            self, _end, self._owner, self._process, self._channel, self._words
+        )
 
     @property
     def is_fit(self) -> bool:
@@ -97,30 +105,33 @@ class DecoderProcess:
         """Return its next answer to a request about the video at `path`.
 
         Raises:
-            VideoError: it crashed, or exceeded a limit. Errors of its own are raised as they are.
+            VideoError: it crashed, or exceeded a limit. InternalError: a mistake of the program
+                ended its work. VidgroundError: it was killed. Errors that it raised on purpose
+                are raised as they are.
         """
         while True:
-            message = self._receive(printable(path))
-            if message.kind in ("error", "fault", "no memory"):
+            message = self._receive(path)
+            if message.kind == "fault":
+                self.end()
+                raise _reported(Fault(**message.values), path)
+            if message.kind in ("error", "no memory"):
                 self._raise(message, printable(path))
             if message.kind != "alive":
                 self.is_busy = message.kind not in ("opened", "end")
                 return message
 
-    def _receive(self, name: str) -> Message:
+    def _receive(self, path: str | os.PathLike[str]) -> Message:
         try:
             return self._channel.receive(self._settings.timeout_s)
         except SilenceError as error:
             self.end()
             raise VideoError(
-                f"{name}: decoding made no progress for {self._settings.timeout_s:g} s; the file "
-                "is damaged or its disk does not answer, or allow more with --timeout (timeout_s)"
+                f"{printable(path)}: decoding made no progress for {self._settings.timeout_s:g} s; "
+                "the file is damaged or its disk does not answer, or allow more with --timeout "
+                "(timeout_s)"
             ) from error
         except ChannelClosedError as error:
-            raise VideoError(
-                f"{name}: the decoder {self._how_it_ended()}; the file is damaged, convert it with "
-                "another program"
-            ) from error
+            raise self._ending(path) from error
 
     def _raise(self, message: Message, name: str) -> None:
         if message.kind == "no memory":
@@ -130,56 +141,99 @@ class DecoderProcess:
                 "the file is damaged or very large, or allow more with --memory-limit (memory_gib)"
             )
         values = message.values
-        if message.kind == "fault":
-            self.end()
-            raise VideoError(
-                f"{name}: the decoder failed ({values['text']}); the file is damaged, convert it "
-                "with another program"
-            )
         self.is_busy = False
         if values["type"] == "OSError":
             raise OSError(values["errno"], values["text"])
-        raise _ERRORS[values["type"]](values["text"])
+        raise _ERRORS.get(values["type"], VidgroundError)(values["text"])
 
     def _require_ready(self) -> None:
         if self._memory_bytes is not None:
             return
         try:
-            self._memory_bytes = self._channel.receive(_START_S).values["memory_bytes"]
-        except (ChannelClosedError, SilenceError) as error:
-            how = self._how_it_ended() if isinstance(error, ChannelClosedError) else "hangs"
+            message = self._channel.receive(_START_S)
+        except SilenceError as error:
             self.end()
-            raise VidgroundError(_not_started(f"(it {how})")) from error
+            raise VidgroundError(_not_started("hangs")) from error
+        except ChannelClosedError as error:
+            raise self._failed_start() from error
+        if message.kind == "fault":
+            self.end()
+            raise _reported(Fault(**message.values), advice=_DO_WITHOUT)
+        self._memory_bytes = message.values["memory_bytes"]
 
-    def _how_it_ended(self) -> str:
+    def _failed_start(self) -> VidgroundError:
+        """Why it ended before it served: what Python or the system's loader said of it."""
+        code, words = self._ended()
+        lines = [line for line in words.splitlines() if line.strip()]
+        if not lines:
+            return VidgroundError(_not_started(_how_it_ended(code)))
+        what = f"the process that decodes videos did not start: {lines[-1].strip()}"
+        return internal_error(Fault(what, traceback=words), advice=_DO_WITHOUT)
+
+    def _ending(self, path: str | os.PathLike[str]) -> VidgroundError:
+        """What its end says of the video that it was at work on."""
+        code, _ = self._ended()
+        how = _how_it_ended(code)
+        if code is None or code >= 0:  # Python's doing, not FFmpeg's
+            return internal_error(Fault(f"the process that decodes videos {how}"), path)
+        if -code in _CRASHES:
+            return VideoError(
+                f"{printable(path)}: the decoder {how}; the file is damaged, convert it with "
+                "another program"
+            )
+        return VidgroundError(
+            f"{printable(path)}: the decoder {how}; this says nothing about the file, run again"
+        )
+
+    def _ended(self) -> tuple[int | None, str]:
+        """Its exit code, None if it is not known, and what it last wrote to standard error."""
         self._keeper.join(_END_S)
-        code = self._process.returncode
+        code, words = self._process.returncode, b""
+        with suppress(ValueError):  # it was ended from another thread, and has no last words
+            size = self._words.seek(0, io.SEEK_END)
+            self._words.seek(max(0, size - _MOST_WORDS))
+            words = self._words.read()
         self.end()
-        if code is None:
-            return "closed its connection"
-        if code == -signal.SIGKILL:
-            return "was killed (signal 9), as the system does when memory runs out"
-        if code < 0:
-            return f"crashed (signal {-code}, {signal.Signals(-code).name})"
-        return f"ended with exit code {code}"
+        return code, words.decode(errors="backslashreplace")
 
 
-def _start_process(end: int) -> tuple[subprocess.Popen[bytes], threading.Thread]:
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "closed its connection"
+    if code == -signal.SIGKILL:
+        return "was killed (signal 9), as the system does when memory runs out"
+    if code < 0:
+        return f"crashed (signal {-code}, {signal.Signals(-code).name})"
+    return f"ended with exit code {code}"
+
+
+def _reported(
+    fault: Fault, path: str | os.PathLike[str] | None = None, *, advice: str = ""
+) -> InternalError:
+    """The error that reports a fault of the process; its traceback shows that one's, too."""
+    error = internal_error(fault, path, advice=advice)
+    error.add_note(f"In the process that decodes videos:\n{fault.traceback}")
+    return error
+
+
+def _start_process(end: int) -> tuple[subprocess.Popen[bytes], threading.Thread, IO[bytes]]:
     """Start the process from a thread that lives as long as it does.
 
     The system ends the process when the thread that started it ends, even by kill -9; that must
     not happen when a thread of the caller's ends.
     """
     started: Future[subprocess.Popen[bytes]] = Future()
-    keeper = threading.Thread(target=_keep, args=(end, started), daemon=True)
+    words = os.fdopen(os.memfd_create("vidground-decoder"), "w+b")
+    keeper = threading.Thread(target=_keep, args=(end, words, started), daemon=True)
     keeper.start()
     try:
-        return started.result(), keeper
+        return started.result(), keeper, words
     except OSError as error:
-        raise VidgroundError(_not_started(f"({error})")) from error
+        words.close()
+        raise VidgroundError(_not_started(f"cannot be run: {error}")) from error
 
 
-def _keep(end: int, started: Future[subprocess.Popen[bytes]]) -> None:
+def _keep(end: int, words: IO[bytes], started: Future[subprocess.Popen[bytes]]) -> None:
     root = str(Path(errors.__file__).parents[1])
     path = [str(Path(entry).absolute()) for entry in sys.path if entry]
     environment = {
@@ -194,6 +248,7 @@ def _keep(end: int, started: Future[subprocess.Popen[bytes]]) -> None:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
+            stderr=words,
             pass_fds=(end,),
             process_group=0,  # Ctrl-C in a terminal is for the caller alone
         )
@@ -204,14 +259,12 @@ def _keep(end: int, started: Future[subprocess.Popen[bytes]]) -> None:
     process.wait()
 
 
-def _not_started(why: str) -> str:
-    return (
-        f"the process that decodes videos did not start {why}; use --no-isolation "
-        "(isolation=None) to do without"
-    )
+def _not_started(how: str) -> str:
+    return f"the process that decodes videos did not start: it {how}{_DO_WITHOUT}"
 
 
-def _end(owner: int, process: subprocess.Popen[bytes], channel: Channel) -> None:
+def _end(owner: int, process: subprocess.Popen[bytes], channel: Channel, words: IO[bytes]) -> None:
+    words.close()
     if os.getpid() != owner:
         return  # a copy made by fork does not end what its original still uses
     process.kill()

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from vidground.errors import InputError, VidgroundError
+from vidground.faults import Fault
 from vidground.settings import CPU
 from vidground.video.frame_sampler import Footage, ShownFrame
 from vidground.video.ipc import Channel, ChannelClosedError, Message
@@ -47,6 +48,8 @@ def main() -> None:
         _serve(channel)
     except ChannelClosedError:
         return  # nobody wants anything any more
+    except Exception as error:  # noqa: BLE001 - reported by the process that started this one
+        channel.send("fault", Fault.of(error).to_dict())
 
 
 def _serve(channel: Channel) -> None:
@@ -79,8 +82,8 @@ def _serve(channel: Channel) -> None:
             channel.send("no memory", {})
         except (VidgroundError, OSError) as error:
             channel.send("error", _told(error))
-        except Exception as error:  # noqa: BLE001 - the process that asked raises it as its own
-            channel.send("fault", {"text": f"{type(error).__name__}: {error}"})
+        except Exception as error:  # noqa: BLE001 - reported by the process that asked
+            channel.send("fault", Fault.of(error).to_dict())
 
 
 def _open(request: Message, open_footage: OpenFootage, watch: Watch) -> Footage:

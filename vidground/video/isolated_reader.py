@@ -88,7 +88,8 @@ class IsolatedReader:
         VideoError: as `VideoReader`; or the decoder crashed, made no progress for
             `timeout_s`, or needed more than `memory_gib`; or a card is demanded that cannot
             decode the file.
-        VidgroundError: the process cannot be started.
+        InternalError: a mistake of the program in the process; its traceback is attached.
+        VidgroundError: the process cannot be started, or was killed.
     """
 
     times_s: npt.NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from typing import cast
 
@@ -13,6 +14,8 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
+from vidground.errors import VideoError
+from vidground.storage.files import printable
 from vidground.video.nvdec import as_on_the_cpu
 from vidground.video.orientation import UPRIGHT, Orientation
 
@@ -52,14 +55,18 @@ class DecodedFrame:
 
         Colour matrix and range are those the stream states; where it states none, BT.601 and
         limited range, as libswscale takes them.
+
+        Raises:
+            VideoError: libswscale does not convert pictures of this format or size.
         """
         return self._looks.rgb(self._frame)
 
 
 class Looks:
-    """How the frames of one stream become pictures."""
+    """How the frames of one stream become pictures. path: the file, for messages."""
 
-    def __init__(self, pixel_aspect: Fraction) -> None:
+    def __init__(self, path: str | os.PathLike[str], pixel_aspect: Fraction) -> None:
+        self._path = path
         self.pixel_aspect = pixel_aspect
         self._reformatter = VideoReformatter()
         self._rotation: int | None = None
@@ -81,14 +88,23 @@ class Looks:
 
     def rgb(self, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
         """See `DecodedFrame.rgb`."""
-        picture = self._reformatter.reformat(
-            as_on_the_cpu(frame, self._reformatter),
-            format="rgb24",
-            interpolation="BILINEAR",
-            src_color_range=frame.color_range,
-            dst_color_range=ColorRange.JPEG,
-            threads=1,
-        )
+        try:
+            picture = self._reformatter.reformat(
+                as_on_the_cpu(frame, self._reformatter),
+                format="rgb24",
+                interpolation="BILINEAR",
+                src_color_range=frame.color_range,
+                dst_color_range=ColorRange.JPEG,
+                threads=1,
+            )
+        except av.FFmpegError as error:
+            if isinstance(error, MemoryError | OSError):
+                raise
+            raise VideoError(
+                f"{printable(self._path)}: its pictures ({frame.format.name}, {frame.width}x"
+                f"{frame.height}) cannot be converted to RGB ({error.strerror}); convert it with "
+                "another program"
+            ) from error
         return picture.to_ndarray().astype(np.uint8, copy=False)
 
 

@@ -117,7 +117,7 @@ class VideoFile:
             self._container.close()
             raise
         aspect = self._stream.sample_aspect_ratio
-        self._looks = Looks(aspect if aspect and aspect > 0 else Fraction(1))
+        self._looks = Looks(path, aspect if aspect and aspect > 0 else Fraction(1))
 
     def __enter__(self) -> Self:
         return self
@@ -174,7 +174,7 @@ class VideoFile:
             return av.open(
                 path, "r", options=_SAFE_OPTIONS, metadata_errors="replace", hwaccel=card
             )
-        except (av.FFmpegError, ValueError) as error:
+        except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 self._watch.no_memory()
             if self._on_card:  # the file was read before
@@ -294,6 +294,8 @@ class VideoFile:
         while errors < _MOST_READ_ERRORS:
             try:
                 for packet in self._container.demux(self._stream):
+                    if _ends_stream(packet):
+                        return
                     if packet.size:  # an empty one would end decoding
                         self._watch.packet()
                         yield index, packet
@@ -340,6 +342,16 @@ class VideoFile:
 
     def _error(self, what: str) -> VideoError:
         return VideoError(f"{printable(self.path)}: {what}")
+
+
+def _ends_stream(packet: av.Packet[av.VideoStream]) -> bool:
+    """Whether PyAV adds this packet behind the last one of the file, for the decoder to flush.
+
+    Reading must stop there. PyAV up to 18 goes on to flush streams that appeared after the file
+    was opened, of which it has no record: an IndexError, or, by chance, nothing.
+    """
+    unset = packet.pts is None and packet.dts is None and packet.pos is None
+    return unset and not packet.size and not packet.buffer_ptr
 
 
 def _reason(error: Exception) -> str:

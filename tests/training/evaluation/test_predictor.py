@@ -197,13 +197,16 @@ def test_a_question_that_does_not_fit_takes_no_others_with_it(
     assert "error" not in found[2]
 
 
-def test_a_bug_is_no_failure_of_a_video(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_of_the_program_are_told_as_such(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(text: str, _: int) -> Said:
-        raise RuntimeError(text)
+        raise KeyError(text)
 
     predictor = Predictor(ScriptedModel(monkeypatch, broken).model)
-    with pytest.raises(RuntimeError, match="a circle"):
-        answers(predictor, videos / "a.mp4", [question("a circle")])
+    line = answers(predictor, videos / "a.mp4", [question("a circle")])[0]
+    assert line["a"] == ""
+    assert line["error"].startswith("internal error: KeyError: ")
 
     def full(_: str, __: int) -> Said:
         raise MemoryError
