@@ -13,9 +13,13 @@ from dataclasses import dataclass, replace
 
 from vidground.errors import InputError
 from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END
+from vidground.training.data.interval_metrics import Interval
 
-Interval = tuple[float, float]
-"""Start and end in seconds."""
+FOUND = "The event happens in "
+"""What an answer to a grounding question says before the intervals it found."""
+
+NOT_FOUND = "The event does not happen."
+"""Answer, without evidence, to a grounding question about what is not in the video."""
 
 _CAPTION = re.compile(r"([\s,:]*)(.*?)([\s.]*)", re.DOTALL)
 _JOINT = re.compile(r"[\s,]*(?:and\b)?[\s,]*")  # what stands between the members of a list

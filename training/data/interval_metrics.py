@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vidground.training.evaluation.answer_reading import Interval
+Interval = tuple[float, float]
+"""[start, end] in seconds, start <= end."""
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from vidground.language.prompts import FRAMES, grounding_question
+from vidground.training.data.answer_events import NOT_FOUND
 from vidground.training.toy.captions import Facts, changed_facts, sample_facts
-from vidground.training.toy.questions import NOT_THERE, ToyQuestion, questions
+from vidground.training.toy.questions import ToyQuestion, questions
 from vidground.training.toy.world import ToyEvent, ToyVideo
 
 SOURCE = "toy"
@@ -32,7 +33,7 @@ def annotations(video: ToyVideo, name: str, rng: np.random.Generator) -> list[di
     asked = questions(video, rng)
     absent = [what.caption for _, what in _absent(video.events, rng)]
     for caption in rng.permutation(absent)[:_ABSENT_IN_TRAINING].tolist():
-        asked.append(ToyQuestion("tvg", grounding_question(caption), NOT_THERE))
+        asked.append(ToyQuestion("tvg", grounding_question(caption), NOT_FOUND))
     return [_training_form(item, video, name) for item in asked]
 
 

@@ -20,6 +20,7 @@ from vidground.language.prompts import (
     localization_question,
 )
 from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END
+from vidground.training.data.answer_events import NOT_FOUND
 from vidground.training.toy.captions import (
     ACTION_PHRASES,
     COLORS,
@@ -53,8 +54,6 @@ _REFERRED_CHOICE = (
     f"{_OPENING}find the description of the event in {EVIDENCE}. The options are: {{options}}."
     f"{_FORMAT}'(<letter>)'."
 )
-NOT_THERE = "The event does not happen."
-"""Answer, without evidence, to a grounding question about what is not in the film."""
 _ASK_ACTION = "What does the {look} do?"
 _ASK_COLOUR = "What is the colour of the coloured shape that {action}?"
 _ASK_SHAPE = "What is the coloured shape that {action}?"
@@ -114,7 +113,7 @@ def vocabulary() -> tuple[str, ...]:
         *(template.format_map(blank) for template in (*own, *asked)),
         *(*COLORS, *SHAPES, *ACTION_PHRASES, *map(plural, SHAPES), *LETTERS),
         *("The event happens in", "The action happens in", "The video summary locates in"),
-        *("The relevant event happens in", NOT_THERE, "(, and).", EVIDENCE, EVIDENCE_END),
+        *("The relevant event happens in", NOT_FOUND, "(, and).", EVIDENCE, EVIDENCE_END),
     ]
     return tuple(dict.fromkeys(word for text in texts for word in words(text)))
 
