@@ -25,8 +25,8 @@ def test_sound_annotations(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "2 samples of 1 videos in 1 files can be trained on",
-        "1 of them are left out by default: videos longer than 350 s",
+        "2 samples of 1 video in 1 file can be trained on",
+        "1 of them left out by default: videos longer than 350 s",
         "no problems",
     ]
     assert (

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from vidground.errors import InputError
 from vidground.language.tokenizers import EVIDENCE_END
-from vidground.training.data.answer_events import AnnotatedAnswer, Interval, read_answer
+from vidground.training.data.answer_events import AnnotatedAnswer, read_answer
+from vidground.training.data.interval_metrics import Interval
 
 CHOSEN = "chosen"
 """Key of the right answer in a preference annotation."""

@@ -45,7 +45,7 @@ def test_fields_of_an_sft_sample(tmp_path: Path) -> None:
     assert first.response == AnnotatedResponse(ANSWER, (2.0, 4.0, 6.0, 9.5))
     assert not isinstance(first, PreferenceAnnotation)
     assert second.index == 1
-    assert videos_of([first, second, first]) == ["clips/a.mp4", "b.mp4"]
+    assert videos_of([first, second, first]) == [Path("clips/a.mp4"), Path("b.mp4")]
 
 
 def test_intervals_of_a_question(tmp_path: Path) -> None:
@@ -88,11 +88,11 @@ def test_intervals_of_a_question(tmp_path: Path) -> None:
         ({"conversations": None}, "conversations: None; needs two turns"),
         ({"conversations": turns("a", "b")[:1]}, "1 turns; needs two turns"),
         ({"conversations": turns("a", "b") * 2}, "4 turns; needs two turns"),
-        ({"conversations": turns("a", "b")[::-1]}, "is no turn of human"),
-        ({"conversations": [turns("a", "b")[0], "b"]}, "'b' is no turn of gpt"),
+        ({"conversations": turns("a", "b")[::-1]}, "is not a turn of human"),
+        ({"conversations": [turns("a", "b")[0], "b"]}, "'b' is not a turn of gpt"),
         ({"conversations": turns("a", " ")}, "the turn of gpt says ' '"),
         ({"conversations": [{"from": "human"}, {}]}, "the turn of human says None"),
-        ({"conversations": turns("<image> a <image>", ANSWER)}, "2 times <image>"),
+        ({"conversations": turns("<image> a <image>", ANSWER)}, "has <image> 2 times"),
         ({"conversations": turns("<image>\n", ANSWER)}, "no text beside <image>"),
         ({"conversations": turns("a <evi>", ANSWER)}, "has 1 <evi> and src 0 intervals"),
         ({"conversations": turns("a </evi>", ANSWER)}, "the question holds </evi>"),
@@ -123,11 +123,15 @@ def test_an_answer_without_evidence_needs_no_end_of_evidence(tmp_path: Path) -> 
 
 
 def test_a_video_must_exist_where_its_folder_is_known(tmp_path: Path) -> None:
-    assert "no such file" in reason(tmp_path, sft_sample(), video_root=tmp_path)
+    file = write(tmp_path / "a.json", sft_sample())
+    report = check_annotations([file], video_root=tmp_path)
+    (missing,) = report.missing
+    assert (report.annotations, report.problems) == ((), ())
+    assert "no such file" in missing.reason
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips/a.mp4").touch()
-    file = write(tmp_path / "a.json", sft_sample())
-    assert len(load_annotations([file], video_root=tmp_path)) == 1
+    (found,) = load_annotations([file], video_root=tmp_path)
+    assert found.path == tmp_path / "clips/a.mp4"
 
 
 def test_all_problems_are_reported_with_file_and_index(tmp_path: Path) -> None:
@@ -144,7 +148,7 @@ def test_all_problems_are_reported_with_file_and_index(tmp_path: Path) -> None:
     assert found == [
         "mixed.json: sample 1: is str; a sample is an object",
         "mixed.json: sample 2: duration is -1; it must be a number of seconds above 0",
-        "broken.json: is no JSON file: Expecting value: line 2 column 10 (char 11)",
+        "broken.json: is not a JSON file: Expecting value: line 2 column 10 (char 11)",
         "object.json: holds dict; annotations are a list of objects",
         "missing.json: cannot be read: No such file or directory",
     ]
@@ -221,7 +225,7 @@ def test_a_wrong_preference_field_is_named(
 def test_a_variant_answers_the_chosen_question(tmp_path: Path) -> None:
     sample = fpo_sample()
     sample["conversations"]["r_1_f"][0]["value"] = "Another question?"
-    assert "question of its own" in reason(tmp_path, sample, kind="fpo")
+    assert "has another question" in reason(tmp_path, sample, kind="fpo")
     sample = fpo_sample()
     sample["conversations"]["shift"] = sample["conversations"].pop("r_0_shift")
     assert "'shift' names no perturbation" in reason(tmp_path, sample, kind="fpo")
@@ -265,5 +269,5 @@ def test_texts_may_hold_any_unicode(tmp_path: Path) -> None:
     file.write_text(json.dumps([sample], ensure_ascii=False), encoding="utf-8")
     assert "☃" in load_annotations([file])[0].response.text
     file.write_bytes(b'["\xff"]')
-    with pytest.raises(AnnotationError, match="is no JSON file: 'utf-8' codec"):
+    with pytest.raises(AnnotationError, match="is not a JSON file: 'utf-8' codec"):
         load_annotations([file])

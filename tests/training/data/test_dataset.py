@@ -41,9 +41,7 @@ def dataset(
     tmp_path: Path, *samples: object, kind: Kind = "sft", fps: float = 1.0
 ) -> AnnotationDataset:
     annotations = load_annotations([write(tmp_path / "a.json", *samples)], kind=kind)
-    return AnnotationDataset(
-        annotations, TOKENIZERS, lambda *_: FRAMES, video_root=tmp_path, fps=fps
-    )
+    return AnnotationDataset(annotations, TOKENIZERS, lambda *_: FRAMES, fps=fps)
 
 
 def test_an_sft_sample(tmp_path: Path) -> None:
@@ -139,12 +137,12 @@ def test_an_unreadable_video_is_an_error_that_names_the_sample(tmp_path: Path) -
         raise VideoError(f"{path}: no such file")
 
     annotations = load_annotations([write(tmp_path / "a.json", sft_sample(), sft_sample())])
-    data = AnnotationDataset(annotations, TOKENIZERS, missing, video_root=tmp_path)
+    data = AnnotationDataset(annotations, TOKENIZERS, missing)
     with pytest.raises(AnnotationError, match=r"a.json: sample 1: .*clips/a.mp4: no such file"):
         data[1]
 
 
-def test_what_is_beyond_the_limits_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_annotations_beyond_the_limits_are_dropped_and_counted(tmp_path: Path) -> None:
     long_answer = "<evi><evi></evi><evi> and <evi>" + " word" * 198
     samples = [
         sft_sample(),
@@ -204,13 +202,13 @@ def test_videos_are_measured_once_and_problems_named(tmp_path: Path) -> None:
         sft_sample(video="good.mp4", duration=12.0),
         sft_sample(video="bad.mp4"),
     ]
-    annotations = load_annotations([write(tmp_path / "a.json", *samples)])
-    told: list[tuple[int, int]] = []
+    annotations = load_annotations([write(tmp_path / "a.json", *samples)], video_root=tmp_path)
+    progress: list[tuple[int, int]] = []
     measured = measure_videos(
-        annotations, tmp_path, on_progress=lambda done, videos: told.append((done, videos))
+        annotations, on_progress=lambda done, videos: progress.append((done, videos))
     )
-    assert told == [(1, 2), (2, 2)]
-    assert measured["good.mp4"] == pytest.approx(10.0)
+    assert progress == [(1, 2), (2, 2)]
+    assert measured[tmp_path / "good.mp4"] == pytest.approx(10.0)
     first, second, third = video_problems(annotations, measured)
     assert (first.index, second.index, third.index) == (1, 2, 3)
     assert "cannot be read" in first.reason

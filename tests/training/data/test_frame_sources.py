@@ -265,10 +265,10 @@ def test_processes_may_share_a_cache(tmp_path: Path) -> None:
 
 def test_workers_of_a_data_loader_fill_and_read_it(tmp_path: Path, video: Path) -> None:
     samples = [sft_sample(video=video.name, duration=6.0, tgt=[0, 1, 2, 3])] * 4
-    annotations = load_annotations([write(tmp_path / "a.json", *samples)])
+    annotations = load_annotations([write(tmp_path / "a.json", *samples)], video_root=video.parent)
     cache = TensorCache(tmp_path / "cache", max_bytes=LARGE)
     frames = PixelFrames(fps=1, image_size=SIZE, cache=cache)
-    data = AnnotationDataset(annotations, make_toy_tokenizers(), frames, video_root=video.parent)
+    data = AnnotationDataset(annotations, make_toy_tokenizers(), frames)
     loader = DataLoader(data, batch_size=None, num_workers=2)
     assert all(sample.prompt.frames.equal(decoded(video, 1)) for sample in loader)
     assert cache.load(frames.key(video)) is not None
@@ -357,13 +357,13 @@ def test_a_loss_is_the_same_on_tokens_as_on_pixels(tmp_path: Path, video: Path) 
     prepare_parameters(model, ParameterSettings(trained="language"))
     assert model.tokenizers is not None
     samples = [sft_sample(video=video.name, duration=6.0, tgt=[0, 1, 2, 3])] * 2
-    annotations = load_annotations([write(tmp_path / "a.json", *samples)])
+    annotations = load_annotations([write(tmp_path / "a.json", *samples)], video_root=video.parent)
     cache = TensorCache(tmp_path / "cache", max_bytes=LARGE)
     pixels = PixelFrames(fps=1, image_size=SIZE)
     settings = SftSettings()
     losses = []
     for frames in (pixels, TokenFrames(model, fps=1, cache=cache)):
-        data = AnnotationDataset(annotations, model.tokenizers, frames, video_root=video.parent)
+        data = AnnotationDataset(annotations, model.tokenizers, frames)
         batch = Collator.of(model.config, settings)([data[0], data[1]])
         losses.append(sft_losses(model, batch, settings).total(settings))
     torch.testing.assert_close(losses[1], losses[0], rtol=2e-3, atol=0)
