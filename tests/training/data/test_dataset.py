@@ -1,5 +1,6 @@
 """Annotations become the ids that generation produces, and the frames that seconds mean."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from vidground.training.data.dataset import (
     AnnotationDataset,
     SampleLimits,
     response_ids,
+    weighted,
     within_limits,
 )
 from vidground.training.data.samples import PreferenceSample, SftSample
@@ -216,3 +218,30 @@ def test_videos_are_measured_once_and_problems_named(tmp_path: Path) -> None:
     selection = without_unreadable(annotations, measured)
     assert [a.index for a in selection.kept] == [0, 2]
     assert selection.dropped == {"videos that cannot be read": 2}
+
+
+def test_a_missing_video_is_not_counted_as_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    samples = [sft_sample(video=name) for name in ("bad.mp4", "gone.mp4", "gone.mp4")]
+    annotations = load_annotations(
+        [write(tmp_path / "a.json", *samples)], video_root=tmp_path, keep_missing=True
+    )
+    selection = without_unreadable(annotations, measure_videos(annotations))
+    assert selection.dropped == {"videos that are missing": 2, "videos that cannot be read": 1}
+
+
+@pytest.mark.parametrize(
+    ("weight", "counts"), [(1.0, {1: 40}), (2.0, {2: 40}), (0.25, {1: 10}), (2.75, {2: 10, 3: 30})]
+)
+def test_a_weight_repeats_and_draws_annotations(
+    tmp_path: Path, weight: float, counts: dict[int, int]
+) -> None:
+    samples = [sft_sample(duration=20.0 + index) for index in range(40)]
+    annotations = load_annotations([write(tmp_path / "a.json", *samples)])
+    taken = weighted(annotations, weight, seed=3)
+    indices = [annotation.index for annotation in taken]
+    assert indices == sorted(indices)
+    assert Counter(Counter(indices).values()) == counts
+    assert weighted(annotations, weight, seed=3) == taken
+    if weight % 1:
+        assert weighted(annotations, weight, seed=4) != taken
