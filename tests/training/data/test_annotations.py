@@ -233,7 +233,7 @@ def test_a_variant_answers_the_chosen_question(tmp_path: Path) -> None:
     assert "has another question" in reason(tmp_path, sample, kind="fpo")
     sample = fpo_sample()
     sample["conversations"]["shift"] = sample["conversations"].pop("r_0_shift")
-    assert "'shift' names no perturbation" in reason(tmp_path, sample, kind="fpo")
+    assert "'shift' contains no perturbation" in reason(tmp_path, sample, kind="fpo")
 
 
 def test_rejected_responses_are_drawn_as_in_the_released_data(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from vidground.training.data.correction_pairs import pairs_of_files, preference_
 LONG = replace(VIDEO, path="in/match.mp4", duration_s=60.0)
 
 
-def told(*events: tuple[float, float, str]) -> Captions:
+def timed(*events: tuple[float, float, str]) -> Captions:
     return replace(captions(*(Event(*event) for event in events)), video=LONG)
 
 
@@ -38,13 +38,13 @@ def rejected(predicted: Any, corrected: Any) -> dict[str, tuple[str, list[float]
     return made
 
 
-RIGHT = told((2, 5, "a man sits"), (10, 14, "a dog barks."))
+RIGHT = timed((2, 5, "a man sits"), (10, 14, "a dog barks."))
 
 
 def test_a_sample_in_the_released_form() -> None:
-    ((sample,),) = preference_samples(told((3, 7, "a man sits"), (10, 14, "a dog barks")), RIGHT)
+    ((sample,),) = preference_samples(timed((3, 7, "a man sits"), (10, 14, "a dog barks")), RIGHT)
     human = {"from": "human", "value": "<image>\nWhat happens?"}
-    said = "<evi><evi></evi><evi>, a man sits. <evi>, a dog barks."
+    text = "<evi><evi></evi><evi>, a man sits. <evi>, a dog barks."
     assert sample == {
         "task": "dvc",
         "source": "corrected",
@@ -52,14 +52,14 @@ def test_a_sample_in_the_released_form() -> None:
         "duration": 60.0,
         "tgt": {"chosen": [2, 5, 10, 14], "rejected_0_times": [3, 7, 10, 14]},
         "conversations": {
-            "chosen": [human, {"from": "gpt", "value": said}],
-            "rejected_0_times": [human, {"from": "gpt", "value": said}],
+            "chosen": [human, {"from": "gpt", "value": text}],
+            "rejected_0_times": [human, {"from": "gpt", "value": text}],
         },
     }
 
 
 def test_what_differs_in_both_becomes_two_pairs() -> None:
-    assert rejected(told((3, 7, "a cat sits"), (10, 14, "a dog barks")), RIGHT) == {
+    assert rejected(timed((3, 7, "a cat sits"), (10, 14, "a dog barks")), RIGHT) == {
         "rejected_0_times": (
             "<evi><evi></evi><evi>, a man sits. <evi>, a dog barks.",
             [3, 7, 10, 14],
@@ -72,22 +72,24 @@ def test_what_differs_in_both_becomes_two_pairs() -> None:
 
 
 def test_text_alone_and_nothing_at_all() -> None:
-    assert list(rejected(told((2, 5, "a cat"), (10, 14, "a dog barks")), RIGHT)) == ["rejected_1_f"]
+    assert list(rejected(timed((2, 5, "a cat"), (10, 14, "a dog barks")), RIGHT)) == [
+        "rejected_1_f"
+    ]
     assert rejected(RIGHT, RIGHT) == {}
     # Less than what a frame can tell, and spaces and full stops, are no corrections.
-    same = told((2.2, 4.8, "a  man sits."), (10, 14, "a dog barks"))
+    same = timed((2.2, 4.8, "a  man sits."), (10, 14, "a dog barks"))
     assert rejected(same, RIGHT) == {}
 
 
 def test_events_that_were_added_or_left_out() -> None:
-    extra = told((2, 5, "a man sits"), (10, 14, "a dog barks"), (30, 40, "a bus stops"))
+    extra = timed((2, 5, "a man sits"), (10, 14, "a dog barks"), (30, 40, "a bus stops"))
     assert rejected(extra, RIGHT) == {
         "rejected_0_times": (
             "<evi><evi><evi></evi><evi>, a man sits. <evi>, a dog barks. <evi>, a bus stops.",
             [2, 5, 10, 14, 30, 40],
         )
     }
-    missing = told((10, 14, "a cow barks"))
+    missing = timed((10, 14, "a cow barks"))
     assert rejected(missing, RIGHT) == {
         "rejected_0_times": ("<evi></evi><evi>, a dog barks.", [10, 14]),
         "rejected_1_f": ("<evi><evi></evi><evi>, a man sits. <evi>, a cow barks.", [2, 5, 10, 14]),
@@ -96,14 +98,14 @@ def test_events_that_were_added_or_left_out() -> None:
 
 def test_events_are_paired_by_time_and_text_not_by_place() -> None:
     # The first event was moved behind the second one; its text tells which one it is.
-    moved = told((10, 14, "a dog barks"), (20, 25, "a man sits"))
+    moved = timed((10, 14, "a dog barks"), (20, 25, "a man sits"))
     assert rejected(moved, RIGHT) == {
         "rejected_0_times": (
             "<evi><evi></evi><evi>, a dog barks. <evi>, a man sits.",
             [10, 14, 20, 25],
         )
     }
-    far = told((20, 25, "a dog barks"), (30, 35, "a man sits"))
+    far = timed((20, 25, "a dog barks"), (30, 35, "a man sits"))
     assert rejected(far, RIGHT) == {
         "rejected_0_times": (
             "<evi><evi></evi><evi>, a dog barks. <evi>, a man sits.",
@@ -111,7 +113,7 @@ def test_events_are_paired_by_time_and_text_not_by_place() -> None:
         )
     }
     # Neither time nor text is left of the second one: what remains belongs together.
-    other = told((2, 5, "a man sits"), (40, 44, "a bus"))
+    other = timed((2, 5, "a man sits"), (40, 44, "a bus"))
     assert rejected(other, RIGHT) == {
         "rejected_0_times": (
             "<evi><evi></evi><evi>, a man sits. <evi>, a dog barks.",
@@ -209,8 +211,8 @@ def test_an_unchanged_answer_below_the_threshold_is_no_correction() -> None:
 
 
 def test_captions_are_put_in_order_of_time() -> None:
-    predicted = told((2, 5, "a man sits"))
-    added = told((10, 14, "a dog barks"), (2, 5, "a man sits"), (6, 8, "a bus stops"))
+    predicted = timed((2, 5, "a man sits"))
+    added = timed((10, 14, "a dog barks"), (2, 5, "a man sits"), (6, 8, "a bus stops"))
     ((sample,),) = preference_samples(predicted, added)
     assert sample["tgt"]["chosen"] == [2, 5, 6, 8, 10, 14]
     assert sample["conversations"]["chosen"][1]["value"] == (
@@ -250,9 +252,9 @@ def test_results_that_do_not_belong_together() -> None:
     for one, two, reason in (
         (RIGHT, asked, "one result holds captions"),
         (other, RIGHT, r"is about in/match\.mp4, and the prediction about other\.mp4"),
-        (RIGHT, told(), "has no events"),
-        (told(), RIGHT, "has no events"),
-        (RIGHT, told((3, 7, " ."), (10, 14, "a dog barks")), "event 3 - 7 s has no text"),
+        (RIGHT, timed(), "has no events"),
+        (timed(), RIGHT, "has no events"),
+        (RIGHT, timed((3, 7, " ."), (10, 14, "a dog barks")), "event 3 - 7 s has no text"),
     ):
         with pytest.raises(InputError, match=reason):
             list(preference_samples(one, two))
@@ -283,7 +285,7 @@ def test_folders_become_one_file_that_validates(tmp_path: Path) -> None:
     (root / "in").mkdir(parents=True)
     (root / "in" / "match.mp4").write_bytes(b"video")
     absolute = replace(LONG, path=str(root / "in" / "match.mp4"))
-    predicted = told((3, 7, "a cat sits"), (10, 14, "a dog barks"))
+    predicted = timed((3, 7, "a cat sits"), (10, 14, "a dog barks"))
     for name in ("a.json", "deep/b.json", "alone.json"):
         save(replace(predicted, video=absolute), old / name)
     for name, events in (
@@ -332,7 +334,7 @@ def test_nothing_is_written_where_all_failed(tmp_path: Path) -> None:
 
 def test_one_file_and_where_videos_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    predicted = told((3, 7, "ein Mann läuft"), (10, 14, "a dog barks"))
+    predicted = timed((3, 7, "ein Mann läuft"), (10, 14, "a dog barks"))
     save(predicted, "old.json")
     save(RIGHT, "new.json")
     done = call("--predicted", "old.json", "--corrected", "new.json")

@@ -169,7 +169,7 @@ def test_a_write_that_fails_leaves_nothing_and_the_count_recovers(
 
     with monkeypatch.context() as patched:
         patched.setattr("vidground.training.data.tensor_cache.save_file", full)
-        with pytest.raises(FormatError, match=r"kept here: .*No space.*free space"):
+        with pytest.raises(FormatError, match=r"frames cannot be stored: .*No space.*free space"):
             cache.store("a", kilobytes(30))
     assert [path.name for path in tmp_path.iterdir()] == ["bytes.lock"]
     assert cache.store("b", kilobytes(30))
@@ -373,21 +373,21 @@ def test_a_loss_is_the_same_on_tokens_as_on_pixels(tmp_path: Path, video: Path) 
 
 
 def test_a_compressor_that_learns_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the compressor is set to learn"):
+    with pytest.raises(InputError, match="the compressor is trainable"):
         TokenFrames(small_model(), fps=1, cache=TensorCache(tmp_path, max_bytes=LARGE))
 
 
 def test_an_encoder_that_learns_is_refused(tmp_path: Path) -> None:
     model = small_model()
     model.vision.layers[0].mlp.fc1.weight.requires_grad_(True)
-    with pytest.raises(InputError, match="set to learn"):
+    with pytest.raises(InputError, match="vision encoder is trainable"):
         PatchFrames(model, fps=1, cache=TensorCache(tmp_path, max_bytes=LARGE))
 
 
 def test_features_beyond_16_bits_are_refused(tmp_path: Path, video: Path) -> None:
     model = small_model()
     torch.nn.init.constant_(model.vision.embeddings.position_embedding, 1e5)
-    with pytest.raises(InputError, match=r"do not fit into torch.float16"):
+    with pytest.raises(InputError, match=r"overflow torch.float16"):
         PatchFrames(model, fps=1, cache=TensorCache(tmp_path, max_bytes=LARGE))(video)
 
 
