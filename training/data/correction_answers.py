@@ -13,7 +13,7 @@ from dataclasses import replace
 from vidground.errors import InputError
 from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END
 from vidground.results.types import Event, GroundingResult
-from vidground.training.data.answer_events import FOUND, AnnotatedAnswer, read_answer
+from vidground.training.data.answer_events import FOUND, NOT_FOUND, AnnotatedAnswer, read_answer
 from vidground.training.data.interval_metrics import Interval, iou_matrix
 from vidground.training.data.perturbation import frame_iou
 
@@ -65,7 +65,8 @@ def corrected_answer(result: GroundingResult, *, predicted: GroundingResult) -> 
     """Return what a person says is the answer to a query.
 
     Moments that were added to a "not found" make it a find, in the words of one: a sentence that
-    names no time has no place for them. Moments are sorted by time.
+    names no time has no place for them. Where subtitles or an annotation tool removed all moments,
+    `NOT_FOUND` replaces the model's sentence. Moments are sorted by time.
 
     Raises:
         InputError: `found`, the moments and the sentence contradict each other, or the sentence
@@ -83,6 +84,8 @@ def corrected_answer(result: GroundingResult, *, predicted: GroundingResult) -> 
             f"{where} has found = false and {len(intervals)} moments; remove the moments, or set "
             "found to true"
         )
+    if not intervals and times and result.provenance.corrected:
+        return AnnotatedAnswer((), captions=(NOT_FOUND,))
     if not intervals and (times or not sentence):
         raise InputError(
             f"{where} has no moments, and its sentence is {result.answer!r}; let the sentence say "

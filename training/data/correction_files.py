@@ -14,18 +14,16 @@ from pathlib import Path, PurePosixPath
 from vidground.errors import InputError, VidgroundError
 from vidground.results.annotation_tools.annotated_video import AnnotatedVideo
 from vidground.results.annotation_tools.reading import ANNOTATION_SUFFIXES, read_annotated
+from vidground.results.corrections import correct
+from vidground.results.cues import to_cues
 from vidground.results.documents import video_of
 from vidground.results.formats import FORMATS, Result, load, suffix_of
 from vidground.results.result_files import is_result
-from vidground.results.safe_text import plain_text
-from vidground.results.types import Captions, Event, GroundingResult, Groundings, Moment
-from vidground.training.data.answer_events import NOT_FOUND
+from vidground.results.types import Event, Groundings
 
 _RESULT_SUFFIX = ".json"
 # The longest first, so that match.via.json is the correction of match.json.
-_SUFFIXES = sorted(
-    {*ANNOTATION_SUFFIXES, *(f".{suffix_of(name)}" for name in FORMATS)}, key=len, reverse=True
-)
+_SUFFIXES = sorted({*ANNOTATION_SUFFIXES, *map(suffix_of, FORMATS)}, key=len, reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,60 +94,28 @@ def with_annotated_events(predicted: Result, annotated: AnnotatedVideo) -> Resul
     """Return `predicted` with the events of an annotation tool in place of its own.
 
     A time that the tool has only rounded stays as predicted. In a result of queries, an event
-    belongs to the query that is its text; with a single query, one without text does too. A query
-    that has lost all its moments is answered by `NOT_FOUND`.
+    belongs to the query that is its text; with a single query, one without text does too.
 
     Raises:
-        InputError: an event's text is not one of the queries.
+        FormatError: an event's text is not one of the queries.
     """
     events = [_unrounded(event, predicted.events, annotated) for event in annotated.events]
-    if isinstance(predicted, Captions):
-        return replace(predicted, events=tuple(events))
-    spans: dict[str, list[Moment]] = {_key(result.query): [] for result in predicted.results}
-    for event in events:
-        key = _key(event.text)
-        if not key and len(spans) == 1:
-            (key,) = spans
-        if key not in spans:
-            raise InputError(
-                f"the event {event.start_s:g} - {event.end_s:g} s has the text {event.text!r}, "
-                "which is not a query of the prediction; its text must be one of "
-                + ", ".join(repr(result.query) for result in predicted.results)
-            )
-        spans[key].append(Moment(event.start_s, event.end_s))
-    return Groundings(
-        tuple(_with_moments(result, spans[_key(result.query)]) for result in predicted.results)
-    )
-
-
-def _with_moments(before: GroundingResult, moments: Sequence[Moment]) -> GroundingResult:
-    old, new = (
-        sorted((moment.start_s, moment.end_s) for moment in side)
-        for side in (before.moments, moments)
-    )
-    if old == new:
-        return before
-    answer = before.answer if moments else NOT_FOUND
-    return replace(before, found=bool(moments), moments=tuple(moments), answer=answer)
+    if isinstance(predicted, Groundings) and len(predicted) == 1:
+        (only,) = predicted
+        events = [event if event.text else replace(event, text=only.query) for event in events]
+    return correct(predicted, to_cues(events))
 
 
 def _unrounded(event: Event, predicted: Sequence[Event], annotated: AnnotatedVideo) -> Event:
-    """Return the event with predicted times and text where it differs by rounding alone."""
+    """Return the event with the predicted times where it differs by rounding alone."""
 
     def nearest(time_s: float, known: Iterable[float]) -> float:
         best = min(known, key=lambda other: abs(other - time_s), default=time_s)
         return best if abs(best - time_s) <= annotated.resolution_s else time_s
 
-    same = (other.text for other in predicted if plain_text(other.text) == event.text)
     start_s = nearest(event.start_s, (other.start_s for other in predicted))
     end_s = nearest(event.end_s, (other.end_s for other in predicted))
-    if start_s >= end_s:
-        start_s, end_s = event.start_s, event.end_s
-    return Event(start_s, end_s, next(same, event.text))
-
-
-def _key(text: str) -> str:
-    return plain_text(text).casefold()
+    return replace(event, start_s=start_s, end_s=end_s) if start_s < end_s else event
 
 
 def _in_folders(
