@@ -23,7 +23,6 @@ _VALUES: dict[str, tuple[str, Any, str]] = {
         "Model to start from: a name (`vidground models`), a folder, a hub id.",
     ),
     "init": ("model.init", click.Choice(["toy"]), "Start from a small model, random weights."),
-    "videos": ("data.videos", str, "Folder that the annotations' videos are relative to."),
     "unreadable": (
         "data.unreadable",
         click.Choice(["error", "skip"]),
@@ -43,6 +42,10 @@ _VALUES: dict[str, tuple[str, Any, str]] = {
 }
 _FILES = {
     "annotations": ("data.annotations", "Samples to learn from; may be given several times."),
+    "videos": (
+        "data.videos",
+        "Folder that the annotations' videos are relative to; may be given several times.",
+    ),
     "evaluation": (
         "data.evaluation",
         "Held-out samples, evaluated every so many steps (--set output.eval_every=100); may be "

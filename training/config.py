@@ -49,11 +49,35 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSet:
+    """Annotation files whose videos lie together.
+
+    Attributes:
+        annotations: files in the format of E.T. Instruct with evidence, or of preference pairs.
+        videos: folders that their videos are relative to, searched in order.
+        weight: how often each sample is seen in an epoch; 0.25 draws a quarter of them, once.
+    """
+
+    annotations: tuple[str, ...] = ()
+    videos: tuple[str, ...] = ()
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.annotations:
+            raise InputError("data.sets: annotations is empty; name at least one file")
+        if not self.videos:
+            raise InputError("data.sets: videos is empty; name the folder of the videos")
+        _check("data.sets: weight", self.weight, 0 < self.weight <= 100, "above 0 and at most 100")
+
+
+@dataclass(frozen=True, slots=True)
 class DataSource:
     """The samples to learn from.
 
     annotations: files in the format of E.T. Instruct with evidence, or of preference pairs.
-    videos: folder that their videos are relative to. evaluation: files of held-out samples.
+    videos: folders that their videos are relative to, searched in order. sets: further data sets,
+    each with videos and a weight of its own. evaluation: files of held-out samples, whose videos
+    are looked for in the folders of all sets.
     fps: frames per second of video. rejected_seed: of the draw of one rejected response for each
     sample. placement_seed: a question without `<image>` has the frames before it; with a seed,
     before or after it at random. unreadable: a video that is missing or does not open is an
@@ -65,7 +89,8 @@ class DataSource:
     """
 
     annotations: tuple[str, ...] = ()
-    videos: str = ""
+    videos: tuple[str, ...] = ()
+    sets: tuple[DataSet, ...] = ()
     evaluation: tuple[str, ...] = ()
     fps: float = 1.0
     rejected_seed: int = REJECTED_SEED
@@ -77,16 +102,30 @@ class DataSource:
     cache_gib: float = DEFAULT_CACHE_BYTES / (1 << 30)
 
     def __post_init__(self) -> None:
-        if not self.annotations:
-            raise InputError("data.annotations is empty; name at least one file")
-        if not self.videos:
+        if not self.annotations and not self.sets:
+            raise InputError("data.annotations is empty; name at least one file, or data.sets")
+        if not self.videos and not self.sets:
             raise InputError("data.videos is empty; name the folder of the videos")
+        if bool(self.annotations) != bool(self.videos):
+            given, other = ("annotations", "videos")[:: 1 if self.annotations else -1]
+            raise InputError(f"data.{given} is set and data.{other} is empty; name both")
         if self.frames != "pixels" and self.cache is None:
             raise InputError(
                 f"data.frames is {self.frames!r}, which data.cache keeps; name a folder"
             )
         _check("data.cache_gib", self.cache_gib, self.cache_gib > 0, "above 0")
         _check("data.fps", self.fps, 0 < self.fps <= 60, "above 0 and at most 60")
+
+    @property
+    def all_sets(self) -> tuple[DataSet, ...]:
+        """The data sets to learn from: `annotations` with `videos`, then `sets`."""
+        own = (DataSet(self.annotations, self.videos),) if self.annotations else ()
+        return own + self.sets
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The video folders of all data sets, each once, in order."""
+        return tuple(dict.fromkeys(folder for item in self.all_sets for folder in item.videos))
 
 
 @dataclass(frozen=True, slots=True)

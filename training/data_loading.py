@@ -16,9 +16,14 @@ from transformers import TrainingArguments
 
 from vidground.errors import InputError, VideoError
 from vidground.model.d2vlm import D2VLM
-from vidground.training.config import DataSource, ObjectiveName
+from vidground.training.config import DataSet, DataSource, ObjectiveName
 from vidground.training.data.annotations import Annotation, load_annotations, videos_of
-from vidground.training.data.dataset import AnnotationDataset, FrameSource, within_limits
+from vidground.training.data.dataset import (
+    AnnotationDataset,
+    FrameSource,
+    weighted,
+    within_limits,
+)
 from vidground.training.data.frame_sources import PatchFrames, PixelFrames, TokenFrames
 from vidground.training.data.tensor_cache import TensorCache
 from vidground.training.data.video_checks import measure_videos, without_unreadable
@@ -47,11 +52,11 @@ def load_data(
     """
     quiet = quiet or arguments.process_index > 0
     frames = _frame_source(data, model)
-    train, held_out = (
-        _dataset(data, files, kind, model, frames, quiet=quiet) if files else None
-        for files in (data.annotations, data.evaluation)
-    )
-    assert train is not None, "checked by DataSource"
+    train = _dataset(data, data.all_sets, kind, model, frames, quiet=quiet)
+    held_out = None
+    if data.evaluation:
+        tests = (DataSet(data.evaluation, data.folders),)
+        held_out = _dataset(data, tests, kind, model, frames, quiet=quiet)
     if not isinstance(frames, PixelFrames):
         model.to(arguments.device)
         asked = [pair for dataset in (train, held_out) if dataset for pair in dataset.asked()]
@@ -65,7 +70,7 @@ def load_data(
 
 def _dataset(
     data: DataSource,
-    files: Sequence[str],
+    sets: Sequence[DataSet],
     kind: ObjectiveName,
     model: D2VLM,
     frames: FrameSource,
@@ -74,34 +79,37 @@ def _dataset(
 ) -> AnnotationDataset:
     tokenizers = model.tokenizers
     assert tokenizers is not None, "models to start from have tokenizers"
-    annotations = load_annotations(
-        files,
-        # A missing file is one that cannot be read, and no fault of the sample.
-        video_root=None if data.unreadable == "skip" else data.videos,
-        kind=kind,
-        seed=data.rejected_seed,
-        placement_seed=data.placement_seed,
-    )
-    selection = within_limits(annotations, data.limits, tokenizers=tokenizers, fps=data.fps)
-    for reason, count in selection.dropped.items():
-        _logger.info("%d of %d samples are left out: %s", count, len(annotations), reason)
-    kept = selection.kept
-    if data.unreadable == "skip":
-        kept = _readable(kept, data.videos, quiet=quiet)
-    if not kept:
+    chosen: list[Annotation] = []
+    for item in sets:
+        annotations = load_annotations(
+            item.annotations,
+            video_root=item.videos,
+            kind=kind,
+            seed=data.rejected_seed,
+            placement_seed=data.placement_seed,
+            # A missing file is left out and counted like one that cannot be read.
+            keep_missing=data.unreadable == "skip",
+        )
+        selection = within_limits(annotations, data.limits, tokenizers=tokenizers, fps=data.fps)
+        for reason, count in selection.dropped.items():
+            _logger.info("%d of %d samples are left out: %s", count, len(annotations), reason)
+        kept = selection.kept
+        if data.unreadable == "skip":
+            kept = _readable(kept, quiet=quiet)
+        chosen += weighted(kept, item.weight, seed=data.rejected_seed)
+    if not chosen:
+        files = ", ".join(file for item in sets for file in item.annotations)
         raise InputError(
-            f"no sample of {', '.join(files)} is left; widen data.limits, or look at the videos: "
+            f"no sample of {files} is left; widen data.limits, or check the videos: "
             "vidground data validate --videos"
         )
-    return AnnotationDataset(kept, tokenizers, frames, video_root=data.videos, fps=data.fps)
+    return AnnotationDataset(chosen, tokenizers, frames, fps=data.fps)
 
 
-def _readable(
-    annotations: Sequence[Annotation], videos: str, *, quiet: bool
-) -> tuple[Annotation, ...]:
-    """Those whose video opens; what is left out is told as a failure, and counted."""
+def _readable(annotations: Sequence[Annotation], *, quiet: bool) -> tuple[Annotation, ...]:
+    """Return the annotations whose video opens; report and count the others."""
     with _bar("videos opened", len(videos_of(annotations)), quiet=quiet) as show:
-        measured = measure_videos(annotations, videos, on_progress=show)
+        measured = measure_videos(annotations, on_progress=show)
     selection = without_unreadable(annotations, measured)
     for error in measured.values():
         if isinstance(error, VideoError):

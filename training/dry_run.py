@@ -28,7 +28,7 @@ from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
 from vidground.training.config import DataSource, ModelSource, ObjectiveName, RunConfig
 from vidground.training.data.annotations import Annotation, PreferenceAnnotation, load_annotations
-from vidground.training.data.dataset import response_ids, within_limits
+from vidground.training.data.dataset import response_ids, weighted, within_limits
 from vidground.training.memory_estimate import (
     FixedMemory,
     SampleLengths,
@@ -234,26 +234,30 @@ def planned_data(config: RunConfig, tokenizers: Tokenizers | None) -> PlannedDat
         VidgroundError: annotations cannot be used, or none is within the limits.
     """
     data = config.data
-    absent = [file for file in data.annotations if not Path(file).is_file()]
+    files = [file for item in data.all_sets for file in item.annotations]
+    absent = [file for file in files if not Path(file).is_file()]
     if absent:
         note = f"{', '.join(absent)} not there, so the number of steps is not known"
         return PlannedData(*_allowed(data, config.objective), note)
-    annotations = load_annotations(
-        data.annotations,
-        kind=config.objective,
-        seed=data.rejected_seed,
-        placement_seed=data.placement_seed,
-    )
-    kept = within_limits(annotations, data.limits, tokenizers=tokenizers, fps=data.fps).kept
+    kept: list[Annotation] = []
+    for item in data.all_sets:
+        annotations = load_annotations(
+            item.annotations,
+            kind=config.objective,
+            seed=data.rejected_seed,
+            placement_seed=data.placement_seed,
+        )
+        within = within_limits(annotations, data.limits, tokenizers=tokenizers, fps=data.fps).kept
+        kept += weighted(within, item.weight, seed=data.rejected_seed)
     if not kept:
-        raise InputError(f"no sample of {', '.join(data.annotations)} is left; widen data.limits")
+        raise InputError(f"no sample of {', '.join(files)} is left; widen data.limits")
     lengths = [_lengths(annotation, tokenizers, data.fps) for annotation in kept]
     per_epoch = _steps_per_epoch(config, len(kept))
     steps = config.schedule.max_steps or math.ceil(per_epoch * config.schedule.epochs)
     return PlannedData(
         longest=_reduced(lengths, max),
         middle=_reduced(lengths, statistics.median_high),
-        note=", ".join(data.annotations),
+        note=", ".join(files),
         samples=len(kept),
         steps_per_epoch=per_epoch,
         steps=steps,

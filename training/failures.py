@@ -1,4 +1,4 @@
-"""What libraries raise in the middle of a run, told as vidground tells it. Knows no trainer."""
+"""Errors of libraries during a run, as errors of vidground. Knows no trainer."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from safetensors import SafetensorError
 
 from vidground.errors import FormatError, VidgroundError
 
-# In what torch.save raises when it cannot write; why, it does not say.
+# In the message of torch.save when it cannot write; it does not give the reason.
 _OF_TORCH = ("PytorchStreamWriter", "inline_container.cc")
 
 
 @contextmanager
 def run_failures(folder: Path) -> Iterator[None]:
-    """Turn what ends a run in `folder` into an error that says what to do.
+    """Turn an exception that ends a run into an error that says what to do.
+
+    Args:
+        folder: of the run.
 
     Raises:
-        FormatError: a file cannot be written or read; the disk is full, for instance.
-        VidgroundError: as it was raised, also where the worker of a data loader raised it.
+        FormatError: a file cannot be written or read, for instance because the disk is full.
+        VidgroundError: as raised, also by a worker of a data loader.
     """
     try:
         yield
@@ -33,12 +36,12 @@ def run_failures(folder: Path) -> Iterator[None]:
         if isinstance(error, RuntimeError) and not any(name in str(error) for name in _OF_TORCH):
             raise
         raise FormatError(
-            f"{_place(error, folder)}; free space and go on with --resume, or name another folder"
+            f"{_place(error, folder)}; free space and continue with --resume, or use another folder"
         ) from error
 
 
 def _as_raised(error: VidgroundError) -> str:
-    """The message without the traceback that a data loader puts before it."""
+    """Return the message without the traceback that a data loader puts before it."""
     name = f"{type(error).__module__}.{type(error).__qualname__}: "
     return str(error).rpartition(name)[2].strip()
 
@@ -47,5 +50,5 @@ def _place(error: Exception, folder: Path) -> str:
     file = getattr(error, "filename", None) or folder
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     if isinstance(error, RuntimeError):
-        reason = "torch could not write a checkpoint to its end, as when the disk is full"
+        reason = "torch could not write a whole checkpoint; the disk may be full"
     return f"{file}: {reason}"

@@ -25,8 +25,8 @@ def test_sound_annotations(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "2 samples of 1 videos in 1 files can be trained on",
-        "1 of them are left out by default: videos longer than 350 s",
+        "2 samples of 1 video in 1 file can be trained on",
+        "1 of them left out by default: videos longer than 350 s",
         "no problems",
     ]
     assert (
@@ -124,7 +124,7 @@ def test_accents_stay_readable(tmp_path: Path) -> None:
     assert "Où?" in (tmp_path / "fpo.json").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", ["", "validate", "toy", "perturb", "pairs"])
+@pytest.mark.parametrize("command", ["", "validate", "convert", "toy", "perturb", "pairs"])
 def test_help_needs_no_torch(command: str) -> None:
     program = (
         "import sys; from vidground.cli.data import data\n"
@@ -133,3 +133,23 @@ def test_help_needs_no_torch(command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], env=os.environ, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_missing_videos_and_repeated_samples_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/a.mkv").touch()
+    names = ("a.mp4", "gone.mp4", "gone.mp4", "a.avi")
+    samples = [sft_sample(video=name, duration=20.0 + i % 3) for i, name in enumerate(names)]
+    file = write(tmp_path / "a.json", *samples)
+    done = call(
+        "validate", file, "--video-root", tmp_path / "one", "--video-root", tmp_path / "two"
+    )
+    assert done.exit_code == 1
+    assert [line.split(": ")[1] for line in done.stdout.splitlines()] == [
+        "sample 1",
+        "sample 2",
+        "sample 3",
+    ]
+    assert "repeats sample 0" in done.stdout
+    assert done.stderr.splitlines()[-2:] == ["1 problem", "2 samples of 1 missing video"]

@@ -21,14 +21,14 @@ RUN = Path("run")
         ),
         (
             RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 4"),
-            "run: torch could not write a checkpoint to its end",
+            "run: torch could not write a whole checkpoint",
         ),
     ],
 )
 def test_a_full_disk_is_told_in_a_line_with_a_remedy(raised: Exception, told: str) -> None:
     with pytest.raises(FormatError, match=f"^{told}") as caught, run_failures(RUN):
         raise raised
-    assert "free space and go on with --resume" in str(caught.value)
+    assert "free space and continue with --resume" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -1,13 +1,13 @@
-"""The fields of one annotated sample: their types, their ranges, and that they fit together.
+"""The fields of one annotated sample: types, ranges, and whether they fit together.
 
-Knows no files but the folder that videos lie in, and not what a sample is used for.
+Knows no files, and not what a sample is used for.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from reprlib import repr as shortened
 from typing import Any, TypeGuard
 
@@ -15,28 +15,29 @@ from vidground.language.prompts import FRAMES
 from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END
 
 DURATION_TOLERANCE_S = 1.0
-"""An interval may end so much later than its video: annotators count in whole seconds."""
+"""How much later than its video an interval may end: annotators count in whole seconds."""
 
 _LONGEST_S = 1e7
+_OTHER_FRAMES = "<video>"  # the placeholder of other data sets
 _SPEAKERS = ("human", "gpt")
-# What would end a turn or begin another in the middle of an answer.
+# Would end a turn or start another in the middle of an answer.
 _CONTROL = re.compile(r"<\|[^\s<>]*\|>|</?s>|<unk>|<image>")
 
 
 class FieldError(ValueError):
-    """What is wrong with a sample or a file, without saying which one."""
+    """What is wrong with a sample or a file, which the message does not name."""
 
 
 def label_of(sample: dict[str, Any], name: str) -> str:
-    """A short text that must not be blank, such as the task."""
+    """Return a short text that must not be blank, such as the task."""
     value = sample.get(name)
     if not _is_text(value):
         raise FieldError(f"{name} is {shortened(value)}; it must be a text")
     return value
 
 
-def video_of(sample: dict[str, Any], root: Path | None) -> str:
-    """The relative path of the video, with /; a file in `root` unless that is None."""
+def video_of(sample: dict[str, Any]) -> str:
+    """Return the relative path of the video, with /."""
     value = label_of(sample, "video")
     path = PurePosixPath(value)
     if "\\" in value or "\0" in value or path.is_absolute() or ".." in path.parts:
@@ -44,13 +45,11 @@ def video_of(sample: dict[str, Any], root: Path | None) -> str:
             f"video is {value!r}; it must be a relative path, with /, that stays inside the "
             "videos' folder"
         )
-    if root is not None and not (root / path).is_file():
-        raise FieldError(f"video is {value!r}; there is no such file in {root}")
     return value
 
 
 def duration_of(sample: dict[str, Any]) -> float:
-    """The video's duration in seconds."""
+    """Return the video's duration in seconds."""
     value = sample.get("duration")
     if not is_number(value) or value <= 0:
         raise FieldError(f"duration is {shortened(value)}; it must be a number of seconds above 0")
@@ -58,7 +57,7 @@ def duration_of(sample: dict[str, Any]) -> float:
 
 
 def seconds_of(value: Any, name: str) -> tuple[float, ...]:
-    """A list of seconds; () for None."""
+    """Return a list of seconds; () for None."""
     if value is None:
         return ()
     if not isinstance(value, list):
@@ -72,7 +71,7 @@ def seconds_of(value: Any, name: str) -> tuple[float, ...]:
 
 
 def turns_of(value: Any, name: str) -> tuple[str, str]:
-    """Question and answer of a conversation of exactly these two turns, stripped."""
+    """Return question and answer of a conversation of exactly these two turns, stripped."""
     if not isinstance(value, list) or len(value) != len(_SPEAKERS):
         found = f"{len(value)} turns" if isinstance(value, list) else shortened(value)
         raise FieldError(f"{name}: {found}; needs two turns, one of human and one of gpt")
@@ -80,7 +79,7 @@ def turns_of(value: Any, name: str) -> tuple[str, str]:
     for turn, speaker in zip(value, _SPEAKERS, strict=True):
         if not isinstance(turn, dict) or turn.get("from") != speaker:
             raise FieldError(
-                f"{name}: {shortened(turn)} is no turn of {speaker}; first human, then gpt"
+                f"{name}: {shortened(turn)} is not a turn of {speaker}; first human, then gpt"
             )
         text = turn.get("value")
         if not _is_text(text):
@@ -92,9 +91,14 @@ def turns_of(value: Any, name: str) -> tuple[str, str]:
 
 
 def check_prompt(question: str, src: tuple[float, ...], duration_s: float) -> None:
-    """See that the question has a text, one place for frames, and intervals for its `<evi>`."""
+    """Check that a question has a text, one place for frames, and intervals for its `<evi>`.
+
+    Raises:
+        FieldError: it has not.
+    """
+    _refuse_other_placeholder(question, "the question")
     if question.count(FRAMES) > 1:
-        raise FieldError(f"the question has {question.count(FRAMES)} times {FRAMES}; at most one")
+        raise FieldError(f"the question has {FRAMES} {question.count(FRAMES)} times; at most once")
     if not question.replace(FRAMES, "").strip():
         raise FieldError(f"the question has no text beside {FRAMES}")
     # One number stands for an instant.
@@ -102,20 +106,27 @@ def check_prompt(question: str, src: tuple[float, ...], duration_s: float) -> No
     _check_intervals(intervals, duration_s, "src")
     _check_count(question.count(EVIDENCE), len(intervals) // 2, "the question", "src")
     if EVIDENCE_END in question:
-        raise FieldError(f"the question holds {EVIDENCE_END}, which only answers do")
+        raise FieldError(f"the question holds {EVIDENCE_END}, which belongs in answers only")
 
 
 def check_response(text: str, tgt: tuple[float, ...], duration_s: float, name: str) -> None:
-    """See that a response names its K intervals K times before `</evi>` and K times after it."""
+    """Check that a response has K `<evi>` before `</evi>` and K after it for its K intervals.
+
+    Raises:
+        FieldError: it has not, or an interval is not in the video.
+    """
+    _refuse_other_placeholder(text, name)
     control = _CONTROL.search(text)
     if control:
         raise FieldError(f"{name} holds the control token {control.group()}; remove it")
     _check_intervals(tgt, duration_s, "tgt")
     stage, end, answer = text.rpartition(EVIDENCE_END)
     if EVIDENCE_END in stage:
-        raise FieldError(f"{name} has several {EVIDENCE_END}; it closes the evidence stage once")
+        raise FieldError(
+            f"{name} has several {EVIDENCE_END}; only one may close the evidence stage"
+        )
     if stage.replace(EVIDENCE, "").strip():
-        raise FieldError(f"{name} has text before {EVIDENCE_END}; there only {EVIDENCE} may stand")
+        raise FieldError(f"{name} has text before {EVIDENCE_END}; only {EVIDENCE} may stand there")
     intervals = len(tgt) // 2
     _check_count(stage.count(EVIDENCE), intervals, f"{name} before {EVIDENCE_END}", "tgt")
     _check_count(answer.count(EVIDENCE), intervals, f"{name} after {EVIDENCE_END}", "tgt")
@@ -133,6 +144,19 @@ def _check_intervals(times_s: tuple[float, ...], duration_s: float, name: str) -
                 f"{name} has [{start:g}, {end:g}]; needs 0 <= start <= end <= {duration_s:g} s, "
                 "the duration"
             )
+        if start > duration_s or start == duration_s < end:
+            raise FieldError(
+                f"{name} has [{start:g}, {end:g}], wholly outside the video of {duration_s:g} s; "
+                "correct the times or the duration"
+            )
+
+
+def _refuse_other_placeholder(text: str, name: str) -> None:
+    if _OTHER_FRAMES in text:
+        raise FieldError(
+            f"{name} holds {_OTHER_FRAMES}, which would be read as text; the placeholder of "
+            f"the frames is {FRAMES}"
+        )
 
 
 def _check_count(found: int, intervals: int, where: str, field: str) -> None:
@@ -144,7 +168,7 @@ def _check_count(found: int, intervals: int, where: str, field: str) -> None:
 
 
 def _is_text(value: Any) -> TypeGuard[str]:
-    """Whether a value is a text that is not blank; half a surrogate pair is no character."""
+    """Return whether a value is a text that is not blank and has no lone surrogate."""
     return (
         isinstance(value, str)
         and bool(value.strip())
@@ -153,7 +177,7 @@ def _is_text(value: Any) -> TypeGuard[str]:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a finite number, and no longer a time than any video has."""
+    """Return whether a value is a finite number within the length of any video."""
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)

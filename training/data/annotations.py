@@ -1,296 +1,200 @@
-"""Annotations of videos as E.T. Instruct writes them with evidence, and as FPO's pairs are written.
+"""Annotations of videos: E.T. Instruct with evidence (SFT), and preference pairs (FPO).
 
-A file is a JSON list. Reading checks every field of every sample, so that nothing surprising is
-left to be met in the middle of a training run; a problem names file, sample and reason. Opens no
-video and knows neither tokens nor models.
+Reading checks every field of every sample, so that nothing fails in the middle of a training run;
+a problem names file, sample and reason. Opens no video and knows neither tokens nor models.
 """
 
 from __future__ import annotations
 
-import json
-import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vidground.errors import InputError, VidgroundError
-from vidground.language.prompts import FRAMES
-from vidground.training.data.annotation_fields import (
-    FieldError,
-    check_prompt,
-    check_response,
-    duration_of,
-    label_of,
-    seconds_of,
-    turns_of,
-    video_of,
+from vidground.training.data.annotation_fields import FieldError
+from vidground.training.data.annotation_files import read_samples
+from vidground.training.data.annotation_types import (
+    AnnotatedResponse,
+    Annotation,
+    AnnotationReport,
+    Kind,
+    PreferenceAnnotation,
+    Problem,
+    RejectedResponse,
+    counted,
 )
-from vidground.training.data.perturbation import CHOSEN, Factor, factor_of
+from vidground.training.data.sample_reader import MissingVideoError, SampleReader
 
-Kind = Literal["sft", "fpo"]
+__all__ = [
+    "REJECTED_SEED",
+    "AnnotatedResponse",
+    "Annotation",
+    "AnnotationError",
+    "AnnotationReport",
+    "Kind",
+    "PreferenceAnnotation",
+    "Problem",
+    "RejectedResponse",
+    "check_annotations",
+    "check_samples",
+    "counted",
+    "load_annotations",
+    "videos_of",
+]
 
 REJECTED_SEED = 42
-"""Seed of the draw of rejected responses, the one of the released training data."""
+"""Seed of the draw of rejected responses, as in the released training data."""
 
-_SHOWN = 5  # problems quoted in an error; the count says how many there are
+_SHOWN = 5  # problems quoted in an error; the count covers all
 
 
 class AnnotationError(VidgroundError):
     """Annotations cannot be used: which samples, and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a sample. index: its place in the file from 0; None for the file."""
-
-    file: Path
-    index: int | None
-    reason: str
-
-    def __str__(self) -> str:
-        place = "" if self.index is None else f" sample {self.index}:"
-        return f"{self.file}:{place} {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotatedResponse:
-    """A response: K `<evi>`, `</evi>`, then text with the same K `<evi>` (paper, section 3.2).
-
-    tgt: start and end of the K intervals as flat pairs, in seconds.
-    """
-
-    text: str
-    tgt: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedResponse(AnnotatedResponse):
-    """A perturbed response. name: of the variant, as in the file."""
-
-    name: str = ""
-
-    @property
-    def factor(self) -> Factor:
-        """What is wrong in it, by its name."""
-        return factor_of(self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """A question about a video, and the answer to imitate.
-
-    file, index: where it stands. video: relative to the videos' folder, with /. duration_s: of
-    the video, as annotated. question: the human turn, with at most one `<image>`. src: seconds
-    of the intervals that `<evi>` in the question stand for: flat pairs, or one instant.
-    """
-
-    file: Path
-    index: int
-    task: str
-    source: str
-    video: str
-    duration_s: float
-    question: str
-    src: tuple[float, ...]
-    response: AnnotatedResponse
-
-
-@dataclass(frozen=True, slots=True)
-class PreferenceAnnotation(Annotation):
-    """A question about a video, the answer to prefer, and several that are wrong in one way each.
-
-    response: the one to prefer. drawn: index of the one of `variants` that training rejects.
-    """
-
-    variants: tuple[RejectedResponse, ...]
-    drawn: int
-
-    @property
-    def rejected(self) -> RejectedResponse:
-        """The response to reject."""
-        return self.variants[self.drawn]
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotationReport:
-    """Samples that can be used, and what is wrong with the others."""
-
-    annotations: tuple[Annotation, ...]
-    problems: tuple[Problem, ...]
-
-
 def load_annotations(
     paths: Sequence[str | Path],
     *,
-    video_root: str | Path | None = None,
+    video_root: str | Path | Sequence[str | Path] | None = None,
     kind: Kind = "sft",
     seed: int = REJECTED_SEED,
     placement_seed: int | None = None,
+    keep_missing: bool = False,
 ) -> list[Annotation]:
-    """All samples of some files, in order; see `check_annotations` for the arguments.
+    """Return all samples of some files, in order.
+
+    Args:
+        paths: see `check_annotations`, as for the other arguments.
+        keep_missing: return samples with a missing video too, with the `path` where it should be.
 
     Raises:
-        AnnotationError: a file or a sample cannot be used.
+        AnnotationError: a file or a sample cannot be used, or a video is missing.
     """
-    report = check_annotations(
-        paths, video_root=video_root, kind=kind, seed=seed, placement_seed=placement_seed
-    )
-    if report.problems:
-        count = len(report.problems)
-        shown = "; ".join(map(str, report.problems[:_SHOWN]))
-        more = f"; and {count - _SHOWN} more, see: vidground data validate"
-        raise AnnotationError(
-            f"{count} problem{'s' * (count > 1)} in annotations; repair or remove these samples: "
-            f"{shown}{more * (count > _SHOWN)}"
-        )
+    if not paths:
+        raise InputError("0 annotation files given; name at least one")
+    reader = SampleReader.of(video_root, kind, seed, placement_seed)
+    report = _report(reader, paths, keep_missing=keep_missing)
+    if report.problems or report.missing:
+        raise AnnotationError(_complaint(report))
     return list(report.annotations)
 
 
 def check_annotations(
     paths: Sequence[str | Path],
     *,
-    video_root: str | Path | None = None,
+    video_root: str | Path | Sequence[str | Path] | None = None,
     kind: Kind = "sft",
     seed: int = REJECTED_SEED,
     placement_seed: int | None = None,
+    strict: bool = False,
 ) -> AnnotationReport:
-    """Read files and check every field; a sample with a problem does not end the reading.
+    """Read files and check every field; reading goes on after a sample with a problem.
 
     Args:
-        video_root: folder that `video` fields are relative to; None to leave open whether the
-            files exist.
-        kind: "sft" for samples with one answer, "fpo" for those with chosen and rejected ones.
+        paths: JSON lists, or JSON Lines (`.jsonl`).
+        video_root: folder or folders that `video` is relative to, searched in order; a video may
+            have another suffix there. None leaves open whether the videos exist.
+        kind: "sft" for samples with one answer, "fpo" for chosen and rejected answers.
         seed: of the draw of one rejected response for each sample. Samples of a file are drawn
             for in order, as the released training data was made.
         placement_seed: a question without `<image>` has the frames before it; with a seed,
             before or after it at random, as in the released training.
+        strict: also report what training accepts but hardly anybody wants: samples that repeat
+            another one, and empty lists of times.
     """
     if not paths:
         raise InputError("0 annotation files given; name at least one")
-    reader = _Reader(
-        root=None if video_root is None else Path(video_root),
-        kind=kind,
-        draw=random.Random(seed),
-        place=None if placement_seed is None else random.Random(placement_seed),
-    )
-    annotations: list[Annotation] = []
-    problems: list[Problem] = []
+    reader = SampleReader.of(video_root, kind, seed, placement_seed, strict=strict)
+    report = _report(reader, paths)
+    if not strict:
+        return report
+    problems = (*report.problems, *_repeated(report.annotations))
+    repeated = {(problem.file, problem.index) for problem in problems}
+    kept = tuple(a for a in report.annotations if (a.file, a.index) not in repeated)
+    return AnnotationReport(kept, problems, report.missing, report.missing_videos)
+
+
+def check_samples(samples: Iterable[Any], *, kind: Kind = "sft") -> AnnotationReport:
+    """Check samples that are in no file yet, as `check_annotations` does; `file` is `-`."""
+    return _checked(SampleReader.of(None, kind, REJECTED_SEED, None), [(Path("-"), list(samples))])
+
+
+def videos_of(annotations: Iterable[Annotation]) -> list[Path]:
+    """Return the videos' files, each once, in order."""
+    return list(dict.fromkeys(annotation.path for annotation in annotations))
+
+
+def _report(
+    reader: SampleReader, paths: Sequence[str | Path], *, keep_missing: bool = False
+) -> AnnotationReport:
+    files: list[tuple[Path, list[Any] | FieldError]] = []
     for path in map(Path, paths):
         try:
-            samples = _read_list(path)
+            files.append((path, read_samples(path)))
         except FieldError as error:
-            problems.append(Problem(path, None, str(error)))
+            files.append((path, error))
+    return _checked(reader, files, keep_missing=keep_missing)
+
+
+def _checked(
+    reader: SampleReader,
+    files: Iterable[tuple[Path, list[Any] | FieldError]],
+    *,
+    keep_missing: bool = False,
+) -> AnnotationReport:
+    """Check the samples of files in order; an error stands for a file that cannot be read."""
+    annotations: list[Annotation] = []
+    problems: list[Problem] = []
+    missing: list[Problem] = []
+    videos: dict[str, None] = {}
+    for path, samples in files:
+        if isinstance(samples, FieldError):
+            problems.append(Problem(path, None, str(samples)))
             continue
         for index, sample in enumerate(samples):
             try:
                 annotations.append(reader.annotation(path, index, sample))
+            except MissingVideoError as error:
+                if keep_missing:
+                    annotations.append(error.annotation)
+                    continue
+                missing.append(Problem(path, index, str(error)))
+                videos[error.annotation.video] = None
             except FieldError as error:
                 problems.append(Problem(path, index, str(error)))
-    return AnnotationReport(tuple(annotations), tuple(problems))
+    return AnnotationReport(tuple(annotations), tuple(problems), tuple(missing), tuple(videos))
 
 
-def videos_of(annotations: Iterable[Annotation]) -> list[str]:
-    """The `video` fields, each once, in order."""
-    return list(dict.fromkeys(annotation.video for annotation in annotations))
+def _repeated(annotations: Iterable[Annotation]) -> list[Problem]:
+    """Return a problem for each sample that equals an earlier one in all that training sees."""
+    first: dict[Any, Annotation] = {}
+    problems = []
+    for annotation in annotations:
+        variants = annotation.variants if isinstance(annotation, PreferenceAnnotation) else ()
+        about = (annotation.path, annotation.duration_s, annotation.question, annotation.src)
+        known = first.setdefault((about, annotation.response, variants), annotation)
+        if known is not annotation:
+            reason = f"repeats sample {known.index} of {known.file}; remove one of them"
+            problems.append(Problem(annotation.file, annotation.index, reason))
+    return problems
 
 
-@dataclass(frozen=True)
-class _Reader:
-    root: Path | None
-    kind: Kind
-    draw: random.Random
-    place: random.Random | None
-
-    def annotation(self, file: Path, index: int, sample: Any) -> Annotation:
-        """Raises FieldError."""
-        if not isinstance(sample, dict):
-            raise FieldError(f"is {type(sample).__name__}; a sample is an object")
-        conversations = sample.get("conversations")
-        names = self._variant_names(conversations)
-        # Drawn before anything is checked, so that a broken sample does not change the others'.
-        drawn = self.draw.sample(range(len(names)), 1)[0] if names else 0
-        question, answer = turns_of(_of_variant(conversations, CHOSEN), "conversations")
-        common = Annotation(
-            file=file,
-            index=index,
-            task=label_of(sample, "task"),
-            source=label_of(sample, "source"),
-            video=video_of(sample, self.root),
-            duration_s=duration_of(sample),
-            question=self._placed(question),
-            src=seconds_of(_of_variant(sample.get("src"), CHOSEN), "src"),
-            response=AnnotatedResponse(
-                answer, seconds_of(_of_variant(sample.get("tgt"), CHOSEN), "tgt")
-            ),
+def _complaint(report: AnnotationReport) -> str:
+    """Return the message of an error about unusable samples; missing videos are counted apart."""
+    parts = []
+    if report.problems:
+        count = len(report.problems)
+        shown = "; ".join(map(str, report.problems[:_SHOWN]))
+        more = f"; and {count - _SHOWN} more, see: vidground data validate"
+        parts.append(
+            f"{counted(count, 'problem')} in annotations; repair or remove these samples: "
+            f"{shown}{more * (count > _SHOWN)}"
         )
-        check_prompt(common.question, common.src, common.duration_s)
-        check_response(answer, common.response.tgt, common.duration_s, "the answer")
-        if self.kind == "sft":
-            return common
-        variants = tuple(_variant(sample, name, question, common) for name in names)
-        return PreferenceAnnotation(
-            **{name: getattr(common, name) for name in Annotation.__slots__},
-            variants=variants,
-            drawn=drawn,
+    if report.missing:
+        samples = counted(len(report.missing), "sample")
+        videos = counted(len(report.missing_videos), "missing video")
+        parts.append(
+            f"{samples} of {videos}; add the videos, or leave such samples out "
+            f"(data.unreadable: skip): {report.missing[0]}"
         )
-
-    def _variant_names(self, conversations: Any) -> list[str]:
-        if self.kind == "sft":
-            if isinstance(conversations, dict):
-                raise FieldError("conversations is an object, as in preference data (kind 'fpo')")
-            return []
-        if not isinstance(conversations, dict):
-            raise FieldError(
-                f"conversations is {type(conversations).__name__}; in preference data it is an "
-                f"object of {CHOSEN!r} and its rejected variants"
-            )
-        names = [name for name in conversations if name != CHOSEN]
-        if CHOSEN not in conversations or not names:
-            raise FieldError(
-                f"conversations has {sorted(conversations)}; it needs {CHOSEN!r} and at least one "
-                "rejected variant"
-            )
-        return names
-
-    def _placed(self, question: str) -> str:
-        """The question, with its frames put before or behind it if they are to be placed."""
-        if self.place is None or FRAMES in question:
-            return question
-        first = self.place.randint(0, 1) == 0
-        return f"{FRAMES}\n{question}" if first else f"{question}\n{FRAMES}"
-
-
-def _variant(
-    sample: dict[str, Any], name: str, question: str, common: Annotation
-) -> RejectedResponse:
-    where = f"variant {name!r}"
-    try:
-        factor_of(name)
-    except InputError as error:
-        raise FieldError(str(error)) from error
-    asked, answer = turns_of(sample["conversations"][name], where)
-    if asked != question:
-        raise FieldError(f"{where} has a question of its own; it must be the chosen one's")
-    tgt = seconds_of(_of_variant(sample.get("tgt"), name), f"tgt of {where}")
-    check_response(answer, tgt, common.duration_s, where)
-    if AnnotatedResponse(answer, tgt) == common.response:
-        raise FieldError(f"{where} equals the chosen response; a pair must differ")
-    return RejectedResponse(answer, tgt, name)
-
-
-def _of_variant(value: Any, name: str) -> Any:
-    """What an object says of a variant; a value that is none holds for all of them."""
-    return value.get(name) if isinstance(value, dict) else value
-
-
-def _read_list(path: Path) -> list[Any]:
-    try:
-        samples = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FieldError(f"cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise FieldError(f"is no JSON file: {error}") from error
-    if not isinstance(samples, list):
-        raise FieldError(f"holds {type(samples).__name__}; annotations are a list of objects")
-    return samples
+    return "; ".join(parts)

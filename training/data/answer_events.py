@@ -1,4 +1,4 @@
-"""Annotated answers taken apart into events, and put together again.
+"""Annotated answers parsed into events, and events formatted as answers.
 
 An answer is `<evi>` for each interval, `</evi>`, then text that holds the same `<evi>` again:
 captions (`<evi>, a person sits down. <evi>, …`) or a list (`The action happens in <evi>, and
@@ -13,23 +13,30 @@ from dataclasses import dataclass, replace
 
 from vidground.errors import InputError
 from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END
+from vidground.training.data.interval_metrics import Interval
 
-Interval = tuple[float, float]
-"""Start and end in seconds."""
+FOUND = "The event happens in "
+"""What an answer to a grounding question says before the intervals it found."""
+
+NOT_FOUND = "The event does not happen."
+"""Answer, without evidence, to a grounding question about what is not in the video."""
 
 _CAPTION = re.compile(r"([\s,:]*)(.*?)([\s.]*)", re.DOTALL)
-_JOINT = re.compile(r"[\s,]*(?:and\b)?[\s,]*")  # what stands between the members of a list
+_JOINT = re.compile(r"[\s,]*(?:and\b)?[\s,]*")  # between the members of a list
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedAnswer:
-    """An answer's text around its intervals.
+    """An answer as its intervals and the text around them.
 
-    intervals: in the order of the answer. lead: the text before the first `<evi>`.
-    captions: what is said of each interval; empty for a list. Without intervals, the whole
-        text's single caption.
-    opening, closing: what stands between `<evi>` and caption, and after a caption.
-    tail: the text after a list.
+    Attributes:
+        intervals: in the order of the answer.
+        lead: text before the first `<evi>`.
+        captions: text of each interval; empty for a list. Without intervals, the whole answer as a
+            single caption.
+        opening: text between an `<evi>` and its caption.
+        closing: text after a caption.
+        tail: text after a list.
     """
 
     intervals: tuple[Interval, ...]
@@ -41,40 +48,41 @@ class AnnotatedAnswer:
 
     @property
     def times_s(self) -> list[float]:
-        """The intervals as annotations have them: flat pairs."""
+        """The intervals as flat pairs, as in annotations."""
         return [time_s for interval in self.intervals for time_s in interval]
 
     def text(self) -> str:
-        """The whole response."""
+        """Return the whole response."""
         stage = EVIDENCE * len(self.intervals) + EVIDENCE_END
         if not self.captions:
             return stage + self.lead + _enumerated(len(self.intervals)) + self.tail
         evidence = EVIDENCE if self.intervals else ""
-        said = (f"{evidence}{self.opening}{caption}{self.closing}" for caption in self.captions)
-        return stage + self.lead + " ".join(said)
+        parts = (f"{evidence}{self.opening}{caption}{self.closing}" for caption in self.captions)
+        return stage + self.lead + " ".join(parts)
 
     def with_events(
         self, intervals: Sequence[Interval], captions: Sequence[str]
     ) -> AnnotatedAnswer:
-        """The same form of answer for other events."""
+        """Return an answer of the same form for other events."""
         return replace(self, intervals=tuple(intervals), captions=tuple(captions))
 
 
 def read_answer(text: str, times_s: Sequence[float]) -> AnnotatedAnswer | None:
-    """Take an annotated answer apart; None if it has a form that would not be put together again
-    to the very same text.
+    """Parse an annotated answer; None if `text()` would not give the same text again.
 
-    times_s: flat pairs of seconds, one for each interval.
+    Args:
+        text: the whole response.
+        times_s: flat pairs of seconds, one for each interval.
 
     Raises:
         InputError: the intervals do not match the `<evi>` of the answer.
     """
-    stage, _, said = text.rpartition(EVIDENCE_END)
-    lead, *segments = said.split(EVIDENCE)
+    stage, _, answer = text.rpartition(EVIDENCE_END)
+    lead, *segments = answer.split(EVIDENCE)
     if not len(times_s) == 2 * len(segments) == 2 * stage.count(EVIDENCE):
         raise InputError(
             f"an answer has {len(times_s)} times, {stage.count(EVIDENCE)} <evi> before </evi> and "
-            f"{len(segments)} after it; it needs two times and one <evi> in both for an interval"
+            f"{len(segments)} after it; each interval needs two times and one <evi> in both"
         )
     intervals = tuple(zip(times_s[::2], times_s[1::2], strict=True))
     if not segments:
@@ -88,7 +96,7 @@ def read_answer(text: str, times_s: Sequence[float]) -> AnnotatedAnswer | None:
 
 
 def _is_list(segments: Sequence[str]) -> bool:
-    """Whether nothing is said of the members; of a single one, nothing after it."""
+    """Return whether the intervals have no captions; a single one, no words after it."""
     *between, last = segments
     if between:
         return all(_JOINT.fullmatch(segment) for segment in between)
@@ -105,6 +113,6 @@ def _captioned(
 
 
 def _enumerated(count: int) -> str:
-    """`count` times `<evi>` as a list in prose."""
+    """Return `count` `<evi>` as a list in prose."""
     *rest, last = [EVIDENCE] * count
     return ", ".join([*rest, f"and {last}"]) if rest else last

@@ -1,6 +1,6 @@
-"""Makes batches of samples: gives every token its column, and pads. All on the CPU.
+"""Collation of samples to padded batches, with a column for every token. All on the CPU.
 
-The layout is explained in `vidground.training.objectives.batches`. Knows neither model nor losses.
+`vidground.training.objectives.batches` explains the layout. Knows neither model nor losses.
 """
 
 from __future__ import annotations
@@ -34,16 +34,18 @@ from vidground.training.objectives.settings import SftSettings
 
 Sample = SftSample | PreferenceSample
 Places = list[tuple[int, Span]]
-"""Columns of `<evi>` tokens with their intervals."""
+"""Columns of `<evi>` tokens with their intervals, in frames."""
 
 
 @dataclass(frozen=True)
 class Collator:
     """Makes a batch of samples of one kind.
 
-    evidence_token_id, evidence_end_token_id: `<evi>` and `</evi>`.
-    evidence_stage: False leaves the evidence stage out of every response (the coupled baseline
-        of the paper's ablation).
+    Attributes:
+        evidence_token_id: of `<evi>`.
+        evidence_end_token_id: of `</evi>`.
+        evidence_stage: False leaves the evidence stage out of every response (the coupled baseline
+            of the paper's ablation).
     """
 
     evidence_token_id: int
@@ -52,15 +54,24 @@ class Collator:
 
     @classmethod
     def of(cls, config: D2VLMConfig, settings: SftSettings) -> Collator:
-        """The collator for a model and an objective; for FPO, of its `sft` settings."""
+        """Return the collator for a model and an objective; for FPO, with its `sft` settings."""
         return cls(config.evidence_token_id, config.evidence_end_token_id, settings.evidence_stage)
 
     def __call__(self, samples: Sequence[Sample]) -> TrainingBatch:
-        """Lay out and pad `samples`.
+        """Return B samples as a batch with N frames in all.
+
+        A row holds the prefix (text before the frames, then the frames), padded to the longest; the
+        text after the frames; the chosen response; and for preferences the rejected one. Columns
+        beyond the end of a row are padding.
+
+        Returns:
+            `frames` (N, ...), `frame_columns` (B, T), `token_ids`, `position_ids`, `branch` and
+            `real` (B, width), where `branch` is 0 for the prompt, 1 for the chosen and 2 for the
+            rejected response; see `TrainingBatch` for the rest.
 
         Raises:
             InputError: there is no sample, `<evi>` tokens and intervals of a sample do not match,
-                or samples hold different kinds of frames.
+                or samples have different kinds of frames.
         """
         _check_alike(samples)
         prefix_length = max(_prefix_length(sample.prompt) for sample in samples)
@@ -90,14 +101,14 @@ class Collator:
         if len(columns) != len(prompt.spans):
             raise InputError(
                 f"a question has {len(columns)} <evi> and {len(prompt.spans)} intervals; it needs "
-                "one interval for each"
+                "one interval for each <evi>"
             )
         return list(zip(columns, prompt.spans, strict=True))
 
     def _reply(
         self, response: Response, column: int, position: int, branch: int, last: int
     ) -> _Reply:
-        """last: the column of the prompt's last token, which predicts the response's first."""
+        """Lay out a response; `last` is the column of the prompt's last token."""
         ids = {"evidence_id": self.evidence_token_id, "evidence_end_id": self.evidence_end_token_id}
         stages: tuple[list[int], ...]
         if self.evidence_stage:
@@ -112,7 +123,7 @@ class Collator:
 
 @dataclass(frozen=True)
 class _Segment:
-    """Tokens in neighbouring columns, from `column` on, with positions from `position` on."""
+    """Tokens in consecutive columns from `column`, with positions from `position`."""
 
     column: int
     position: int
@@ -130,9 +141,13 @@ class _Segment:
 
 @dataclass(frozen=True)
 class _Reply:
-    """A response in its row. predicted_from: the column that predicts each of its tokens.
+    """A response in its row.
 
-    stages: for each stage the indices of its K `<evi>` among the response's tokens.
+    Attributes:
+        segment: its tokens.
+        predicted_from: the column that predicts each token.
+        stages: for each stage, the indices of its K `<evi>` among the tokens.
+        spans: the K intervals, in frames.
     """
 
     segment: _Segment
@@ -185,20 +200,20 @@ def _joined(samples: Sequence[Sample], rows: Sequence[_Row], prefix_length: int)
     width = max(segment.stop for row in rows for segment in row.segments)
     chosen = [row.replies[0] for row in rows]
     return TrainingBatch(
-        frames=torch.cat([sample.prompt.frames for sample in samples]),
+        frames=torch.cat([sample.prompt.frames for sample in samples]),  # (N, ...)
         frame_counts=frame_counts,
         question_ids=question_ids,
         question_mask=question_mask,
-        token_ids=_laid_out(rows, width, lambda segment: segment.token_ids),
+        token_ids=_laid_out(rows, width, lambda segment: segment.token_ids),  # (B, width)
         position_ids=_laid_out(
             rows, width, lambda s: range(s.position, s.position + len(s.token_ids))
         ),
-        branch=_laid_out(rows, width, lambda s: [s.branch] * len(s.token_ids)),
-        real=_laid_out(rows, width, lambda s: [1] * len(s.token_ids)).bool(),
-        is_frame=_marked(width, frame_columns, frame_mask),
+        branch=_laid_out(rows, width, lambda s: [s.branch] * len(s.token_ids)),  # (B, width)
+        real=_laid_out(rows, width, lambda s: [1] * len(s.token_ids)).bool(),  # (B, width)
+        is_frame=_marked(width, frame_columns, frame_mask),  # (B, width)
         prefix_length=prefix_length,
-        frame_columns=frame_columns,
-        frame_mask=frame_mask,
+        frame_columns=frame_columns,  # (B, T)
+        frame_mask=frame_mask,  # (B, T)
         references=_evidence_inputs([row.references for row in rows], frame_counts),
         evidence=_evidence_inputs(
             [[place for reply in row.replies for place in reply.evidence] for row in rows],
@@ -216,7 +231,7 @@ def _joined(samples: Sequence[Sample], rows: Sequence[_Row], prefix_length: int)
 def _laid_out(
     rows: Sequence[_Row], width: int, values: Callable[[_Segment], Sequence[int]]
 ) -> Tensor:
-    """(B, width) int64 of every segment's values in its columns, 0 elsewhere."""
+    """Return (B, width) int64 with every segment's values in its columns, 0 elsewhere."""
     laid_out = torch.zeros(len(rows), width, dtype=torch.long)
     for row, out in zip(rows, laid_out, strict=True):
         for segment in row.segments:
@@ -225,13 +240,13 @@ def _laid_out(
 
 
 def _marked(width: int, columns: Tensor, mask: Tensor) -> Tensor:
-    """(B, width) bool, true at the columns (B, N) where mask (B, N) is."""
+    """Return (B, width) bool, true at the columns (B, N) where mask (B, N) is true."""
     marks = torch.zeros(len(columns), width, dtype=torch.long)
     return marks.scatter_add(1, columns, mask.long()).bool()
 
 
 def _padded(rows: Iterable[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Rows of any lengths as (B, N) int64, 0 at padding, and (B, N) bool, true elsewhere."""
+    """Return rows as (B, N) int64, 0 at padding, and as (B, N) bool, false at padding."""
     tensors = [torch.tensor(list(row), dtype=torch.long) for row in rows]
     mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in tensors], True)
     return pad_sequence(tensors, True), mask

@@ -1,14 +1,13 @@
-"""Preference pairs from corrected results: what was predicted is rejected, the correction chosen.
+"""Preference pairs from corrected results: the prediction is rejected, the correction chosen.
 
-A result is a JSON file of `vidground caption` or `vidground query`; the correction is the same
-file with times or texts edited. Each pair is wrong in one factor, times or text. Opens no video.
+A result is a JSON file of `vidground caption` or `vidground query`. Its correction is the same
+file with edited times or texts, or what an annotation tool or a subtitle editor made of it (see
+`correction_files`). Each pair is wrong in one factor, times or text. Opens no video.
 """
 
 from __future__ import annotations
 
-import json
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,15 +17,18 @@ from vidground.language.prompts import FRAMES
 from vidground.results.documents import video_of
 from vidground.results.formats import Result, load
 from vidground.results.types import Captions, GroundingResult, Groundings, Provenance
-from vidground.training.data.annotations import check_annotations
+from vidground.training.data.annotations import check_samples
 from vidground.training.data.answer_events import AnnotatedAnswer
 from vidground.training.data.correction_answers import (
     TEXT,
     TIMES,
     caption_answer,
-    query_answer,
+    corrected_answer,
+    predicted_answer,
     rejected_answers,
+    same_answer,
 )
+from vidground.training.data.correction_files import Correction, find_corrections, read_correction
 from vidground.training.data.perturbation import CHOSEN
 
 SOURCE = "corrected"
@@ -35,11 +37,14 @@ SOURCE = "corrected"
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What a comparison gave.
+    """The outcome of a comparison of results with their corrections.
 
-    samples: preference annotations, each with one rejected answer. answers: how many were
-    compared. identical: how many of them nothing was changed in. failures: what could not be
-    used, and why. unmatched: names that only one of two folders holds.
+    Attributes:
+        samples: preference annotations, each with one rejected answer.
+        answers: number of answers compared.
+        identical: number of answers without a correction.
+        failures: what could not be used, and why.
+        unmatched: names that only one of two folders holds.
     """
 
     samples: tuple[Mapping[str, Any], ...]
@@ -50,7 +55,7 @@ class Pairs:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Samples by what is wrong in them: "times" and "text"."""
+        """Number of samples by their wrong factor: "times" and "text"."""
         names = [name for s in self.samples for name in s["conversations"] if name != CHOSEN]
         return {"times": names.count(TIMES), "text": names.count(TEXT)}
 
@@ -58,42 +63,52 @@ class Pairs:
 def pairs_of_files(
     predicted: str | Path, corrected: str | Path, *, videos: str | Path | None = None
 ) -> Pairs:
-    """Compare two result files, or those of two folders that have the same relative name.
+    """Compare results with their corrections.
 
     Args:
-        videos: folder that the samples' `video` shall be relative to; the videos must lie in it.
-            None takes the results' own paths, which must be relative then.
+        predicted: a result, or a folder of results.
+        corrected: a correction, or a folder of them; in folders, names tell what belongs together.
+        videos: folder that the samples' `video` is relative to; the videos must lie in it. None
+            takes the results' own paths, which must be relative then.
 
     Raises:
         InputError: the paths do not exist, are not of one kind, or have no name in common.
     """
-    matched, unmatched = _matched(Path(predicted), Path(corrected))
+    matched, unmatched = find_corrections(Path(predicted), Path(corrected))
     root = None if videos is None else Path(videos)
     samples: list[dict[str, Any]] = []
     origins: list[Path] = []
     failures: list[str] = []
     answers = identical = 0
-    for old, new in matched:
+    for correction in matched:
         try:
-            found = list(preference_samples(load(old), load(new), videos=root))
+            path, found = _samples_of(correction, root)
         except VidgroundError as error:
-            failures.append(str(error) if str(new) in str(error) else f"{new}: {error}")
+            named = any(str(path) in str(error) for path in correction.corrected)
+            failures.append(str(error) if named else f"{correction.corrected[0]}: {error}")
             continue
         answers += len(found)
         identical += sum(not made for made in found)
         samples += [sample for made in found for sample in made]
-        origins += [new for made in found for _ in made]
-    usable, problems = _checked(samples, origins)
-    return Pairs(tuple(usable), answers, identical, (*failures, *problems), unmatched)
+        origins += [path for made in found for _ in made]
+    wrong = {p.index: p.reason for p in check_samples(samples, kind="fpo").problems}
+    usable = tuple(sample for index, sample in enumerate(samples) if index not in wrong)
+    problems = [f"{origins[i]}: {why}" for i, why in wrong.items() if i is not None]
+    return Pairs(usable, answers, identical, (*failures, *dict.fromkeys(problems)), unmatched)
 
 
 def preference_samples(
     predicted: Result, corrected: Result, *, videos: Path | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    """For each answer of a result its samples: one for each factor that was corrected.
+    """Yield the samples of each answer of a result: one for each factor that was corrected.
+
+    Args:
+        predicted: as the model made it.
+        corrected: as a person says it is right; queries may be missing.
+        videos: folder that the samples' `video` is relative to; None takes the result's path.
 
     Raises:
-        InputError: the two are not about one video and the same questions, an answer cannot be
+        InputError: the two are not about one video and the same queries, an answer cannot be
             used, or the video does not lie in `videos`.
     """
     old, new = video_of(predicted), video_of(corrected)
@@ -106,11 +121,33 @@ def preference_samples(
         yield _samples({"task": "dvc", **head}, predicted.provenance, chosen, rejected)
     elif isinstance(predicted, Groundings) and isinstance(corrected, Groundings):
         for before, after in _same_queries(predicted, corrected):
-            chosen = query_answer(after, predicted=False)
-            rejected = query_answer(before, predicted=True)
+            if same_answer(before, after):
+                yield []
+                continue
+            chosen = corrected_answer(after, predicted=before)
+            rejected = predicted_answer(before)
             yield _samples({"task": "tvg", **head}, before.provenance, chosen, rejected)
     else:
         raise InputError("one result holds captions and the other answers to queries")
+
+
+def _samples_of(
+    correction: Correction, root: Path | None
+) -> tuple[Path, list[list[dict[str, Any]]]]:
+    """Return the file that corrects a result, and the samples of each answer.
+
+    Of several files with its name, such as a copied folder holds, the one that changes something.
+    """
+    predicted = load(correction.predicted)
+    found = [
+        (path, list(preference_samples(predicted, read_correction(path, predicted), videos=root)))
+        for path in correction.corrected
+    ]
+    changed = [item for item in found if any(item[1])]
+    if len(changed) > 1:
+        names = " and ".join(str(path) for path, _ in changed)
+        raise InputError(f"{names} both correct {correction.predicted}; keep one of them")
+    return (changed or found)[0]
 
 
 def _samples(
@@ -119,20 +156,20 @@ def _samples(
     chosen: AnnotatedAnswer,
     predicted: AnnotatedAnswer,
 ) -> list[dict[str, Any]]:
-    """Samples in the released form, with one rejected answer each."""
+    """Return samples in the released form, with one rejected answer each."""
     human = {"from": "human", "value": f"{FRAMES}\n{provenance.prompt}"}
     about = [time_s for span in provenance.about_s for time_s in span]
     made = []
     for name, answer in rejected_answers(chosen, predicted, fps=provenance.fps).items():
-        said = {CHOSEN: chosen, name: answer}
+        responses = {CHOSEN: chosen, name: answer}
         made.append(
             dict(head)
             | ({"src": about} if about else {})
             | {
-                "tgt": {key: value.times_s for key, value in said.items()},
+                "tgt": {key: value.times_s for key, value in responses.items()},
                 "conversations": {
                     key: [human, {"from": "gpt", "value": value.text()}]
-                    for key, value in said.items()
+                    for key, value in responses.items()
                 },
             }
         )
@@ -142,7 +179,7 @@ def _samples(
 def _same_queries(
     predicted: Groundings, corrected: Groundings
 ) -> Iterator[tuple[GroundingResult, GroundingResult]]:
-    """The answers of both to each query of the correction; others may have been taken out."""
+    """Yield both answers to each query of the correction, which may lack some."""
     waiting = list(predicted.results)
     for after in corrected.results:
         before = next((result for result in waiting if result.query == after.query), None)
@@ -152,30 +189,14 @@ def _same_queries(
         yield before, after
 
 
-def _matched(predicted: Path, corrected: Path) -> tuple[list[tuple[Path, Path]], tuple[str, ...]]:
-    for path in (predicted, corrected):
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder")
-    if predicted.is_dir() != corrected.is_dir():
-        raise InputError(f"{predicted} and {corrected}: name two files, or two folders")
-    if not predicted.is_dir():
-        return [(predicted, corrected)], ()
-    old, new = (
-        {path.relative_to(folder).as_posix() for path in folder.rglob("*.json")}
-        for folder in (predicted, corrected)
-    )
-    if not old & new:
-        raise InputError(f"{predicted} and {corrected} have no .json file of the same name")
-    both = [(predicted / name, corrected / name) for name in sorted(old & new)]
-    return both, tuple(sorted(old ^ new))
-
-
 def _video_field(path: str, videos: Path | None) -> str:
-    """The path of a video as annotations have it: relative to the videos' folder, with /."""
+    """Return the path of a video as annotations have it: relative to the videos' folder, with /."""
     if videos is None:
         given = PurePosixPath(path)
         if given.is_absolute() or ".." in given.parts:
-            raise InputError(f"the video is {path}; say which folder it is to be relative to")
+            raise InputError(
+                f"the video is {path}; name the folder that samples are relative to (--videos)"
+            )
         return given.as_posix()
     for candidate in (videos / path, Path(path)):
         # As it is named first: a symbolic link may lead out of the folder.
@@ -186,16 +207,3 @@ def _video_field(path: str, videos: Path | None) -> str:
             if candidate.is_file() and place.is_relative_to(root) and ".." not in place.parts:
                 return place.relative_to(root).as_posix()
     raise InputError(f"the video {path} does not lie in {videos}")
-
-
-def _checked(
-    samples: Sequence[dict[str, Any]], origins: Sequence[Path]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The samples that can be trained on, and what is wrong with the others."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "pairs.json"
-        file.write_text(json.dumps(samples), encoding="utf-8")
-        found = {p.index: p.reason for p in check_annotations([file], kind="fpo").problems}
-    usable = [sample for index, sample in enumerate(samples) if index not in found]
-    problems = [f"{origins[i]}: {why}" for i, why in found.items() if i is not None]
-    return usable, list(dict.fromkeys(problems))

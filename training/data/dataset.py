@@ -1,13 +1,13 @@
 """Annotations as training samples: texts become token ids, seconds become frames.
 
-Which annotations are too long to train on is decided here too. Where frames come from is the
-matter of a frame source (`vidground.training.data.frame_sources`); what becomes of samples, that of
-`vidground.training.data.collation`.
+Also decides which annotations are within the limits of training. Frames come from a frame source
+(`vidground.training.data.frame_sources`); `vidground.training.data.collation` makes batches.
 """
 
 from __future__ import annotations
 
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ from vidground.training.data.samples import (
 )
 
 FrameSource = Callable[[Path, Sequence[int]], Tensor]
-"""Gives the sampled frames of a video file that is asked a question, in the ids of the Q-Former's
-tokenizer: pixels, patch features or frame tokens, see `TrainingPrompt`."""
+"""Returns the sampled frames of a video file for a question in ids of the Q-Former's tokenizer:
+pixels, patch features or frame tokens, see `TrainingPrompt`."""
 
 Sample = SftSample | PreferenceSample
 
@@ -44,8 +44,11 @@ Sample = SftSample | PreferenceSample
 class SampleLimits:
     """Which annotations are trained on; the defaults are the released ones.
 
-    min_video_s, max_video_s: duration, as annotated. max_answer_words: words of the answer to
-    imitate, counted by single spaces. max_tokens: of a prompt with its frames and an answer.
+    Attributes:
+        min_video_s: shortest video, as annotated, in seconds.
+        max_video_s: longest video, as annotated, in seconds.
+        max_answer_words: most words of the answer to imitate, separated by single spaces.
+        max_tokens: most tokens of a prompt with its frames and an answer.
     """
 
     min_video_s: float = 5.0
@@ -56,7 +59,7 @@ class SampleLimits:
     def __post_init__(self) -> None:
         if not 0 <= self.min_video_s <= self.max_video_s:
             raise InputError(
-                f"videos of {self.min_video_s} to {self.max_video_s} s are asked for; needs "
+                f"min_video_s is {self.min_video_s} and max_video_s {self.max_video_s}; needs "
                 "0 <= min_video_s <= max_video_s"
             )
         for name in ("max_answer_words", "max_tokens"):
@@ -66,7 +69,12 @@ class SampleLimits:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Annotations to train on, and how many others were dropped, by reason."""
+    """A choice of annotations.
+
+    Attributes:
+        kept: annotations to train on.
+        dropped: number of the others, by reason.
+    """
 
     kept: tuple[Annotation, ...]
     dropped: Mapping[str, int]
@@ -79,19 +87,42 @@ def within_limits(
     tokenizers: Tokenizers | None = None,
     fps: float = 1.0,
 ) -> Selection:
-    """Drop what is too short or too long to train on, and count it by reason.
+    """Drop annotations that are too short or too long to train on, and count them by reason.
 
-    tokenizers: None leaves `max_tokens` unchecked.
+    Args:
+        annotations: to choose from.
+        limits: see there.
+        tokenizers: None leaves `max_tokens` unchecked.
+        fps: sampled frames per second.
     """
     kept: list[Annotation] = []
     dropped: Counter[str] = Counter()
     for annotation in annotations:
-        reason = _beyond(annotation, limits, tokenizers, fps)
+        reason = _exceeded_limit(annotation, limits, tokenizers, fps)
         if reason is None:
             kept.append(annotation)
         else:
             dropped[reason] += 1
     return Selection(tuple(kept), dict(dropped))
+
+
+def weighted(annotations: Sequence[Annotation], weight: float, *, seed: int) -> list[Annotation]:
+    """Return the annotations of a data set as often as its weight says, in order.
+
+    Args:
+        annotations: of one data set.
+        weight: how often each is seen in an epoch, above 0. The fraction of a weight is a random
+            share of the annotations: 2.25 takes each twice, and a quarter of them a third time.
+        seed: of the draw of that share.
+    """
+    times = int(weight)
+    extra = round((weight - times) * len(annotations))
+    drawn = set(random.Random(seed).sample(range(len(annotations)), extra))
+    return [
+        annotation
+        for index, annotation in enumerate(annotations)
+        for _ in range(times + (index in drawn))
+    ]
 
 
 class AnnotationDataset(Dataset[Sample]):
@@ -100,8 +131,10 @@ class AnnotationDataset(Dataset[Sample]):
     The same index gives the same sample in every epoch and in every process.
 
     Args:
-        video_root: folder that the annotations' videos are relative to.
-        frames: gives the frames of a video, `fps` of them for each of its seconds.
+        annotations: with the paths of their videos.
+        tokenizers: of the model to train.
+        frames: returns the frames of a video.
+        fps: frames for each second of video.
     """
 
     def __init__(
@@ -110,20 +143,22 @@ class AnnotationDataset(Dataset[Sample]):
         tokenizers: Tokenizers,
         frames: FrameSource,
         *,
-        video_root: str | Path,
         fps: float = 1.0,
     ) -> None:
         self.annotations = tuple(annotations)
         self._tokenizers = tokenizers
         self._frames = frames
-        self._root = Path(video_root)
         self._fps = fps
 
     def __len__(self) -> int:
         return len(self.annotations)
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample, or AnnotationError: its video cannot be read, its text not be encoded."""
+        """Return a sample.
+
+        Raises:
+            AnnotationError: its video cannot be read, or its text cannot be encoded.
+        """
         annotation = self.annotations[index]
         try:
             frames = self._frames(*self._asked(annotation))
@@ -134,23 +169,28 @@ class AnnotationDataset(Dataset[Sample]):
             ) from error
 
     def asked(self) -> list[tuple[Path, Sequence[int]]]:
-        """Every video with every question that it is asked, each once, videos in order."""
+        """Return every video with every question about it, in token ids; each once, sorted."""
         found = {(path, tuple(ids)) for path, ids in map(self._asked, self.annotations)}
         return sorted(found)
 
     def _asked(self, annotation: Annotation) -> tuple[Path, Sequence[int]]:
         question = encode_prompt(_prompt(annotation), self._tokenizers).question
-        return self._root / annotation.video, question
+        return annotation.path, question
 
 
 def make_sample(
     annotation: Annotation, frames: Tensor, tokenizers: Tokenizers, *, fps: float = 1.0
 ) -> Sample:
-    """The sample of an annotation and its video's frames.
+    """Return the sample of an annotation and its video's frames.
 
     Args:
+        annotation: with one answer, or with a chosen and a rejected one.
         frames: (T, 3, S, S) pixels, (T, patches, width) patch features or (T, H) frame tokens.
-        fps: their rate.
+        tokenizers: of the model to train.
+        fps: rate of the frames.
+
+    Raises:
+        InputError: a text cannot be encoded, or times and `<evi>` do not match.
     """
     prompt = _prompt(annotation)
     ids = encode_prompt(prompt, tokenizers)
@@ -169,10 +209,13 @@ def make_sample(
 
 
 def response_ids(text: str, prompt: Prompt, tokenizers: Tokenizers) -> list[int]:
-    """Token ids of a response and of the token that ends it, as they follow on the prompt.
+    """Return the token ids of a response and its end-of-turn token, as they follow the prompt.
 
-    Prompt and response are encoded together, for some tokenizers treat the start of a text in
-    another way than its middle.
+    Prompt and response are encoded together, because some tokenizers treat the start of a text
+    differently from its middle.
+
+    Raises:
+        InputError: the tokenizer joins the end of the prompt with the start of the response.
     """
     start = tokenizers.encode(prompt.after)
     whole = tokenizers.encode(prompt.after + text + TURN_END)
@@ -197,10 +240,10 @@ def _response(
     )
 
 
-def _beyond(
+def _exceeded_limit(
     annotation: Annotation, limits: SampleLimits, tokenizers: Tokenizers | None, fps: float
 ) -> str | None:
-    """The limit that an annotation is beyond, in words; None if it is within all."""
+    """Return the limit that an annotation exceeds, in words; None if it is within all."""
     if annotation.duration_s < limits.min_video_s:
         return f"videos shorter than {limits.min_video_s:g} s"
     if annotation.duration_s > limits.max_video_s:
@@ -213,7 +256,7 @@ def _beyond(
 
 
 def _tokens(annotation: Annotation, tokenizers: Tokenizers, fps: float) -> int:
-    """Length of a prompt, its frames and the longer of its responses."""
+    """Return the length of a prompt, its frames and the longer of its responses."""
     prompt = _prompt(annotation)
     texts = [annotation.response.text]
     if isinstance(annotation, PreferenceAnnotation):

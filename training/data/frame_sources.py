@@ -1,10 +1,9 @@
-"""Where training's frames come from: videos, sampled once and kept on disk.
+"""Sources of frames for training: videos, sampled once and cached on disk.
 
-`PixelFrames` gives pixels. `PatchFrames` gives what the vision encoder makes of them, for a
-training that leaves the encoder as it is; nearly all work on a video is then done once.
-`TokenFrames` gives what the compressor makes of those with a question, if that does not learn
-either. All are called with a path and a question, and can be shared by the workers of a data
-loader. Knows no annotations.
+`PixelFrames` returns pixels. `PatchFrames` returns patch features of a frozen vision encoder, so
+that nearly all work on a video is done once. `TokenFrames` returns frame tokens of a frozen
+compressor for a question. All are called with a path and a question, and can be shared by the
+workers of a data loader. Knows no annotations.
 """
 
 from __future__ import annotations
@@ -29,13 +28,16 @@ DEFAULT_CACHE_BYTES = 64 << 30
 """64 GiB: 7,600 minutes of video as pixels at 224, or 1,500 as patch features of the full model."""
 
 _VERSION = 1
-"""Raised whenever the same video gives other frames than before."""
+"""Incremented whenever the same video gives other frames than before."""
 
 
 class PixelFrames:
     """Sampled frames of videos as uint8 pixels: `frames(path)` is (T, 3, S, S).
 
-    fps: samples per second of video. image_size: S, in pixels. cache: None decodes every time.
+    Args:
+        fps: samples per second of video.
+        image_size: S, in pixels.
+        cache: None decodes every time.
     """
 
     def __init__(self, *, fps: float, image_size: int, cache: TensorCache | None = None) -> None:
@@ -45,10 +47,10 @@ class PixelFrames:
         self._contents = _Contents()
 
     def __call__(self, path: str | Path, _question: Sequence[int] = ()) -> Tensor:
-        """The frames of a video, one for each sample, whatever the question.
+        """Return the frames of a video, one for each sample; the question does not matter.
 
         Raises:
-            VideoError: the file is missing or no video that can be read.
+            VideoError: the file is missing or cannot be read as a video.
         """
         if self._cache is None:
             return _shown(self._decode(path))
@@ -60,11 +62,11 @@ class PixelFrames:
         return _shown(stored)
 
     def key(self, path: str | Path) -> str:
-        """Names the content of the file with everything that its frames depend on."""
+        """Return a key of the file's content and everything else that its frames depend on."""
         return _digest("pixels", self._contents.sha256(path), self.fps, self.image_size)
 
     def runs(self, path: str | Path) -> Iterable[FrameRun]:
-        """The frames as they are decoded, each with the samples that show it."""
+        """Return the frames as they are decoded, each with the samples that show it."""
         return VideoReader(path, fps=self.fps, image_size=self.image_size).runs()
 
     def _decode(self, path: str | Path) -> dict[str, Tensor]:
@@ -76,16 +78,19 @@ class PixelFrames:
 
 
 class PatchFrames:
-    """Patch features of sampled frames: `frames(path)` is (T, patches, width), model's type.
+    """Patch features of sampled frames: `frames(path)` is (T, patches, width), in the model's type.
 
-    The model's vision encoder must stay as it is for as long as this object is used. Features are
-    kept in 16 bits: bfloat16 for a bfloat16 model, else float16.
+    The weights of the vision encoder must not change while this object is used. Features are stored
+    in 16 bits: bfloat16 for a bfloat16 model, else float16.
 
     Args:
-        batch_size: frames given to the encoder at once.
+        model: with a frozen vision encoder.
+        fps: samples per second of video.
+        cache: of the features.
+        batch_size: frames encoded at once.
 
     Raises:
-        InputError: the vision encoder is set to learn.
+        InputError: the vision encoder has trainable parameters.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class PatchFrames:
     ) -> None:
         if any(parameter.requires_grad for parameter in model.vision.parameters()):
             raise InputError(
-                "the vision encoder is set to learn, so its features would change; freeze it "
+                "the vision encoder is trainable, so its features would change; freeze it "
                 "(requires_grad_(False)) or train on PixelFrames"
             )
         self._model = model
@@ -104,12 +109,13 @@ class PatchFrames:
         self._encoder = _fingerprint(model.vision, model.dtype)
 
     def __call__(self, path: str | Path, _question: Sequence[int] = ()) -> Tensor:
-        """The features of a video's samples, whatever the question; encoded and stored if they
-        are not in the cache.
+        """Return the features of a video's samples; encode and store them if they are not cached.
+
+        The question does not matter.
 
         Raises:
-            VideoError: the file is missing or no video that can be read.
-            InputError: they would have to be encoded by a worker of a data loader.
+            VideoError: the file is missing or cannot be read as a video.
+            InputError: the caller is a worker of a data loader, and they are not cached.
         """
         key = self.key(path)
         stored = self._cache.load(key)
@@ -125,7 +131,7 @@ class PatchFrames:
         return _shown(stored).to(self._model.dtype)
 
     def key(self, path: str | Path) -> str:
-        """Names the content of the file with everything that its features depend on."""
+        """Return a key of the file's content and everything else that its features depend on."""
         return _digest("patches", self._pixels.key(path), self._encoder)
 
     def prepare(
@@ -133,9 +139,11 @@ class PatchFrames:
         paths: Sequence[str | Path],
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Encode all videos that the cache does not hold, so that workers only need to read.
+        """Encode all videos that are not cached, so that workers only need to read.
 
-        on_progress: called with the number of videos done and of all videos, after each.
+        Args:
+            paths: of the videos.
+            on_progress: called with the number of finished videos and of all, after each.
         """
         for done, path in enumerate(paths, start=1):
             self(path)
@@ -148,7 +156,7 @@ class PatchFrames:
         features = torch.cat([chunk.patches.to("cpu", self._stored_dtype) for chunk in chunks])
         if not bool(features.isfinite().all()):
             raise InputError(
-                f"patch features of {printable(path)} do not fit into {self._stored_dtype}; load "
+                f"patch features of {printable(path)} overflow {self._stored_dtype}; load "
                 "the model in bfloat16, or train on PixelFrames"
             )
         spans = [span for chunk in chunks for span in chunk.spans]
@@ -161,14 +169,17 @@ class PatchFrames:
 class TokenFrames:
     """Frame tokens of sampled frames: `frames(path, question)` is (T, H), in the model's type.
 
-    The vision encoder and the compressor must stay as they are for as long as this object is used.
-    Tokens are kept in 16 bits, as the patch features are that they are made of.
+    The weights of the vision encoder and the compressor must not change while this object is used.
+    Tokens are stored in 16 bits, like the patch features that they are computed from.
 
     Args:
-        batch_size: frames given to the encoder and to the compressor at once.
+        model: with a frozen vision encoder and a frozen compressor.
+        fps: samples per second of video.
+        cache: of features and tokens.
+        batch_size: frames compressed at once.
 
     Raises:
-        InputError: the vision encoder or the compressor is set to learn.
+        InputError: the vision encoder or the compressor has trainable parameters.
     """
 
     def __init__(
@@ -176,7 +187,7 @@ class TokenFrames:
     ) -> None:
         if any(parameter.requires_grad for parameter in model.compressor.parameters()):
             raise InputError(
-                "the compressor is set to learn, so its tokens would change; freeze it "
+                "the compressor is trainable, so its tokens would change; freeze it "
                 "(requires_grad_(False)) or train on PatchFrames"
             )
         self._model = model
@@ -186,14 +197,15 @@ class TokenFrames:
         self._compressor = _fingerprint(model.compressor, model.dtype)
 
     def __call__(self, path: str | Path, question: Sequence[int]) -> Tensor:
-        """The tokens of a video's samples; made and stored if they are not in the cache.
+        """Return the tokens of a video's samples; compute and store them if they are not cached.
 
         Args:
+            path: of the video.
             question: in the ids of the Q-Former's tokenizer.
 
         Raises:
-            VideoError: the file is missing or no video that can be read.
-            InputError: patch features would have to be encoded by a worker of a data loader.
+            VideoError: the file is missing or cannot be read as a video.
+            InputError: the caller is a worker of a data loader, and patch features are not cached.
         """
         key = _digest("tokens", self._patches.key(path), self._compressor, tuple(question))
         stored = self._cache.load(key)
@@ -207,9 +219,11 @@ class TokenFrames:
         asked: Sequence[tuple[Path, Sequence[int]]],
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Make the tokens of videos with their questions, as far as the cache does not hold them.
+        """Compute the tokens of videos with their questions that are not cached.
 
-        on_progress: called with the number of pairs done and of all pairs, after each.
+        Args:
+            asked: paths with questions.
+            on_progress: called with the number of finished pairs and of all, after each.
         """
         for done, (path, question) in enumerate(asked, start=1):
             self(path, question)
@@ -226,7 +240,7 @@ class TokenFrames:
 
 
 class _Contents:
-    """Hashes of files, computed anew only when a file's size or time of change differ."""
+    """Hashes of files, computed again only if a file's size or time of change differs."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int, int], str] = {}
@@ -240,11 +254,11 @@ class _Contents:
 
 
 def _done(_samples: int) -> None:
-    """Nobody asks how far a single video is."""
+    """Ignore the progress within a single video."""
 
 
 def _shown(stored: dict[str, Tensor]) -> Tensor:
-    """One row for each sample; a frame that several samples show is stored once."""
+    """Return one row for each sample; a frame that several samples show is stored once."""
     frames, counts = stored["frames"], stored["counts"]
     return frames if bool((counts == 1).all()) else frames.repeat_interleave(counts, dim=0)
 
@@ -258,7 +272,7 @@ def _stored_dtype(model: D2VLM) -> torch.dtype:
 
 
 def _fingerprint(part: nn.Module, dtype: torch.dtype) -> str:
-    """Names a part of a model: its weights and the type that it computes in."""
+    """Return a hash of the weights of a part of a model and the type that it computes in."""
     digest = hashlib.sha256(str(dtype).encode())
     for name, tensor in sorted(part.state_dict().items()):
         digest.update(name.encode())

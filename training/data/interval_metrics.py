@@ -1,11 +1,12 @@
-"""How well predicted intervals fit true ones: overlap, precision and recall. Plain arithmetic."""
+"""Overlap, precision and recall of predicted and true intervals."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidground.training.evaluation.answer_reading import Interval
+Interval = tuple[float, float]
+"""[start, end] in seconds, start <= end."""
 
 Array = NDArray[np.float64]
 
@@ -17,10 +18,14 @@ counts as below it."""
 def iou_matrix(
     first: Sequence[Interval], second: Sequence[Interval], *, epsilon: float = 0.0
 ) -> Array:
-    """Intersection over union of every pair, (len(first), len(second)) in [0, 1].
+    """Return the intersection over union of every pair, (len(first), len(second)) in [0, 1].
 
-    Two intervals without any length between them have overlap 0. `epsilon` seconds are added
-    to the union.
+    Two intervals that both have no length have overlap 0.
+
+    Args:
+        first: N intervals.
+        second: M intervals.
+        epsilon: seconds added to each union.
     """
     a = np.asarray(first, dtype=np.float64).reshape(-1, 1, 2)
     b = np.asarray(second, dtype=np.float64).reshape(1, -1, 2)
@@ -31,14 +36,14 @@ def iou_matrix(
 
 
 def harmonic_mean(precision: float, recall: float) -> float:
-    """F1; 0 if both are 0."""
+    """Return F1; 0 if both are 0."""
     total = precision + recall
     return 2 * precision * recall / total if total > 0 else 0.0
 
 
 def covered_shares(hits: NDArray[np.bool_]) -> tuple[float, float]:
-    """Precision and recall of a (predictions, targets) table of hits: the share of rows, and of
-    columns, that hold one. An empty table has 0 and 0.
+    """Return precision and recall of a (predictions, targets) table of hits: the shares of rows
+    and of columns with a hit. An empty table has 0 and 0.
     """
     if not hits.size:
         return 0.0, 0.0
@@ -46,7 +51,7 @@ def covered_shares(hits: NDArray[np.bool_]) -> tuple[float, float]:
 
 
 def seconds_f1(predicted: Iterable[Interval], targets: Iterable[Interval]) -> float:
-    """F1 over whole seconds, each interval covering [round(start), round(end)).
+    """Return F1 over whole seconds; an interval covers [round(start), round(end)).
 
     Half seconds round to the even second, as the benchmark's scorer does.
     """

@@ -1,10 +1,10 @@
-"""Preference pairs from right answers: one thing is made wrong, in one factor (paper, section 3.3).
+"""Preference pairs from right answers, each wrong in one factor (paper, section 3.3).
 
-Temporal: an interval is shifted, a random event is added, one is left out, or neighbours are
-merged; and where questions can be about what is not there, an only event is denied, or one is made
-up. Text: the key information of an event is exchanged for another one's, or is repeated. What
-is rejected differs from the right answer by a stated amount; where that cannot be done, no such
-answer is made. Knows neither token ids nor files; reads and returns annotations.
+Temporal: an interval is shifted, a random event is added, one is removed, or neighbours are merged;
+where questions may be about what is not in the video, the only event is denied, or one is made up.
+Text: the caption of an event is exchanged for another event's, or is repeated. A rejected answer
+differs from the right one by a minimum; where that is impossible, none is made. Knows neither token
+ids nor files.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 from vidground.errors import InputError
 from vidground.language.tokenizers import EVIDENCE_END
-from vidground.training.data.answer_events import AnnotatedAnswer, Interval, read_answer
+from vidground.training.data.answer_events import AnnotatedAnswer, read_answer
+from vidground.training.data.interval_metrics import Interval
 
 CHOSEN = "chosen"
 """Key of the right answer in a preference annotation."""
 TEXTUAL = ("f", "repeat", "qwen")
-"""Names of perturbations of the text; every other one is temporal."""
+"""Names of perturbations of the text; all others are temporal."""
 _TRIES = 50
 
 Factor = Literal["text", "temporal"]
@@ -30,15 +31,16 @@ Factor = Literal["text", "temporal"]
 
 @dataclass(frozen=True, slots=True)
 class PerturbationSettings:
-    """How far a rejected answer is from the right one.
+    """How much a rejected answer differs from the right one.
 
-    max_iou: an interval that was added, lost or moved overlaps with every interval of the other
-        answer by less than this intersection over union, counted in frames; in (0, 1].
-    min_changed_words: words that one text has and the other has not, counted on both sides; at
-        least 1.
-    repeats: how often a repeated caption is said, at least 2.
-    fps: sampled frames per second, in which intervals are told apart.
-    seed: the same seed and annotations give the same pairs.
+    Attributes:
+        max_iou: limit of the intersection over union, in frames, of an added, removed or moved
+            interval with every interval of the other answer; in (0, 1].
+        min_changed_words: fewest words that only one of two texts has, counted on both sides; at
+            least 1.
+        repeats: how often a repeated caption occurs, at least 2.
+        fps: sampled frames per second, in which intervals are compared.
+        seed: the same seed and annotations give the same pairs.
     """
 
     max_iou: float = 0.5
@@ -60,10 +62,12 @@ class PerturbationSettings:
 
 @dataclass(frozen=True)
 class OtherAnswers:
-    """What an answer may take from those of other annotations of its task.
+    """What a rejected answer may take from other annotations of its task.
 
-    captions: to exchange key information for. denials: answers without an event. findings: those
-    that only tell when a single one happens.
+    Attributes:
+        captions: to exchange captions for.
+        denials: answers without an event.
+        findings: answers with the time of a single event and no caption.
     """
 
     captions: Sequence[str] = ()
@@ -72,7 +76,7 @@ class OtherAnswers:
 
     @classmethod
     def of(cls, answers: Sequence[AnnotatedAnswer]) -> OtherAnswers:
-        """What there is to take from answers."""
+        """Return what can be taken from answers."""
         return cls(
             captions=[caption for answer in answers for caption in answer.captions],
             denials=[answer for answer in answers if not answer.intervals],
@@ -82,7 +86,7 @@ class OtherAnswers:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What a perturbation may draw from."""
+    """What a perturbation draws from."""
 
     duration_s: float
     others: OtherAnswers
@@ -94,10 +98,14 @@ def preference_annotations(
     annotations: Sequence[Mapping[str, Any]],
     settings: PerturbationSettings = PerturbationSettings(),
 ) -> Iterator[dict[str, Any]]:
-    """Preference annotations for all annotations of which one can be made.
+    """Yield preference annotations for all annotations that allow one.
 
-    What an answer cannot give itself is taken from the answers of other annotations of the same
-    task: captions to exchange for, how to deny an event, and how to tell one.
+    Captions to exchange for, and the wording of answers with and without an event, are taken from
+    other annotations of the same task where the answer itself has none.
+
+    Args:
+        annotations: SFT samples that were checked.
+        settings: see there.
     """
     answers = [_answer(annotation) for annotation in annotations]
     known: dict[str | None, list[AnnotatedAnswer]] = {}
@@ -119,15 +127,16 @@ def preference_annotation(
     others: OtherAnswers = OtherAnswers(),
     rng: random.Random | None = None,
 ) -> dict[str, Any] | None:
-    """The annotation with every rejected answer that can be made of its own; None if there is none.
+    """Return an annotation with all rejected answers that can be made; None if there are none.
 
     In the released form: `conversations`, and `tgt` where the answer has intervals, else `src`,
     become objects with the keys "chosen" and "rejected_<number>_<perturbation>".
 
     Args:
-        annotation: of supervised fine-tuning, with one question and one answer.
-        others: to take from them what this answer does not have.
-        rng: where to draw from; None to start from the settings' seed.
+        annotation: an SFT sample, with one question and one answer.
+        settings: see there.
+        others: source of what this answer does not have.
+        rng: to draw from; None starts from the seed of the settings.
 
     Raises:
         InputError: the intervals do not match the `<evi>` of the answer.
@@ -146,28 +155,28 @@ def preference_annotation(
 
 
 def factor_of(name: str) -> Factor:
-    """Which factor the rejected answer of this name is wrong in.
+    """Return the wrong factor of a rejected answer, by its name.
 
     Raises:
-        InputError: the name says no perturbation.
+        InputError: the name contains no perturbation.
     """
     parts = name.split("_")
     if len(parts) < 3:
         raise InputError(
-            f"{name!r} names no perturbation; it must read like 'rejected_0_shift', or "
+            f"{name!r} contains no perturbation; it must look like 'rejected_0_shift', or "
             "'rejected_4_f' for key information and 'rejected_5_repeat' for repetition"
         )
     return "text" if parts[2] in TEXTUAL else "temporal"
 
 
 def changed_words(one: str, other: str) -> int:
-    """Words that one text has and the other has not, both ways, each as often as it stands."""
+    """Return how many words only one of two texts has, each as often as it occurs."""
     ours, theirs = Counter(one.lower().split()), Counter(other.lower().split())
     return (ours - theirs).total() + (theirs - ours).total()
 
 
 def frame_iou(one: Interval, other: Interval, *, fps: float) -> float:
-    """Intersection over union of two intervals, in the frames that the model sees."""
+    """Return the intersection over union of two intervals, in sampled frames."""
     (start, end), (first, last) = (
         [round(time_s * fps) for time_s in interval] for interval in (one, other)
     )
@@ -176,14 +185,14 @@ def frame_iou(one: Interval, other: Interval, *, fps: float) -> float:
 
 
 def _answer(annotation: Mapping[str, Any]) -> AnnotatedAnswer | None:
-    said = [turn["value"] for turn in annotation["conversations"] if turn["from"] == "gpt"]
-    if len(said) != 1:
+    texts = [turn["value"] for turn in annotation["conversations"] if turn["from"] == "gpt"]
+    if len(texts) != 1:
         return None
-    return read_answer(said[0], annotation.get("tgt") or ())
+    return read_answer(texts[0], annotation.get("tgt") or ())
 
 
 def _shift(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
-    """One interval keeps its length and lies elsewhere."""
+    """Move one interval, keeping its length."""
     intervals = list(answer.intervals)
     if not intervals:
         return None
@@ -194,7 +203,7 @@ def _shift(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 
 
 def _insert(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
-    """One event more, as long as another one, said to be where nothing of the kind is."""
+    """Add an event of the length of another one where there is none."""
     if not answer.intervals and scene.others.findings:
         other = scene.rng.choice(scene.others.findings)
         ((start_s, end_s),) = other.intervals
@@ -212,7 +221,7 @@ def _insert(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 
 
 def _delete(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
-    """One event less; the only one is denied as others are."""
+    """Remove one event; deny the only one in the words of another answer."""
     if len(answer.intervals) == 1 and scene.others.denials:
         return scene.rng.choice(scene.others.denials)
     if len(answer.intervals) < 2:
@@ -224,7 +233,7 @@ def _delete(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 
 
 def _merge(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
-    """Two or more neighbours become one event that spans them, with what is said of all."""
+    """Merge two or more neighbours to one event with all their captions."""
     count = len(answer.intervals)
     if count < 2:
         return None
@@ -239,7 +248,7 @@ def _merge(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 
 
 def _exchange(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
-    """An event is told to be what another event is; of another annotation if it is alone."""
+    """Give an event the caption of another one, of another annotation if it is the only one."""
     own = list(dict.fromkeys(answer.captions))
     known = own if len(own) > 1 else scene.others.captions
     if not answer.captions or not known:
@@ -250,7 +259,7 @@ def _exchange(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
 
 
 def _repeat(answer: AnnotatedAnswer, scene: _Scene) -> AnnotatedAnswer | None:
-    """What is said of one event is said again and again."""
+    """Repeat the caption of one event."""
     if not answer.captions:
         return None
     captions = list(answer.captions)
@@ -290,7 +299,7 @@ def _first_far_enough(
 def _far_apart(
     ones: Sequence[Interval], others: Sequence[Interval], settings: PerturbationSettings
 ) -> bool:
-    """Whether what only one side has overlaps with all of the other side by less than the limit."""
+    """Return whether intervals of one side alone overlap with the other side below the limit."""
     if not ones or not others:
         return bool(ones) != bool(others)
     pairs = [(one, other) for one in ones if one not in others for other in others]
@@ -306,7 +315,7 @@ def _somewhere(length_s: float, scene: _Scene) -> Interval:
 
 
 def _in_form_of(annotation: Mapping[str, Any], other: AnnotatedAnswer) -> str:
-    """An answer's text; where no event is told of, with `</evi>` only if the right one has it."""
+    """Return an answer's text; without intervals, with `</evi>` only if the right one has it."""
     (right,) = [turn["value"] for turn in annotation["conversations"] if turn["from"] == "gpt"]
     text = other.text()
     if other.intervals or EVIDENCE_END in right:
@@ -322,8 +331,8 @@ def _released_form(
     human = next(turn for turn in annotation["conversations"] if turn["from"] == "human")
     found = {**annotation, "conversations": {CHOSEN: list(annotation["conversations"])}}
     for name, other in rejected.items():
-        said = {"from": "gpt", "value": _in_form_of(annotation, other)}
-        found["conversations"][name] = [dict(human), said]
+        answer_turn = {"from": "gpt", "value": _in_form_of(annotation, other)}
+        found["conversations"][name] = [dict(human), answer_turn]
     times = {name: other.times_s for name, other in rejected.items()}
     if answer.intervals or any(times.values()):
         found["tgt"] = {CHOSEN: list(annotation.get("tgt") or ()), **times}

@@ -1,6 +1,6 @@
-"""Training samples: a prompt with its frames, and the responses to learn from, as token ids.
+"""Training samples: a prompt with its frames, and the responses to train on, as token ids.
 
-Knows no text, no files and no model; what becomes of a batch of them is `training.batches`' matter.
+Knows no text, no files and no model; `training.data.collation` makes batches of samples.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from torch import Tensor
 from vidground.errors import InputError
 
 Span = tuple[float, float]
-"""First and last frame of an interval, as numbers that are still to be rounded."""
+"""First and last frame of an interval, not yet rounded."""
 
 
 @dataclass(frozen=True)
 class TrainingPrompt:
-    """What stands before a response.
+    """What precedes a response.
 
-    before, after: token ids of the text around the frames.
-    question: the question in the ids of the Q-Former's tokenizer.
-    frames: (T, 3, S, S) pixels, as uint8 or normalised by `preprocessing.normalize`; or
-        (T, patches, width) patch features, which a frozen vision encoder gives once for all
-        epochs; or (T, H) frame tokens, if the compressor is frozen, too. T >= 1.
-    spans: the interval of each `<evi>` of `before` and `after`, in order.
+    Attributes:
+        before: token ids of the text before the frames.
+        after: token ids of the text after the frames.
+        question: the question, in the ids of the Q-Former's tokenizer.
+        frames: (T, 3, S, S) pixels, as uint8 or normalised by `preprocessing.normalize`; or
+            (T, patches, width) patch features, computed once if the vision encoder is frozen; or
+            (T, H) frame tokens if the compressor is frozen too. T >= 1.
+        spans: the interval of each `<evi>` in `before` and `after`, in order.
     """
 
     before: Sequence[int]
@@ -38,8 +40,8 @@ class TrainingPrompt:
     def __post_init__(self) -> None:
         if self.frames.ndim not in (2, 3, 4) or self.frames.shape[0] == 0:
             raise InputError(
-                f"frames have the shape {tuple(self.frames.shape)}; needs pixels (T, 3, S, S), "
-                "patch features (T, patches, width) or frame tokens (T, H) of at least one frame"
+                f"frames have the shape {tuple(self.frames.shape)}; they must be pixels "
+                "(T, 3, S, S), patch features (T, patches, width) or frame tokens (T, H), T >= 1"
             )
         if not len(self.before) + len(self.after):
             raise InputError("a training prompt has no text; it needs at least one token")
@@ -50,7 +52,9 @@ class TrainingPrompt:
 class Response:
     """A response: K `<evi>`, `</evi>`, then text with the same K `<evi>` (paper, section 3.2).
 
-    token_ids: with the token that ends the turn. spans: the K intervals.
+    Attributes:
+        token_ids: with the token that ends the turn.
+        spans: the K intervals.
     """
 
     token_ids: Sequence[int]
@@ -58,7 +62,7 @@ class Response:
 
     def __post_init__(self) -> None:
         if not self.token_ids:
-            raise InputError("a response has no tokens; it needs at least the turn's end")
+            raise InputError("a response has no tokens; it needs at least the end of the turn")
         _check_spans(self.spans)
 
 
@@ -77,7 +81,7 @@ class SftSample:
 
 @dataclass(frozen=True)
 class PreferenceSample:
-    """A prompt, the response to prefer, and one to reject."""
+    """A prompt, the response to prefer, and the one to reject."""
 
     prompt: TrainingPrompt
     chosen: Response
@@ -85,32 +89,37 @@ class PreferenceSample:
 
     @property
     def responses(self) -> tuple[Response, ...]:
-        """Chosen, rejected."""
+        """The chosen response, then the rejected one."""
         return (self.chosen, self.rejected)
 
 
 def frame_spans(times_s: Sequence[float] | None, *, fps: float = 1.0) -> tuple[Span, ...]:
-    """Flat pairs of seconds, as annotations have them, in frames; one number is one frame.
+    """Convert flat pairs of seconds, as in annotations, to frames; one number is one frame.
+
+    Args:
+        times_s: start and end of each interval, or one instant, in seconds.
+        fps: frames per second.
 
     Raises:
-        InputError: if a number is left over.
+        InputError: the number of times is odd and above 1.
     """
     frames = [time_s * fps for time_s in times_s or ()]
     if len(frames) == 1:
         frames *= 2
     if len(frames) % 2:
-        raise InputError(f"{len(frames)} times do not pair up to intervals; give start and end")
+        raise InputError(
+            f"{len(frames)} times are no pairs of start and end; give two for each interval"
+        )
     return tuple(zip(frames[::2], frames[1::2], strict=True))
 
 
 def evidence_places(
     response: Response, *, evidence_id: int, evidence_end_id: int
 ) -> tuple[list[int], list[int]]:
-    """Indices of the `<evi>` tokens of the evidence stage, and of those in the answer.
+    """Return the indices of the `<evi>` tokens in the evidence stage, and of those in the answer.
 
     Raises:
-        InputError: the answer does not hold each of the K intervals once, or an evidence stage,
-            if there is one, does not.
+        InputError: the evidence stage or the answer does not have one `<evi>` for each interval.
     """
     start = _answer_start(response, evidence_end_id)
     places = [index for index, token in enumerate(response.token_ids) if token == evidence_id]
@@ -127,7 +136,7 @@ def evidence_places(
 def without_evidence_stage(
     response: Response, *, evidence_id: int, evidence_end_id: int
 ) -> tuple[Response, list[int]]:
-    """The answer alone, and its `<evi>`: grounding and text coupled (the paper's ablation).
+    """Return the answer alone and the indices of its `<evi>`: the paper's coupled ablation.
 
     Raises:
         InputError: see `evidence_places`.
@@ -139,7 +148,7 @@ def without_evidence_stage(
 
 
 def _answer_start(response: Response, evidence_end_id: int) -> int:
-    """Index of the first token after `</evi>`; 0 where an empty evidence stage is left out."""
+    """Return the index of the first token after `</evi>`; 0 without an evidence stage."""
     ids = list(response.token_ids)
     return ids.index(evidence_end_id) + 1 if evidence_end_id in ids else 0
 

@@ -1,7 +1,7 @@
-"""Tensors kept on disk between epochs and runs, within a number of bytes.
+"""Tensors on disk, kept between epochs and runs, within a number of bytes.
 
-A cache is a folder of safetensors files, one for each key; see `bounded_folder` for what keeps it
-within its bound. Knows nothing of what the tensors are.
+A cache is a folder of safetensors files, one for each key; `bounded_folder` enforces the limit.
+Does not know what the tensors are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class TensorCache:
     """Named tensors under keys, in a folder of at most `max_bytes`.
 
     Args:
-        folder: made if it does not exist; holds nothing but this cache.
+        folder: made if it does not exist; holds only this cache.
+        max_bytes: largest size of all files, at least 1.
 
     Raises:
         InputError: `max_bytes` is below 1, or the folder holds something else.
@@ -33,11 +34,11 @@ class TensorCache:
 
     @property
     def max_bytes(self) -> int:
-        """What the folder may hold."""
+        """Largest size of the folder, in bytes."""
         return self._files.max_bytes
 
     def load(self, key: str) -> dict[str, Tensor] | None:
-        """The tensors stored under `key`, mapped from the file, not to be written to; or None.
+        """Return the tensors of a key, memory-mapped and read-only; None if there are none.
 
         They stay valid when the file is removed.
         """
@@ -46,15 +47,15 @@ class TensorCache:
         except FileNotFoundError:
             return None
         except SafetensorError:
-            # Cut off by a crash of the machine, or overwritten: as good as not there.
+            # Truncated by a crash of the machine, or overwritten: a cache miss.
             self._files.path(key).unlink(missing_ok=True)
             return None
 
     def store(self, key: str, tensors: Mapping[str, Tensor]) -> bool:
-        """Keep the tensors under `key`; False if they are more than the cache may hold.
+        """Store tensors under a key; return False if they exceed the whole cache.
 
         Raises:
-            FormatError: the file cannot be written; the disk is full, for instance.
+            FormatError: the file cannot be written, for instance because the disk is full.
         """
         size = HEADER_BYTES + sum(tensor.nbytes for tensor in tensors.values())
         try:
@@ -64,7 +65,7 @@ class TensorCache:
                     save_file(parts, lease.path)
         except (OSError, SafetensorError) as error:
             raise FormatError(
-                f"{self._files.folder}: frames cannot be kept here: {error}; free space or choose "
+                f"{self._files.folder}: frames cannot be stored: {error}; free space or choose "
                 "another folder"
             ) from error
         return lease is not None

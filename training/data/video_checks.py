@@ -1,6 +1,6 @@
-"""Opens the videos of annotations before training does: what cannot be read, what is mislabelled.
+"""Open the videos of annotations before training does: unreadable ones, wrong durations.
 
-Decodes no more than each video's first frame. Knows neither tokens nor models.
+Decodes only each video's first frame. Knows neither tokens nor models.
 """
 
 from __future__ import annotations
@@ -14,42 +14,49 @@ from vidground.training.data.annotations import Annotation, Problem, videos_of
 from vidground.training.data.dataset import Selection
 from vidground.video.reader import VideoReader
 
-Measured = Mapping[str, float | VideoError]
-"""For the `video` field of an annotation its duration in seconds, or why it cannot be read."""
+Measured = Mapping[Path, float | VideoError]
+"""For each video file its duration in seconds, or why it cannot be read."""
 
-_SMALLEST_PICTURE = 32
+_SMALLEST_IMAGE = 32
 
 
 def measure_videos(
     annotations: Sequence[Annotation],
-    video_root: str | Path,
     *,
     on_progress: Callable[[int, int], None] | None = None,
-) -> dict[str, float | VideoError]:
-    """Open every video once and measure how long it is.
+) -> dict[Path, float | VideoError]:
+    """Open every video once and measure its duration.
 
     Args:
+        annotations: with the paths of their videos.
         on_progress: called with the number of videos measured and of all videos, after each.
     """
-    measured: dict[str, float | VideoError] = {}
+    measured: dict[Path, float | VideoError] = {}
     videos = videos_of(annotations)
-    for done, video in enumerate(videos, start=1):
-        path = Path(video_root) / video
+    for done, path in enumerate(videos, start=1):
         try:
-            reader = VideoReader(path, fps=1.0, image_size=_SMALLEST_PICTURE)
-            measured[video] = reader.info.duration_s
+            measured[path] = duration_of(path)
         except VideoError as error:
-            measured[video] = error
+            measured[path] = error
         if on_progress is not None:
             on_progress(done, len(videos))
     return measured
 
 
+def duration_of(path: Path) -> float:
+    """Return the duration of a video in seconds.
+
+    Raises:
+        VideoError: it is missing or cannot be read.
+    """
+    return VideoReader(path, fps=1.0, image_size=_SMALLEST_IMAGE).info.duration_s
+
+
 def video_problems(annotations: Sequence[Annotation], measured: Measured) -> list[Problem]:
-    """Samples whose video cannot be read, or lasts another time than annotated."""
+    """Return the samples whose video cannot be read or is longer or shorter than annotated."""
     problems = []
     for annotation in annotations:
-        found = measured[annotation.video]
+        found = measured[annotation.path]
         if isinstance(found, VideoError):
             reason = f"its video cannot be read: {found}"
         elif abs(found - annotation.duration_s) > DURATION_TOLERANCE_S:
@@ -64,7 +71,12 @@ def video_problems(annotations: Sequence[Annotation], measured: Measured) -> lis
 
 
 def without_unreadable(annotations: Sequence[Annotation], measured: Measured) -> Selection:
-    """Leave out the samples whose video cannot be read, and count them."""
-    kept = tuple(a for a in annotations if not isinstance(measured[a.video], VideoError))
-    dropped = len(annotations) - len(kept)
-    return Selection(kept, {"videos that cannot be read": dropped} if dropped else {})
+    """Drop the samples whose video is missing or cannot be read, and count each of the two."""
+    failed = [a for a in annotations if isinstance(measured[a.path], VideoError)]
+    kept = tuple(a for a in annotations if not isinstance(measured[a.path], VideoError))
+    missing = sum(not a.path.exists() for a in failed)
+    dropped = {
+        "videos that are missing": missing,
+        "videos that cannot be read": len(failed) - missing,
+    }
+    return Selection(kept, {reason: count for reason, count in dropped.items() if count})

@@ -11,12 +11,10 @@ import re
 from typing import Literal
 
 from vidground.language.tokenizers import EVIDENCE_END
+from vidground.training.data.interval_metrics import Interval
 
 Rules = Literal["official", "strict"]
 """Whose reading: E.T. Bench's scorer, or the one released with D2VLM."""
-
-Interval = tuple[float, float]
-"""[start, end] in seconds, start <= end."""
 
 TimedCaption = tuple[Interval, str]
 

@@ -8,7 +8,6 @@ video; knows neither models nor scores.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
@@ -16,10 +15,10 @@ from typing import Any, NoReturn, TypeGuard
 from vidground.errors import InputError
 from vidground.language.prompts import captioning_question, grounding_question
 from vidground.training.data.annotation_fields import is_number
+from vidground.training.data.conversion.readers import read_charades, read_text
 from vidground.training.evaluation.charades import SOURCE as CHARADES_SOURCE
 from vidground.training.evaluation.youcook2 import SOURCE as YOUCOOK2_SOURCE
 
-_CHARADES_LINE = re.compile(r"(\S+)\s+(\d+(?:\.\d*)?)\s+(\d+(?:\.\d*)?)\s*##(.*\S.*)")
 _CHARADES_DOMAIN = "indoor activities"
 # One recipe's name for all videos: so the published numbers were made.
 _YOUCOOK2_TOPIC = "making fattoush"
@@ -33,24 +32,14 @@ def convert_charades(source: str | Path) -> list[dict[str, Any]]:
     Raises:
         InputError: the file cannot be read, or a line has another form.
     """
-    samples: list[dict[str, Any]] = []
-    for number, line in enumerate(_read(source).splitlines(), start=1):
-        if not line.strip():
-            continue
-        match = _CHARADES_LINE.fullmatch(line.strip())
-        if match is None:
-            raise InputError(f"{source}: line {number} is {line!r}; needs 'ID start end##sentence'")
-        video, first, second, sentence = match.groups()
-        samples.append(
-            _sample("tvg", CHARADES_SOURCE, len(samples), video)
-            | {
-                "tgt": sorted((float(first), float(second))),
-                "q": grounding_question(sentence, domain=_CHARADES_DOMAIN),
-            }
-        )
-    if not samples:
-        raise InputError(f"{source}: holds no lines of the form 'ID start end##sentence'")
-    return samples
+    return [
+        _sample("tvg", CHARADES_SOURCE, idx, item.video)
+        | {
+            "tgt": list(item.intervals[0]),
+            "q": grounding_question(item.sentence, domain=_CHARADES_DOMAIN),
+        }
+        for idx, item in enumerate(read_charades(source))
+    ]
 
 
 def convert_youcook2(source: str | Path, *, subset: str = "validation") -> list[dict[str, Any]]:
@@ -66,7 +55,7 @@ def convert_youcook2(source: str | Path, *, subset: str = "validation") -> list[
         InputError: the file cannot be read, a field is missing or wrong, or no video is left.
     """
     try:
-        database = json.loads(_read(source))["database"]
+        database = json.loads(read_text(source))["database"]
         videos = {name: video for name, video in database.items() if video["subset"] == subset}
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: is no JSON ({error})") from error
@@ -108,15 +97,6 @@ def _dense_fields(video: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _is_segment(value: Any) -> TypeGuard[list[float]]:
     return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
-
-
-def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is no text in UTF-8 ({error})") from error
 
 
 def _refuse(name: str, reason: str) -> NoReturn:

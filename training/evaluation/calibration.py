@@ -10,8 +10,7 @@ import numpy as np
 
 from vidground.errors import InputError
 from vidground.results.types import Moment
-from vidground.training.data.interval_metrics import iou_matrix
-from vidground.training.evaluation.answer_reading import Interval
+from vidground.training.data.interval_metrics import Interval, iou_matrix
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from vidground.errors import InputError
 from vidground.training.data.annotation_fields import is_number
-from vidground.training.evaluation.answer_reading import Interval
+from vidground.training.data.interval_metrics import Interval
 
 OPTION_TASKS = ("rar", "eca", "rvq")
 GROUNDING_TASKS = ("tvg", "epm", "tal", "evs", "vhd")

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from vidground.training.data.interval_metrics import (
     DENSE_EPSILON_S,
+    Interval,
     covered_shares,
     harmonic_mean,
     iou_matrix,
     seconds_f1,
 )
 from vidground.training.evaluation.answer_reading import (
-    Interval,
     Rules,
     TimedCaption,
     answer_text,

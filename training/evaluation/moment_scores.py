@@ -12,7 +12,7 @@ from typing import Any
 
 from vidground.errors import InputError
 from vidground.results.types import Moment
-from vidground.training.evaluation.answer_reading import Interval
+from vidground.training.data.interval_metrics import Interval
 from vidground.training.evaluation.bootstrap import BootstrapInterval, bootstrap_interval
 from vidground.training.evaluation.calibration import Calibration, calibration, moment_hits
 from vidground.training.evaluation.etbench_predictions import read_prediction
@@ -111,11 +111,11 @@ def _interval(hits: Sequence[float], samples: int, seed: int) -> BootstrapInterv
 
 def _outcomes(line: Line, targets: Sequence[Interval]) -> list[tuple[float, bool]]:
     moments = _moments(line)
-    return list(zip((m.score for m in moments), moment_hits(moments, targets), strict=True))
+    return list(zip((m.score or 0.0 for m in moments), moment_hits(moments, targets), strict=True))
 
 
 def _best_score(line: Line) -> float:
-    return max((moment.score for moment in _moments(line)), default=-1.0)
+    return max((moment.score or 0.0 for moment in _moments(line)), default=-1.0)
 
 
 def _moments(line: Line) -> list[Moment]:

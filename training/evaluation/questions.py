@@ -16,7 +16,7 @@ from typing import Any
 from vidground.errors import InputError
 from vidground.language.tokenizers import EVIDENCE
 from vidground.training.data.annotation_fields import FieldError, label_of, seconds_of, video_of
-from vidground.training.evaluation.answer_reading import Interval
+from vidground.training.data.interval_metrics import Interval
 from vidground.training.evaluation.etbench_predictions import TASKS, read_prediction
 
 ABSENT = "absent"
@@ -128,7 +128,7 @@ def _question(item: Any, name: str, *, absent: bool) -> Question:
             task=ABSENT if absent else checked.task,
             source=checked.source,
             idx=checked.idx,
-            video=video_of(fields, None),
+            video=video_of(fields),
             text=text,
             spans_s=_spans(fields.get("src"), text),
         )

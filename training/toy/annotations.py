@@ -1,8 +1,7 @@
-"""Samples about films of the toy world as E.T. Instruct and E.T. Bench write them.
+"""Samples about films of the toy world in the formats of E.T. Instruct and E.T. Bench.
 
-What is asked and answered is made in `vidground.training.toy.questions`; here it takes the form
-of training annotations, of benchmark samples, and of queries for what is not in the film. Writes
-no files.
+`vidground.training.toy.questions` makes questions and answers; here they become training
+annotations, benchmark samples, and queries for what is not in the film. Writes no files.
 """
 
 from collections.abc import Sequence
@@ -11,35 +10,39 @@ from typing import Any
 import numpy as np
 
 from vidground.language.prompts import FRAMES, grounding_question
+from vidground.training.data.answer_events import NOT_FOUND
 from vidground.training.toy.captions import Facts, changed_facts, sample_facts
-from vidground.training.toy.questions import NOT_THERE, ToyQuestion, questions
+from vidground.training.toy.questions import ToyQuestion, questions
 from vidground.training.toy.world import ToyEvent, ToyVideo
 
 SOURCE = "toy"
-"""Name of the toy world in the `source` field of every sample."""
+"""The `source` of every sample."""
 _ABSENT_IN_TRAINING = 2
 _TRIES = 50
 
 
 def annotations(video: ToyVideo, name: str, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Training samples in the form of E.T. Instruct with evidence.
+    """Return training samples in the format of E.T. Instruct with evidence.
 
-    Two of them ask for what is not in the film: else a model would learn to find whatever it is
-    asked for.
+    Two of them ask for what is not in the film; otherwise a model would learn to find everything
+    it is asked for.
 
-    name: of the video file, as the `video` field has it. `tgt` holds flat pairs of seconds.
+    Args:
+        video: the film.
+        name: of the video file, for the `video` field.
+        rng: to draw questions from.
     """
     asked = questions(video, rng)
     absent = [what.caption for _, what in _absent(video.events, rng)]
     for caption in rng.permutation(absent)[:_ABSENT_IN_TRAINING].tolist():
-        asked.append(ToyQuestion("tvg", grounding_question(caption), NOT_THERE))
+        asked.append(ToyQuestion("tvg", grounding_question(caption), NOT_FOUND))
     return [_training_form(item, video, name) for item in asked]
 
 
 def bench_samples(
     video: ToyVideo, name: str, rng: np.random.Generator, *, first_idx: int = 0
 ) -> list[dict[str, Any]]:
-    """Test samples in the form of E.T. Bench, numbered from `first_idx`."""
+    """Return test samples in the format of E.T. Bench, numbered from `first_idx`."""
     asked = [item for item in questions(video, rng) if item.task != "rvc"]
     return [_bench_form(item, video, name, first_idx + i) for i, item in enumerate(asked)]
 
@@ -47,12 +50,11 @@ def bench_samples(
 def absent_queries(
     video: ToyVideo, name: str, rng: np.random.Generator, *, first_idx: int = 0
 ) -> list[dict[str, Any]]:
-    """Grounding questions about what is not in the film, to measure false alarms.
+    """Return grounding questions about what is not in the film, to measure false alarms.
 
-    Samples as of E.T. Bench's tvg without `tgt`, with two more fields: `query`, the caption
-    asked for, and `differs`, what it differs in from an event of the film (color, shape, action
-    or direction alone) or from all of them at once ("everything": no event has its color, its
-    shape or its action).
+    They are samples of E.T. Bench's tvg without `tgt`, with two more fields: `query`, the caption
+    asked for, and `differs`, in what it differs from one event of the film (color, shape, action
+    or direction alone) or from all ("everything": no event has its color, shape or action).
     """
     asked = _absent(video.events, rng)
     return [
@@ -81,7 +83,7 @@ def _training_form(item: ToyQuestion, video: ToyVideo, name: str) -> dict[str, A
 
 
 def _bench_form(item: ToyQuestion, video: ToyVideo, name: str, idx: int) -> dict[str, Any]:
-    """Tasks with a single target have it flat, the others as a list of pairs."""
+    """Return a sample of E.T. Bench; `tgt` is flat in tasks with a single target, else pairs."""
     sample = _header(video, name, idx, item.task)
     if item.src is not None:
         sample["src"] = list(item.src)
@@ -107,7 +109,7 @@ def _header(video: ToyVideo, name: str, idx: int, task: str = "tvg") -> dict[str
 
 
 def _absent(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[tuple[str, Facts]]:
-    """One query for each fact of a drawn event, changed, and one that shares no fact with any."""
+    """Draw a query for each fact of one event, changed, and one that shares no fact with any."""
     event = events[int(rng.integers(len(events)))]
     asked = [(fact, changed_facts(event.facts, fact, rng)) for fact in ("color", "shape", "action")]
     if event.facts.direction is not None:

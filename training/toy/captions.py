@@ -1,4 +1,4 @@
-"""The toy world's language: what a caption says, and how a caption is read back into facts.
+"""The language of the toy world: captions, and how they are parsed back into facts.
 
 A caption is "a <color> <shape> <action>[ <direction>]", as in "a red circle moves left" or "a
 green triangle grows". Every combination can occur, so each fact must be seen in the pixels: none
@@ -32,17 +32,23 @@ ACTION_PHRASES = tuple(
     for action, directions in DIRECTIONS.items()
     for phrase in ([f"{action} {direction}" for direction in directions] or [action])
 )
-"""Every action with its direction, as captions say it: "moves left", …, "blinks"."""
+"""Every action with its direction, as in captions: "moves left", …, "blinks"."""
 
 _WORD = re.compile(r"</?evi>|[a-z0-9]+|[^\sa-z0-9]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a caption says. None where it does not say it, or says two things at once.
+    """What a caption says; None for what it does not say, or contradicts itself about.
 
-    The facts of an event always name color, shape and action, and a direction exactly if the
+    The facts of an event always name color, shape and action, and a direction if and only if the
     action takes one.
+
+    Attributes:
+        color: one of `COLORS`.
+        shape: one of `SHAPES`.
+        action: one of `ACTIONS`.
+        direction: one of `DIRECTIONS[action]`.
     """
 
     color: str | None
@@ -53,12 +59,12 @@ class Facts:
     @property
     def caption(self) -> str:
         """The sentence without its full stop: "a red circle moves left"."""
-        said = (self.color, self.shape, self.action, self.direction)
-        return " ".join(["a", *(word for word in said if word is not None)])
+        parts = (self.color, self.shape, self.action, self.direction)
+        return " ".join(["a", *(word for word in parts if word is not None)])
 
     @property
     def step(self) -> str:
-        """The caption in short, as step captions have it: "red circle moves left"."""
+        """The caption without its article, as in step captions: "red circle moves left"."""
         return self.caption.removeprefix("a ")
 
     @property
@@ -73,8 +79,8 @@ class Facts:
 
 
 def sample_facts(rng: np.random.Generator) -> Facts:
-    """Facts with color, shape and action drawn uniformly and independently, then a direction
-    drawn uniformly from those of the action.
+    """Draw facts: color, shape and action uniformly and independently, then a direction of the
+    action uniformly.
     """
     action = str(rng.choice(ACTIONS))
     directions = DIRECTIONS[action]
@@ -87,34 +93,36 @@ def sample_facts(rng: np.random.Generator) -> Facts:
 
 
 def facts(caption: str) -> Facts:
-    """What `caption` says, read word by word; never fails, so that any answer can be scored.
+    """Return what a caption says, word by word; never fails, so that any answer can be scored.
 
-    A fact is None where the caption has no word for it or contradicts itself ("a red blue
-    circle"). `facts(f.caption) == facts(f.step) == f` for the facts f of every event.
+    A fact is None if the caption has no word for it or contradicts itself ("a red blue circle").
+    `facts(f.caption) == facts(f.step) == f` for the facts f of every event.
     """
-    said = {word.lower() for word in words(caption)}
+    present = {word.lower() for word in words(caption)}
     directions = [direction for options in DIRECTIONS.values() for direction in options]
     return Facts(
-        color=_only(said, COLORS),
-        shape=_only(said, SHAPES),
-        action=_only(said, ACTIONS),
-        direction=_only(said, directions),
+        color=_only(present, COLORS),
+        shape=_only(present, SHAPES),
+        action=_only(present, ACTIONS),
+        direction=_only(present, directions),
     )
 
 
-def _only(said: set[str], known: Iterable[str]) -> str | None:
-    found = [word for word in known if word in said]
+def _only(present: set[str], known: Iterable[str]) -> str | None:
+    found = [word for word in known if word in present]
     return found[0] if len(found) == 1 else None
 
 
 def changed_facts(original: Facts, fact: str, rng: np.random.Generator) -> Facts:
-    """`original` with one fact replaced by another value, drawn uniformly.
+    """Return facts with one of them replaced by another value, drawn uniformly.
 
-    fact: "color", "shape", "action" (its phrase, so that the direction follows the new action)
-    or "direction".
+    Args:
+        original: the facts to change.
+        fact: "color", "shape", "action" (with its direction) or "direction".
+        rng: to draw from.
 
     Raises:
-        InputError: the action of `original` takes no direction, or `fact` is none of the four.
+        InputError: the action of `original` takes no direction, or `fact` is another name.
     """
     if fact == "color":
         return _replaced(original, COLORS, original.color, rng)
@@ -146,12 +154,12 @@ def _replaced(
 
 
 def plural(shape: str | None) -> str:
-    """The word for several of a shape: "circles", "crosses"."""
+    """Return the plural of a shape: "circles", "crosses"."""
     return "crosses" if shape == "cross" else f"{shape}s"
 
 
 def words(text: str) -> list[str]:
-    """`text` as the words of a word-level tokenizer: runs of letters and digits, `<evi>` and
-    `</evi>`, and every other visible character by itself. Case is kept.
+    """Split a text into words: runs of letters and digits, `<evi>` and `</evi>`, and every other
+    visible character by itself. Case is kept.
     """
     return _WORD.findall(text)

@@ -1,8 +1,8 @@
 """A toy data set on disk: films as mp4 files, training annotations, a benchmark, absent queries.
 
-Film k of a split is drawn from its own stream of random numbers, so a film does not depend on
-how many others there are, no film of one split occurs in another, and training may go on with
-films that were never written (`toy_film`). Knows no model.
+Each film is drawn from a random stream of its own, so it does not depend on the number of films,
+no film of one split occurs in another, and training may use films that were never written
+(`toy_film`). Knows no model.
 """
 
 import json
@@ -26,13 +26,13 @@ from vidground.video.writing import write_h264
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 TEST_SHARE = 0.2
-"""Share of the films of a data set that are for testing, unless another is asked for."""
+"""Default share of the films of a data set that are for testing."""
 SCHEMA_VERSION = 1
 
 _FRAMES_AT_ONCE = 64
 # The same frames give the same bytes (on one kind of processor): one thread, no dates or versions
-# in the file, and no macroblock tree, whose results differ from run to run. Colours are kept
-# finely: else the ghost of a dark one, worth no bits, outlives its shape by seconds.
+# in the file, and no macroblock tree, whose results differ from run to run. Chroma is quantized
+# finely: otherwise the traces of a dark shape remain visible for seconds after it is gone.
 _CONTAINER = {"fflags": "+bitexact"}
 _ENCODING = {
     "preset": "veryfast",
@@ -46,8 +46,12 @@ _ENCODING = {
 class ToyFilm:
     """A film of a data set.
 
-    path: of its file, relative to the folder of the set. noise_seed: of `render`.
-    question_seed: of the random numbers that its questions are drawn with.
+    Attributes:
+        split: "train" or "test".
+        path: of its file, relative to the folder of the data set.
+        video: its events and what they are drawn on.
+        noise_seed: see `render`.
+        question_seed: of the generator that its questions are drawn from.
     """
 
     split: Split
@@ -60,7 +64,7 @@ class ToyFilm:
 def toy_film(
     seed: int, split: Split, index: int, *, settings: ToySettings = DEFAULT_SETTINGS
 ) -> ToyFilm:
-    """Film `index` of a split of the data set that `seed` makes; all three are 0 or more."""
+    """Return film `index` of a split of the data set with this seed; both are 0 or more."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     noise_seed, question_seed = rng.integers(2**63, size=2).tolist()
     return ToyFilm(
@@ -82,21 +86,25 @@ def write_dataset(
     test_share: float = TEST_SHARE,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a data set, or what is missing of one that was begun with the same settings.
+    """Write a data set, or the missing part of one with the same settings.
 
-    Under `out` appear manifest.json (settings, seed, files of each split), videos/*.mp4,
-    sft.json (training samples of the train split), etbench/<task>.json (samples of the test
-    split) and absent.json (queries for what is not in the videos of the test split). The field
-    `video` of a sample is relative to `out`. Files appear by rename: what is there is whole. The
-    number of videos may grow from call to call; those that are there are kept.
+    Writes manifest.json (settings, seed, files of each split), videos/*.mp4, sft.json (training
+    samples of the train split), etbench/<task>.json (samples of the test split) and absent.json
+    (queries for what is not in the videos of the test split). The field `video` of a sample is
+    relative to `out`. Files are written atomically. The number of videos may grow from call to
+    call; existing ones are kept.
 
     Args:
-        videos: in all, 2 or more. seed: 0 or more. size: side of the frames in pixels, even.
-        test_share: of the videos that are the test split, rounded, one at least.
-        on_progress: called with the number of videos that are there and of all, after each.
+        out: folder of the data set.
+        videos: number of all videos, 2 or more.
+        seed: 0 or more.
+        settings: what films are like.
+        size: side of the frames in pixels, even.
+        test_share: share of videos in the test split, rounded, at least one.
+        on_progress: called with the number of finished videos and of all, after each.
 
     Raises:
-        InputError: an argument is out of range, or `out` holds a set of other settings.
+        InputError: an argument is out of range, or `out` holds a data set of other settings.
         FormatError: a file cannot be written.
     """
     _check(videos, seed, size, test_share)
@@ -119,9 +127,12 @@ def write_dataset(
 
 
 def write_video(path: Path, frames: Iterator[NDArray[np.uint8]], *, fps: int) -> None:
-    """Encode frames as an h264 mp4 file of constant rate; the file appears when it is whole.
+    """Encode frames as an H.264 MP4 file of constant rate, written atomically.
 
-    frames: one or more, (S, S, 3) RGB each, S even. fps: frames per second.
+    Args:
+        path: of the file.
+        frames: one or more, (S, S, 3) RGB each, S even.
+        fps: frames per second.
 
     Raises:
         FormatError: the file cannot be written.
@@ -142,11 +153,11 @@ def write_video(path: Path, frames: Iterator[NDArray[np.uint8]], *, fps: int) ->
 
 def _check(videos: int, seed: int, size: int, test_share: float) -> None:
     for name, value, limit, held in (
-        ("videos", videos, "2 or more: one to learn from, one to test with", videos >= 2),
+        ("videos", videos, "2 or more: one to train on, one to test on", videos >= 2),
         ("seed", seed, "0 or more", seed >= 0),
         ("test_share", test_share, "above 0 and at most 1", 0 < test_share <= 1),
         ("size", size, f"{MIN_SIZE} or more pixels", size >= MIN_SIZE),
-        ("size", size, "even, as h264 asks", size % 2 == 0),
+        ("size", size, "even, as H.264 requires", size % 2 == 0),
     ):
         if not held:
             raise InputError(f"{name} is {value}; it must be {limit}")
@@ -155,7 +166,7 @@ def _check(videos: int, seed: int, size: int, test_share: float) -> None:
 def _write_manifest(
     path: Path, films: list[ToyFilm], seed: int, settings: ToySettings, size: int
 ) -> None:
-    """Write what makes the set, before its first video, so that a later call can compare."""
+    """Write what defines the data set before its first video, for later calls to compare."""
     splits = {split: [film.path for film in films if film.split == split] for split in SPLITS}
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -167,12 +178,12 @@ def _write_manifest(
     if path.exists():
         _check_continues(path, manifest)
     elif any((path.parent / "videos").iterdir()):
-        raise InputError(f"{path.parent} holds videos of another origin; name a new folder")
+        raise InputError(f"{path.parent} holds videos that are not of a toy set; name a new folder")
     write_atomically(path, _json(manifest))
 
 
 def _check_continues(path: Path, manifest: dict[str, Any]) -> None:
-    """Raise InputError unless `manifest` is that of the set at `path`, or of a larger one."""
+    """Raise InputError unless `manifest` describes the data set at `path`, or a larger one."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
         there = sum(map(len, known["splits"].values()))
@@ -189,8 +200,8 @@ def _check_continues(path: Path, manifest: dict[str, Any]) -> None:
     videos = sum(map(len, manifest["splits"].values()))
     if videos < there:
         raise InputError(
-            f"videos is {videos}; {path.parent} is a set of {there} already: "
-            "ask for as many or more, or name a new folder"
+            f"videos is {videos}; {path.parent} already holds {there}: name at least as many, or a "
+            "new folder"
         )
 
 

@@ -1,7 +1,7 @@
-"""Pixels of the toy world: any instants of a film as frames, drawn in memory.
+"""Pixels of the toy world: frames of a film at any instants, drawn in memory.
 
-The video writer and training draw through here, so that both see the same world. Knows nothing
-of questions, files or codecs.
+Video files and training on drawn frames both use it, so that they show the same world. Knows no
+questions, files or codecs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from vidground.training.toy.motion import ToySprite
 from vidground.training.toy.world import ToyVideo
 
 MIN_SIZE = 32
-"""Smallest side of a frame in pixels; below it the smallest shapes cannot be told apart."""
+"""Smallest side of a frame in pixels; below it the smallest shapes look alike."""
 
 _DOT_RGB = (16.0, 16.0, 16.0)
 _DOT_DISTANCE, _DOT_RADIUS = 0.40, 0.26  # of the dark dot, in radii of its shape
@@ -25,14 +25,19 @@ Array = NDArray[np.float32]
 def render(
     video: ToyVideo, times_s: NDArray[np.float64], *, size: int, noise_seed: int
 ) -> NDArray[np.uint8]:
-    """The frames of `video` at `times_s`, (T, size, size, 3) RGB.
+    """Draw the frames of a video at some instants.
 
-    A frame depends on its instant, `size` and `noise_seed` only, not on the others drawn with
-    it. Shapes are drawn with smooth edges: distractors first, events over them.
+    A frame depends on its instant, `size` and `noise_seed` only, not on the frames drawn with it.
+    Shapes have smooth edges; distractors are drawn first, events over them.
 
     Args:
-        times_s: T instants in seconds, in any order. size: side in pixels, `MIN_SIZE` or more.
+        video: what to draw.
+        times_s: T instants in seconds, in any order.
+        size: side in pixels, at least `MIN_SIZE`.
         noise_seed: from 0 to 2**64 - 1.
+
+    Returns:
+        (T, size, size, 3) RGB.
 
     Raises:
         InputError: `size` is too small.
@@ -55,7 +60,7 @@ def _background(video: ToyVideo, size: int) -> Array:
 
 
 def _noise(video: ToyVideo, times_s: NDArray[np.float64], size: int, noise_seed: int) -> Array:
-    """Grey noise, (T, size, size, 1): one stream of random numbers per millisecond of film."""
+    """Return grey noise, (T, size, size, 1), from one random stream per millisecond of film."""
     noise = np.empty((len(times_s), size, size, 1), dtype=np.float32)
     for frame, time_s in zip(noise, times_s, strict=True):
         stream = np.random.Philox(key=[noise_seed, round(time_s * 1000)])
@@ -65,7 +70,7 @@ def _noise(video: ToyVideo, times_s: NDArray[np.float64], size: int, noise_seed:
 
 
 def _paint(frames: Array, sprite: ToySprite, times_s: NDArray[np.float64]) -> None:
-    """Paint `sprite` over the frames (T, S, S, 3) that it is in, each in a window around it."""
+    """Paint a sprite on the frames (T, S, S, 3) that show it, each in a window around it."""
     poses = sprite.poses(times_s)
     seen = np.flatnonzero(poses[:, 4])
     if not len(seen):
@@ -93,19 +98,19 @@ def _paint(frames: Array, sprite: ToySprite, times_s: NDArray[np.float64]) -> No
 
 
 def _coverage(distance_pixels: Array) -> Array:
-    """How much of a pixel lies inside an edge at this signed distance (negative inside)."""
+    """Return the share of a pixel inside an edge at this signed distance (negative inside)."""
     return (0.5 - distance_pixels).clip(0, 1)
 
 
 def _distance(shape: str, u: Array, v: Array) -> Array:
-    """Signed distance to the edge of an upright shape, in its radii; negative inside.
+    """Return the signed distance to the edge of an upright shape, in its radii; negative inside.
 
-    Beyond a corner it falls short of the true distance, which smooth edges do not show. All
-    shapes fit into the unit circle; circle, square and cross have equal areas.
+    Beyond a corner it is less than the true distance, which smooth edges do not show. All shapes
+    fit into the unit circle; circle, square and cross have equal areas.
     """
     match shape:
         case "circle":
-            # Its line: a disc and a square of few pixels differ in nothing but their corners.
+            # A ring: a disc and a square of few pixels differ in nothing but their corners.
             distance = np.abs(np.hypot(u, v) - 0.625) - 0.245
         case "square":
             distance = np.maximum(np.abs(u), np.abs(v)) - 0.7
@@ -117,5 +122,5 @@ def _distance(shape: str, u: Array, v: Array) -> Array:
             tall = np.maximum(np.abs(u) - narrow, np.abs(v) - wide)
             distance = np.minimum(flat, tall)
         case _:
-            raise InputError(f"shape is {shape!r}; drawn are circle, square, triangle and cross")
+            raise InputError(f"shape is {shape!r}; it must be circle, square, triangle or cross")
     return distance.astype(np.float32, copy=False)

@@ -1,11 +1,10 @@
-"""Teaches a toy model's language model to follow what shapes do, before it learns to speak of it.
+"""Pre-training of a toy model's language model: what shapes do, before answers are learned.
 
-The full model's language model comes trained, a toy model's is random. So its first layers, those
-up to the evidence memory, learn here from films in which every event is known: the state of each
-frame must tell what each colour's shape is and does, where it was a second before and after, how
-many events began earlier, and whether what the question names is there and does what it says.
-Vision encoder and compressor stay as they are; the head that reads this off is thrown away. Knows
-nothing of answers.
+The full model's language model is pre-trained; a toy model's is random. Its first layers, up to the
+evidence memory, are trained here on films with known events: from the state of each frame, a linear
+head predicts each colour's shape and action, its pose a second before and after, how many events
+began earlier, and whether what the question names is there and does what it says. Vision encoder
+and compressor are frozen; the head is discarded afterwards. Knows no answers.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from vidground.training.toy.stills import POSE, SeenShapes, shapes_in
 from vidground.training.toy.vision import OnStep, fit
 from vidground.training.toy.world import ToyVideo
 
-_UNTOLD = -100
-"""A number that no loss is taken of, as NaN is where numbers are not whole."""
+_IGNORED = -100
+"""Class index without a loss; NaN has this role in floating-point targets."""
 _FRAMES = 640
-"""Of a batch, about: as many short films as fit, or few long ones."""
+"""Approximate frames of a batch: many short films, or few long ones."""
 _BACKWARDS = {
     "moves left": "moves right",
     "moves up": "moves down",
@@ -38,8 +37,8 @@ _BACKWARDS = {
 }
 _REVERSED = _BACKWARDS | {after: before for before, after in _BACKWARDS.items()}
 _EVENTS = 4
-"""Of a film, whose order is told."""
-_READ = {
+"""Events of a film whose order is predicted."""
+_PREDICTED = {
     "present": (len(COLORS),),
     "shape": (len(COLORS), len(SHAPES)),
     "phrase": (len(COLORS), len(ACTION_PHRASES)),
@@ -50,21 +49,26 @@ _READ = {
     "asked_phrase": (len(ACTION_PHRASES),),
     "matches": (),
 }
-"""What is read off a frame's state, see `WatchedFilm.told`, and the numbers that takes."""
+"""What is predicted from a frame's state (see `WatchedFilm.targets`), and the shape of it."""
 _WEIGHTS = {"around": 3.0, "going_on": 3.0, "matches": 2.0}
-"""Of losses, where not 1. That of the poses before and after must be felt early: what a shape
+"""Weights of losses other than 1. That of the poses before and after must count early: what a shape
 does follows from them, and without them directions stay at chance."""
 _HUBER = 0.2
 
 
 @dataclass(frozen=True)
 class WatchedFilm:
-    """The T frames of a film, as a question's frame tokens, and what they show.
+    """The T frames of a film, as frame tokens of a question, and what they show.
 
-    tokens: (T, H). seen: the shapes in each frame. phrase: (T, 6) index of what each colour's
-    shape does in `ACTION_PHRASES`, -100 where nothing is there, or two shapes of one colour.
-    going_on: (T, 9) float32, 1 for what any shape does. event: (T, 6) index of the event that it is
-    in `spans_s`, which are their times. asked: what the question names.
+    Attributes:
+        tokens: (T, H) frame tokens.
+        seen: the shapes in each frame.
+        phrase: (T, 6) index in `ACTION_PHRASES` of what each colour's shape does; -100 where there
+            is no shape of this colour, or two.
+        going_on: (T, 9) float32, 1 for each action phrase that any shape carries out.
+        event: (T, 6) index in `spans_s` of the event of each colour's shape, or -100.
+        spans_s: start and end of the events, in seconds.
+        asked: what the question names; None for a question that names nothing.
     """
 
     tokens: Tensor
@@ -79,12 +83,12 @@ class WatchedFilm:
         return len(self.tokens)
 
     def reversed(self) -> WatchedFilm:
-        """The film run backwards, in which what moved left moves right."""
+        """Return the film run backwards: what moved left moves right."""
         table = torch.tensor(
             [ACTION_PHRASES.index(_REVERSED.get(phrase, phrase)) for phrase in ACTION_PHRASES]
         )
         back = torch.arange(len(self) - 1, -1, -1)
-        turned = torch.where(self.phrase >= 0, table[self.phrase.clamp(min=0)], _UNTOLD)
+        turned = torch.where(self.phrase >= 0, table[self.phrase.clamp(min=0)], _IGNORED)
         return WatchedFilm(
             self.tokens[back],
             self.seen[back],
@@ -95,21 +99,23 @@ class WatchedFilm:
             self.asked,
         )
 
-    def told(self) -> dict[str, Tensor]:
-        """What each frame's state must tell; -100 and NaN where there is nothing to tell.
+    def targets(self) -> dict[str, Tensor]:
+        """Return what is to be predicted from each frame; -100 and NaN where nothing is.
 
-        present (T, 6): whether a colour is there. shape, phrase (T, 6): its indices. around
-        (T, 6, 12): its poses a second before and a second after. order (T, 6): how many events
-        began before its own. going_on (T, 9). asked (T,): whether the shape that the question
-        names is there. asked_phrase (T,): the index of what it does. matches (T,): whether that is
-        what the question says; if it names no shape, whether any shape does what it says.
+        Returns:
+            present (T, 6): whether a shape of each colour is there. shape, phrase (T, 6): its
+            indices. around (T, 6, 12): its poses a second before and a second after. order (T, 6):
+            how many events began before its own. going_on (T, 9). asked (T,): whether the shape
+            that the question names is there. asked_phrase (T,): the index of what it does. matches
+            (T,): whether that is what the question says; if the question names no shape, whether
+            any shape does what it says.
         """
         clear = self.seen.shape >= 0
         pose = self.seen.pose.masked_fill(~clear[..., None], torch.nan)
         nowhere = torch.full_like(pose[:1], torch.nan)
         return {
             "present": self.seen.present,
-            "shape": self.seen.shape.masked_fill(~clear, _UNTOLD),
+            "shape": self.seen.shape.masked_fill(~clear, _IGNORED),
             "phrase": self.phrase,
             "around": torch.cat(
                 (torch.cat((nowhere, pose[:-1])), torch.cat((pose[1:], nowhere))), dim=-1
@@ -121,13 +127,13 @@ class WatchedFilm:
 
     def _order(self) -> Tensor:
         rank = torch.tensor([sorted(self.spans_s).index(span) for span in self.spans_s])
-        order = torch.where(self.event >= 0, rank[self.event.clamp(min=0)], _UNTOLD)
-        return order.masked_fill(order >= _EVENTS, _UNTOLD)
+        order = torch.where(self.event >= 0, rank[self.event.clamp(min=0)], _IGNORED)
+        return order.masked_fill(order >= _EVENTS, _IGNORED)
 
     def _asked(self) -> dict[str, Tensor]:
         named = self.asked or Facts(None, None, None, None)
         there = torch.full((len(self),), torch.nan)
-        doing = torch.full((len(self),), _UNTOLD)
+        doing = torch.full((len(self),), _IGNORED)
         matches = there
         says = named.action_phrase in ACTION_PHRASES
         does = ACTION_PHRASES.index(named.action_phrase) if says else 0
@@ -136,7 +142,7 @@ class WatchedFilm:
             found = self.seen.shape[:, colour] == shape
             unclear = (self.seen.present[:, colour] > 0) & (self.seen.shape[:, colour] < 0)
             there = found.float().masked_fill(unclear, torch.nan)
-            doing = self.phrase[:, colour].masked_fill(~found, _UNTOLD)
+            doing = self.phrase[:, colour].masked_fill(~found, _IGNORED)
             matches = (doing == does).float().masked_fill(unclear, torch.nan) if says else matches
         elif says:
             matches = self.going_on[:, does]
@@ -144,14 +150,16 @@ class WatchedFilm:
 
 
 def watched(video: ToyVideo, tokens: Tensor, asked: Facts | None = None) -> WatchedFilm:
-    """The events of a film that is seen once a second.
+    """Return a film, sampled once a second, with its events.
 
-    tokens: (T, H) frame tokens of the captioning question, or of one that names `asked`, be it a
-        shape, an action, or both.
+    Args:
+        video: the film.
+        tokens: (T, H) frame tokens of the captioning question, or of one that names `asked`.
+        asked: a shape, an action, or both.
     """
     times_s = np.arange(len(tokens), dtype=np.float64)
     seen = shapes_in(video, times_s)
-    phrase = torch.full((len(tokens), len(COLORS)), _UNTOLD)
+    phrase = torch.full((len(tokens), len(COLORS)), _IGNORED)
     number = phrase.clone()
     going_on = torch.zeros(len(tokens), len(ACTION_PHRASES))
     for index, event in enumerate(video.events):
@@ -164,9 +172,9 @@ def watched(video: ToyVideo, tokens: Tensor, asked: Facts | None = None) -> Watc
     return WatchedFilm(
         tokens=tokens,
         seen=seen,
-        phrase=phrase.masked_fill(unclear, _UNTOLD),
+        phrase=phrase.masked_fill(unclear, _IGNORED),
         going_on=going_on,
-        event=number.masked_fill(unclear, _UNTOLD),
+        event=number.masked_fill(unclear, _IGNORED),
         spans_s=tuple((event.start_s, event.end_s) for event in video.events),
         asked=asked,
     )
@@ -184,8 +192,13 @@ def train_events(
     """Train `model.language_model` up to its evidence layer in place, in float32.
 
     Args:
-        films: sets of films of like length; a batch is of one set, each set drawn equally often,
-            and a film is run forwards or backwards.
+        model: with trained vision encoder and compressor.
+        films: sets of films of similar length. A batch is of one set; each set is drawn equally
+            often, and each film is run forwards or backwards at random.
+        steps: optimizer steps.
+        learning_rate: at its peak.
+        seed: of batches and of the head's weights.
+        on_step: called with the number of each step and its losses.
     """
     rng = np.random.default_rng(seed)
     layer = model.config.evidence_layer
@@ -193,7 +206,7 @@ def train_events(
         torch.manual_seed(seed)
         width = model.config.text_config.hidden_size
         head = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, sum(_size(name) for name in _READ))
+            nn.LayerNorm(width), nn.Linear(width, sum(_size(name) for name in _PREDICTED))
         )
 
     def losses() -> dict[str, Tensor]:
@@ -209,7 +222,7 @@ def train_events(
 
 
 def memory(model: D2VLM, tokens: Sequence[Tensor]) -> Tensor:
-    """(B, T, H) evidence memory of films, behind the text that stands before them in a prompt."""
+    """Return the evidence memory of films, (B, T, H), after the text that precedes the frames."""
     assert model.tokenizers is not None
     before = encode_prompt(chat_prompt(captioning_question()), model.tokenizers).before
     start, films = len(before), len(tokens)
@@ -226,32 +239,32 @@ def memory(model: D2VLM, tokens: Sequence[Tensor]) -> Tensor:
     return model.run_layers(embeds, 0, model.config.evidence_layer, context)[:, start:]
 
 
-def _losses(read: Tensor, films: Sequence[WatchedFilm]) -> dict[str, Tensor]:
-    """Weighted losses of (B, T, numbers of `_READ`) readings, by name."""
-    told = [film.told() for film in films]
-    readings = torch.split(read, [_size(name) for name in _READ], dim=-1)
+def _losses(predicted: Tensor, films: Sequence[WatchedFilm]) -> dict[str, Tensor]:
+    """Return the weighted losses of predictions (B, T, numbers of `_PREDICTED`), by name."""
+    targets = [film.targets() for film in films]
+    parts = torch.split(predicted, [_size(name) for name in _PREDICTED], dim=-1)
     losses = {}
-    for (name, shape), numbers in zip(_READ.items(), readings, strict=True):
-        reading = numbers.reshape(*numbers.shape[:2], *shape)
-        loss = _compared(name, reading, [targets[name] for targets in told])
+    for (name, shape), numbers in zip(_PREDICTED.items(), parts, strict=True):
+        part = numbers.reshape(*numbers.shape[:2], *shape)
+        loss = _loss(name, part, [of_film[name] for of_film in targets])
         losses[name] = _WEIGHTS.get(name, 1.0) * loss
     return losses
 
 
 def _size(name: str) -> int:
-    return int(np.prod(_READ[name]))
+    return int(np.prod(_PREDICTED[name]))
 
 
-def _compared(name: str, reading: Tensor, targets: Sequence[Tensor]) -> Tensor:
-    """Mean loss of a reading where there is something to tell; 0 where there is nothing."""
-    whole = not targets[0].is_floating_point()
-    untold = _UNTOLD if whole else torch.nan
-    target = pad_sequence(list(targets), batch_first=True, padding_value=untold)
-    told = target >= 0 if whole else ~target.isnan()
-    if not told.any():
-        return reading.sum() * 0.0
-    if whole:
-        return functional.cross_entropy(reading[told], target[told])
+def _loss(name: str, predicted: Tensor, targets: Sequence[Tensor]) -> Tensor:
+    """Return the mean loss over all positions with a target; 0 if there are none."""
+    is_class = not targets[0].is_floating_point()
+    padding = _IGNORED if is_class else torch.nan
+    target = pad_sequence(list(targets), batch_first=True, padding_value=padding)
+    used = target >= 0 if is_class else ~target.isnan()
+    if not used.any():
+        return predicted.sum() * 0.0
+    if is_class:
+        return functional.cross_entropy(predicted[used], target[used])
     if name == "around":
-        return functional.smooth_l1_loss(reading[told], target[told], beta=_HUBER)
-    return functional.binary_cross_entropy_with_logits(reading[told], target[told])
+        return functional.smooth_l1_loss(predicted[used], target[used], beta=_HUBER)
+    return functional.binary_cross_entropy_with_logits(predicted[used], target[used])

@@ -1,7 +1,7 @@
-"""A small D2VLM with random weights, made to be trained from nothing on the toy world.
+"""A small D2VLM with random weights, to be trained from scratch on the toy world.
 
-Its parts and their connections are those of the full model; only the sizes and the tokenizers
-are its own. Knows no data and no training.
+Architecture and parts are those of the full model; only sizes and tokenizers differ. Knows no data
+and no training.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from vidground.training.toy.tokenizers import make_toy_tokenizers
 __all__ = ["make_toy_model", "make_toy_tokenizers", "toy_config"]
 
 MAX_POSITIONS = 1024
-"""Tokens of a prompt, its frames and its answer, together."""
+"""Most tokens of a prompt with its frames and its answer."""
 _HEAD_WIDTH = 32
 _INIT_STD = 0.06
-"""More than large models have: layers this narrow would begin as if they were not there."""
+"""Larger than in large models: with less, layers this narrow would hardly change their input."""
 
 
 def toy_config(
@@ -36,11 +36,15 @@ def toy_config(
     text_layers: int = 8,
     text_width: int = 128,
 ) -> D2VLMConfig:
-    """Sizes of a toy model; about 2.3 million parameters by default.
+    """Return the configuration of a toy model; about 2.3 million parameters by default.
 
-    image_size, patch_size: of a frame and its patches, in pixels; the one divides the other.
-    vision_layers, vision_width: of the vision encoder; the compressor is as wide, and has two
-        layers. text_layers, text_width: of the language model. Widths are multiples of 32.
+    Args:
+        image_size: side of a frame in pixels, a multiple of `patch_size`.
+        patch_size: side of a patch in pixels.
+        vision_layers: layers of the vision encoder; the compressor has two.
+        vision_width: of the vision encoder and the compressor, a multiple of 32.
+        text_layers: layers of the language model, 2 or more.
+        text_width: of the language model, a multiple of 32.
 
     Raises:
         InputError: sizes do not fit together.
@@ -74,9 +78,11 @@ def toy_config(
 
 
 def make_toy_model(config: D2VLMConfig | None = None, *, seed: int = 0) -> D2VLM:
-    """A toy model with random weights and its tokenizers, in float32; a seed, a model.
+    """Return a toy model with random weights and its tokenizers, in float32.
 
-    config: as `toy_config` makes it, which is the default.
+    Args:
+        config: as `toy_config` returns it; None for its defaults.
+        seed: of the weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -97,11 +103,11 @@ def _qformer_config(tokenizers: Tokenizers, width: int) -> InstructBlipQFormerCo
         hidden_size=width,
         num_hidden_layers=2,
         num_attention_heads=width // _HEAD_WIDTH,
-        intermediate_size=2 * width,  # most of its work is on the question, beside every frame
+        intermediate_size=2 * width,  # most of its cost is the question, read with every frame
         encoder_hidden_size=width,
-        # With two layers, one look at the frame would have to do; so both look at it.
+        # At the full model's frequency, only one of the two layers would attend to the frame.
         cross_attention_frequency=1,
-        # Films are drawn anew as often as one likes; there is nothing to overfit.
+        # New films can be drawn without end, so there is nothing to overfit.
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         initializer_range=_INIT_STD,
@@ -131,20 +137,20 @@ def _text_config(tokenizers: Tokenizers, layers: int, width: int) -> Phi3Config:
 
 @torch.no_grad()
 def _initialise_for_training(model: D2VLM) -> None:
-    """Give random values to what is built for loaded weights, and is zero or far too large."""
+    """Initialize what is meant to be loaded, and is zero or far too large otherwise."""
     embeddings = model.vision.embeddings
     nn.init.trunc_normal_(embeddings.class_embedding, std=_INIT_STD)
     side = math.isqrt(embeddings.position_embedding.shape[1] - 1)
     embeddings.position_embedding[0, 1:] = _grid_positions(side, embeddings.embed_dim)
-    # Queries that are all alike would stay alike.
+    # Queries that start equal would stay equal.
     nn.init.normal_(model.compressor.queries, std=_INIT_STD)
 
 
 def _grid_positions(side: int, width: int) -> Tensor:
-    """(side², width) sines and cosines of the row and the column of each patch.
+    """Return (side², width) sines and cosines of the row and the column of each patch.
 
-    As strong as what the patches show: with small random positions, learning where a shape is
-    begins only after thousands of steps.
+    They are as large as the patches' own embeddings: with small random positions, a model needs
+    thousands of steps before it begins to learn where a shape is.
     """
     place = torch.arange(side) / max(side - 1, 1)
     rows, columns = torch.meshgrid(place, place, indexing="ij")

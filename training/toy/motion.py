@@ -1,12 +1,12 @@
-"""How the shapes of the toy world move: for each action, from which pose to which.
+"""How the shapes of the toy world move: the first and last pose of each action.
 
 Knows neither colours nor the schedule of a film.
 
-Every action shows at one sampled frame per second: a moving shape covers at least `LEAST_SPEED`
+Every action is visible at one frame per second: a moving shape covers at least `LEAST_SPEED`
 frame sides a second; a growing or shrinking one changes its diameter by 0.34 frame sides over
 the event; a spinning one turns 30 to 44 degrees a second, below the 45 at which a square or a
-cross would seem to turn the other way, and the dark dot shows it on a circle. A shape that does
-not spin stands nearly upright, so that its kind shows in a frame of few pixels.
+cross would seem to turn the other way, and a dark dot shows it on a circle. A shape that does not
+spin is nearly upright, so that it can be recognized in a frame of few pixels.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST_SPEED = 0.04
-"""Of a moving shape, in frame sides per second."""
+"""Lowest speed of a moving shape, in frame sides per second."""
 LONGEST_WAY = 0.64
-"""Of a moving shape, in frame sides."""
+"""Longest path of a moving shape, in frame sides."""
 DIM_OPACITY = 0.4
-"""Of a blinking shape in its dim seconds."""
+"""Opacity of a blinking shape in its dim seconds."""
 
 _SHORTEST_WAY = 0.4
 _RADIUS = (0.15, 0.20)
 _MOVING_RADIUS = (0.13, 0.17)
 _SMALL, _LARGE = 0.08, 0.25  # radius before and after growing
-_TILT_DEG = 10.0  # of a shape that does not spin: it stands nearly upright
+_TILT_DEG = 10.0  # largest, of a shape that does not spin
 _SPIN_DEG_PER_S = (30.0, 44.0)
 _BORDER = 0.02  # frame sides kept free between a shape and the edge of the frame
 _CLEARANCE = 0.02  # frame sides between two shapes that must not cover each other
@@ -36,10 +36,13 @@ _HEADINGS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a shape is and how.
+    """Position, size and orientation of a shape.
 
-    x, y: its centre in frame sides, right and down from the upper left corner. radius: of the
-    circle around it, in frame sides. angle_deg: what it is turned by, clockwise as seen.
+    Attributes:
+        x: of the centre, in frame sides from the left.
+        y: of the centre, in frame sides from the top.
+        radius: of the circle around the shape, in frame sides.
+        angle_deg: clockwise as seen, in degrees.
     """
 
     x: float
@@ -50,10 +53,18 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class ToySprite:
-    """A shape that is there in [start_s, end_s) and goes evenly from pose `first` to `last`.
+    """A shape that is visible in [start_s, end_s) and goes evenly from pose `first` to `last`.
 
-    blink_phase_s: None for a steady shape. Else it is bright for a second and dim for a second
-    in turn, beginning so many seconds into this period; one frame a second sees every change.
+    Attributes:
+        shape: one of `captions.SHAPES`.
+        rgb: its colour, 0 to 255.
+        start_s: when it appears, in seconds.
+        end_s: when it is gone, in seconds.
+        first: pose at `start_s`.
+        last: pose at `end_s`.
+        blink_phase_s: None for a steady shape. A blinking one is bright for a second and dim for a
+            second in turn, and starts at this time of the period; one frame a second shows every
+            change.
     """
 
     shape: str
@@ -65,9 +76,9 @@ class ToySprite:
     blink_phase_s: float | None = None
 
     def poses(self, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Rows (x, y, radius, angle_deg, opacity) at N instants, (N, 5).
+        """Return rows (x, y, radius, angle_deg, opacity) at N instants, (N, 5).
 
-        The opacity is 0 while the shape is not there.
+        The opacity is 0 while the shape is not visible.
         """
         share = ((times_s - self.start_s) / (self.end_s - self.start_s)).clip(0, 1)[:, None]
         first, last = (
@@ -85,7 +96,7 @@ class ToySprite:
 def sample_motion(
     rng: np.random.Generator, action: str | None, direction: str | None, length_s: float
 ) -> tuple[Pose, Pose]:
-    """First and last pose of a shape that does `action` for `length_s` seconds."""
+    """Draw the first and last pose of a shape that does `action` for `length_s` seconds."""
     angle = rng.uniform(0, 360) if action == "spins" else rng.uniform(-_TILT_DEG, _TILT_DEG)
     if action == "moves" and direction is not None:
         return _sample_move(rng, _HEADINGS[direction], angle, length_s)
@@ -103,7 +114,7 @@ def sample_motion(
 
 
 def sample_drift(rng: np.random.Generator, *, moving: bool) -> tuple[Pose, Pose]:
-    """First and last pose of a distractor: it rests, or goes from anywhere to anywhere."""
+    """Draw the first and last pose of a distractor, which rests or moves in any direction."""
     radius = rng.uniform(*_MOVING_RADIUS)
     angle = rng.uniform(0, 360)
     first = Pose(_place(rng, radius), _place(rng, radius), radius, angle)
@@ -112,7 +123,7 @@ def sample_drift(rng: np.random.Generator, *, moving: bool) -> tuple[Pose, Pose]
 
 
 def clear_of(one: ToySprite, other: ToySprite, *, fps: int) -> bool:
-    """Whether the two never cover each other in any of `fps` frames a second."""
+    """Return whether two sprites never cover each other in any of `fps` frames a second."""
     start_s, end_s = max(one.start_s, other.start_s), min(one.end_s, other.end_s)
     if start_s >= end_s:
         return True
@@ -134,6 +145,6 @@ def _sample_move(
 
 
 def _place(rng: np.random.Generator, radius: float, way: float = 0.0) -> float:
-    """A coordinate from which a shape can go `way` frame sides without meeting an edge."""
+    """Draw a coordinate from which a shape can move `way` frame sides within the frame."""
     low, high = radius + _BORDER, 1 - radius - _BORDER
     return float(rng.uniform(low - min(way, 0), high - max(way, 0)))

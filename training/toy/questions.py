@@ -1,9 +1,9 @@
 """Questions about films of the toy world and their right answers.
 
-Grounding, localization and captioning are asked exactly as vidground asks them by default, so
-that a model trained on these samples understands `Grounder` and `DenseCaptioner`. An answer is
-one `<evi>` for each interval, `</evi>`, then text that holds the same `<evi>` again (paper,
-section 3.2). Times are those of the schedule, rounded to 0.1 s. Knows no file's form.
+Grounding, localization and captioning questions are those that vidground asks by default, so that
+a model trained on these samples works with `Grounder` and `DenseCaptioner`. An answer is one
+`<evi>` for each interval, `</evi>`, then text that holds the same `<evi>` again (paper, section
+3.2). Times are those of the events, rounded to 0.1 s. Knows no file formats.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from vidground.language.prompts import (
     localization_question,
 )
 from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END
+from vidground.training.data.answer_events import NOT_FOUND
 from vidground.training.toy.captions import (
     ACTION_PHRASES,
     COLORS,
@@ -32,7 +33,7 @@ from vidground.training.toy.captions import (
 from vidground.training.toy.world import ToyEvent, ToyVideo
 
 LETTERS = "ABCD"
-"""Of the options of a multiple-choice question."""
+"""Letters of the options of a multiple-choice question."""
 _OPENING = "You are given a video about coloured shapes. Watch the video carefully and "
 _FORMAT = " The format of your response should be: "
 _TIMES = "<start time> - <end time>"
@@ -53,8 +54,6 @@ _REFERRED_CHOICE = (
     f"{_OPENING}find the description of the event in {EVIDENCE}. The options are: {{options}}."
     f"{_FORMAT}'(<letter>)'."
 )
-NOT_THERE = "The event does not happen."
-"""Answer, without evidence, to a grounding question about what is not in the film."""
 _ASK_ACTION = "What does the {look} do?"
 _ASK_COLOUR = "What is the colour of the coloured shape that {action}?"
 _ASK_SHAPE = "What is the coloured shape that {action}?"
@@ -65,12 +64,17 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class ToyQuestion:
-    """A question about a film and its right answer, independent of any file's form.
+    """A question about a film and its right answer, in no file format yet.
 
-    task: tvg, tal, dvc, slc, evs, gvq, rvc or rvq, as E.T. Bench and E.T. Instruct name them.
-    text: what stands after `</evi>` in the answer. tgt: the interval of each of its `<evi>`.
-    src: the interval of the `<evi>` in the question. options, right: of a multiple-choice
-    question, and which of them is right. captions: of each interval, where they are asked for.
+    Attributes:
+        task: tvg, tal, dvc, slc, evs, gvq, rvc or rvq, the names of E.T. Bench and E.T. Instruct.
+        question: with `<evi>` if it refers to an interval.
+        text: of the answer, after `</evi>`.
+        tgt: the interval of each `<evi>` of the text.
+        src: the interval of the `<evi>` in the question.
+        options: of a multiple-choice question.
+        right: index of the right option.
+        captions: of each interval, where the question asks for them.
     """
 
     task: str
@@ -84,13 +88,13 @@ class ToyQuestion:
 
     @property
     def answer(self) -> str:
-        """The whole response: grounding first, then the text."""
+        """The whole response: evidence first, then the text."""
         return EVIDENCE * len(self.tgt) + EVIDENCE_END + self.text
 
 
 def questions(video: ToyVideo, rng: np.random.Generator) -> list[ToyQuestion]:
-    """All dense and step captions, one grounding question for each event that is the only one of
-    its kind, and a draw of the other tasks as far as the film has an unambiguous case for them.
+    """Return the questions about a film: dense and step captions, grounding of each event that is
+    the only one of its kind, and one of each other task for which the film is unambiguous.
     """
     events = video.events
     return [
@@ -105,7 +109,7 @@ def questions(video: ToyVideo, rng: np.random.Generator) -> list[ToyQuestion]:
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word of every question and answer (see `toy_captions.words`), in order, each once."""
+    """Return every word of all questions and answers (see `captions.words`), each once."""
     blank = {"kind": "", "question": "", "options": "", "look": "", "action": ""}
     own = (_PARTS, _STEPS, _CHOICE, _REFERRED, _REFERRED_CHOICE)
     asked = (_ASK_ACTION, _ASK_COLOUR, _ASK_SHAPE)
@@ -114,14 +118,14 @@ def vocabulary() -> tuple[str, ...]:
         *(template.format_map(blank) for template in (*own, *asked)),
         *(*COLORS, *SHAPES, *ACTION_PHRASES, *map(plural, SHAPES), *LETTERS),
         *("The event happens in", "The action happens in", "The video summary locates in"),
-        *("The relevant event happens in", NOT_THERE, "(, and).", EVIDENCE, EVIDENCE_END),
+        *("The relevant event happens in", NOT_FOUND, "(, and).", EVIDENCE, EVIDENCE_END),
     ]
     return tuple(dict.fromkeys(word for text in texts for word in words(text)))
 
 
 def phrases() -> tuple[str, ...]:
-    """What all questions of a task have in common, in the pieces that stand between what differs:
-    the longest stretches of their fixed text, without <evi>, of three words or more.
+    """Return what all questions of a task have in common: the longest pieces of their fixed text,
+    without <evi>, of three words or more.
     """
     open_questions = (grounding_question("{}"), localization_question("{}"), captioning_question())
     own = (_PARTS, _STEPS, _CHOICE, _REFERRED, _REFERRED_CHOICE)
@@ -131,9 +135,9 @@ def phrases() -> tuple[str, ...]:
 
 
 def other_questions(facts: Facts) -> tuple[str, ...]:
-    """A question of every other kind than grounding and captioning; most of them ask for `facts`.
+    """Return a question of each kind other than grounding and captioning, most about `facts`.
 
-    What they are about is for the film to tell: they need not have an answer.
+    They need not have an answer in any film.
     """
     kinds = (f"{facts.color} shapes", plural(str(facts.shape)))
     asked = (
@@ -158,7 +162,7 @@ def _span(event: ToyEvent) -> Span:
 
 
 def _enumerated(count: int) -> str:
-    """`count` times `<evi>` as a list in prose."""
+    """Return `count` `<evi>` as a list in prose."""
     *rest, last = [EVIDENCE] * count
     return ", ".join([*rest, f"and {last}"]) if rest else last
 
@@ -169,7 +173,7 @@ def _dense_captions(events: Sequence[ToyEvent]) -> list[ToyQuestion]:
 
 
 def _step_captions(events: Sequence[ToyEvent]) -> list[ToyQuestion]:
-    """Steps follow one another: films with overlapping events have none."""
+    """Return step captions; films with overlapping events have no steps."""
     if any(_overlap(event, other) for event in events for other in events if event is not other):
         return []
     return [_captioned("slc", _STEPS, events, tuple(event.facts.step for event in events))]
@@ -195,7 +199,7 @@ def _grounding(events: Sequence[ToyEvent]) -> list[ToyQuestion]:
 
 
 def _localization(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[ToyQuestion]:
-    """Every occurrence of one action, and of each caption that occurs more than once."""
+    """Ask for all occurrences of one action, and of each caption that occurs more than once."""
     captions = [event.caption for event in events]
     wanted = list(dict.fromkeys(caption for caption in captions if captions.count(caption) > 1))
     wanted.append(str(rng.choice([event.facts.action_phrase for event in events])))
@@ -209,7 +213,7 @@ def _localization(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[
 
 
 def _parts(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[ToyQuestion]:
-    """The parts of the film that show one colour, or one shape; what overlaps is one part."""
+    """Ask for the parts that show one colour or one shape; overlapping events are one part."""
     event = events[int(rng.integers(len(events)))]
     colour, shape = event.facts.color, event.facts.shape
     if rng.random() < 0.5:
@@ -222,7 +226,7 @@ def _parts(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[ToyQues
 
 
 def _choice(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[ToyQuestion]:
-    """One question about a fact of an event that the rest of the question singles out."""
+    """Ask for a fact of an event that the question identifies by its other facts."""
     cases: list[tuple[str, ToyEvent, str | None, Sequence[str]]] = []
     for event in _unique(events, lambda facts: facts.look):
         question = _ASK_ACTION.format(look=event.facts.look)
@@ -249,7 +253,7 @@ def _choice(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[ToyQue
 
 
 def _referred(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[ToyQuestion]:
-    """What happens in a given interval, described and chosen: for an event that is alone in it."""
+    """Ask for the event of a given interval, in words and by options, where it is alone."""
     alone = [
         event
         for event in events
@@ -269,7 +273,7 @@ def _referred(events: Sequence[ToyEvent], rng: np.random.Generator) -> list[ToyQ
 
 
 def _unique(events: Sequence[ToyEvent], key: Callable[[Facts], str]) -> list[ToyEvent]:
-    """The events whose `key` no other event of the film has."""
+    """Return the events whose `key` no other event of the film has."""
     keys = [key(event.facts) for event in events]
     return [event for event, own in zip(events, keys, strict=True) if keys.count(own) == 1]
 
@@ -291,7 +295,7 @@ def _merged(spans: Iterable[Span]) -> tuple[Span, ...]:
 def _shuffled(
     answer: str | None, others: list[str], rng: np.random.Generator
 ) -> tuple[tuple[str, ...], int]:
-    """The options in random order, and which one is the answer."""
+    """Return the options in random order, and the index of the answer."""
     options = tuple(rng.permutation([str(answer), *others]).tolist())
     return options, options.index(str(answer))
 

@@ -1,7 +1,7 @@
-"""Single frames of the toy world whose every coloured shape is known, to teach seeing with.
+"""Single frames of the toy world with known shapes, to pre-train the vision part on.
 
-They come from films, or are drawn for the purpose: a crowded still shows several shapes at once,
-so that a frame teaches more than a film's does. Knows no model.
+They come from films, or are drawn for the purpose: a crowded still shows more shapes at once than a
+frame of a film. Knows no model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vidground.training.toy.world import ToyEvent, ToyVideo, sample_rgb
 POSE = 6
 """Numbers of a pose: x, y, radius, cosine and sine of the angle, opacity."""
 USUAL_RADIUS = 0.16
-"""Of a shape, in frame sides: a pose's radius is 0 there."""
+"""Radius of a shape, in frame sides, that is 0 in a pose."""
 RADIUS_SCALE = 8.0
 
 _CROWD = (3, 6)  # shapes of a crowded still, of one colour each
@@ -37,11 +37,13 @@ _LENGTH_S, _AT_S = 1.0, 0.25
 
 @dataclass(frozen=True)
 class SeenShapes:
-    """What is to be seen in N frames, by colour: a frame has six places, one for each colour.
+    """What N frames show, for each of the six colours.
 
-    present: (N, 6) float32, 1 where a shape of that colour is there. shape: (N, 6) its index in
-    `SHAPES`; -1 where there is none or there are two. pose: (N, 6, 6) float32: x and y from -1 to
-    1, the radius around 0, cosine and sine of the angle, opacity.
+    Attributes:
+        present: (N, 6) float32, 1 where a shape of this colour is visible.
+        shape: (N, 6) its index in `SHAPES`; -1 where there is none, or there are two.
+        pose: (N, 6, 6) float32: x and y from -1 to 1, the radius around 0, cosine and sine of the
+            angle, opacity.
     """
 
     present: Tensor
@@ -49,7 +51,7 @@ class SeenShapes:
     pose: Tensor
 
     def __getitem__(self, frames: Tensor) -> SeenShapes:
-        """Those of some frames: (B,) indices, or (N,) bool."""
+        """Return some of the frames, by (B,) indices or (N,) bool."""
         return SeenShapes(self.present[frames], self.shape[frames], self.pose[frames])
 
     def __len__(self) -> int:
@@ -62,14 +64,14 @@ class SeenShapes:
 
     @classmethod
     def joined(cls, parts: Iterable[SeenShapes]) -> SeenShapes:
-        """Frames after frames."""
+        """Return the frames of all parts, in order."""
         all_parts = list(parts)
         names = ("present", "shape", "pose")
         return cls(*(torch.cat([getattr(part, name) for part in all_parts]) for name in names))
 
 
 def shapes_in(video: ToyVideo, times_s: NDArray[np.float64]) -> SeenShapes:
-    """The coloured shapes at N instants of a film."""
+    """Return the coloured shapes at N instants of a film."""
     count, colours = len(times_s), len(COLORS)
     present = np.zeros((count, colours), np.float32)
     shape = np.full((count, colours), -1)
@@ -82,7 +84,7 @@ def shapes_in(video: ToyVideo, times_s: NDArray[np.float64]) -> SeenShapes:
         size = (radius - USUAL_RADIUS) * RADIUS_SCALE
         posed = (2 * x - 1, 2 * y - 1, size, np.cos(turn), np.sin(turn), opacity)
         first = there & (present[:, colour] == 0)
-        shape[there, colour] = -1  # two of one colour: neither is told
+        shape[there, colour] = -1  # two of one colour are ambiguous
         shape[first, colour] = SHAPES.index(str(event.facts.shape))
         pose[first, colour] = np.stack(posed, axis=1)[first]
         present[there, colour] = 1
@@ -90,7 +92,7 @@ def shapes_in(video: ToyVideo, times_s: NDArray[np.float64]) -> SeenShapes:
 
 
 def crowded_stills(count: int, *, seed: int, size: int) -> tuple[Tensor, SeenShapes]:
-    """Draw stills: (count, 3, size, size) uint8, and what is in them."""
+    """Draw stills, (count, 3, size, size) uint8, and return them with what they show."""
     rng = np.random.default_rng(seed)
     at = np.array([_AT_S])
     pixels, seen = [], []
@@ -103,7 +105,7 @@ def crowded_stills(count: int, *, seed: int, size: int) -> tuple[Tensor, SeenSha
 
 
 def _crowd(rng: np.random.Generator) -> ToyVideo:
-    """A film of an instant: shapes of different colours, none on another."""
+    """Draw a film of one instant: shapes of different colours that do not overlap."""
     events: list[ToyEvent] = []
     taken: list[Pose] = []
     for color in rng.permutation(COLORS)[: rng.integers(_CROWD[0], _CROWD[1] + 1)].tolist():
@@ -120,7 +122,7 @@ def _crowd(rng: np.random.Generator) -> ToyVideo:
 
 
 def _free_pose(rng: np.random.Generator, taken: list[Pose]) -> Pose | None:
-    """Somewhere in the frame where nothing is; None if no try finds room."""
+    """Draw a pose that covers no other; None if no try succeeds."""
     radius = rng.uniform(*_RADII[int(rng.random() >= _SMALL_SHARE)])
     turned = rng.random() < _TURNED_SHARE
     angle = rng.uniform(0, 360) if turned else rng.uniform(-_TILT_DEG, _TILT_DEG)

@@ -1,12 +1,11 @@
-"""Two small tokenizers for the toy world, in the forms of the large ones.
+"""Two small tokenizers for the toy world, of the same kinds as the full model's.
 
 The language tokenizer is a byte-fallback BPE as Phi-3's, the Q-Former's a WordPiece as BERT's.
 Every word of the toy world's questions and answers is one token, and so is every sentence that all
-questions of a task share, so that prompts are short; any other text is spelled in characters, and
-the language tokenizer goes down to bytes. The Q-Former's
-leaves out the words and marks that every question of a task has: a Q-Former of two layers, trained
-from nothing, would not find the few that tell what is asked for among them, beside every frame.
-Knows neither the model nor its sizes.
+questions of a task share, so that prompts are short. Other text is split into characters, and by
+the language tokenizer into bytes. The Q-Former's tokenizer drops the words and marks that all
+questions of a task share: a Q-Former of two layers, trained from scratch, would not find the few
+words that matter among them. Knows neither the model nor its sizes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from vidground.training.toy.captions import ACTION_PHRASES, COLORS, SHAPES, plur
 from vidground.training.toy.questions import phrases, vocabulary
 
 _SPACE = "▁"
-"""Stands for a space in the pieces of the language tokenizer."""
+"""The space in pieces of the language tokenizer."""
 _UNKNOWN, _TEXT_START, _TEXT_END, _PAD = "<unk>", "<s>", "</s>", "<|endoftext|>"
 _CHAT = (_PAD, "<|system|>", "<|user|>", "<|assistant|>", TURN_END)
 _BERT_ROLES = {
@@ -50,23 +49,23 @@ _BERT_ROLES = {
     "mask_token": "[MASK]",
 }
 _TASK_WORDS = {"action", "colour", "describe", "letter", "locates", "sentence", "steps"}
-"""One or two of each task's question, by which the Q-Former can tell the tasks apart."""
+"""One or two words of each task's question, from which the Q-Former recognizes the task."""
 _SYSTEM = "You are a helpful AI assistant."
 _MAX_TOKENS = 1024
 _ENOUGH = 1 << 14
-"""More pieces than the merges of all words can make: training ends when words are whole."""
+"""More pieces than the merges of all words can make, so that training ends at whole words."""
 
 
 def make_toy_tokenizers() -> Tokenizers:
-    """The tokenizers of a toy model, about 700 and 150 tokens; the same in every call."""
+    """Return the tokenizers of a toy model, about 700 and 150 tokens; the same in every call."""
     return Tokenizers(_language_tokenizer(), _question_tokenizer())
 
 
 def _known_words() -> list[str]:
-    """Words of the toy world and of the chat around it, sorted, each once; no control tokens."""
+    """Return the words of the toy world and the chat template, sorted, without control tokens."""
     chat = chat_prompt("a")
-    said = {*vocabulary(), *words(chat.before), *words(chat.after)}
-    return sorted(word for word in said if word.isalpha())
+    found = {*vocabulary(), *words(chat.before), *words(chat.after)}
+    return sorted(word for word in found if word.isalpha())
 
 
 def _language_tokenizer() -> PreTrainedTokenizerFast:
@@ -104,14 +103,14 @@ def _language_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _control(token: str) -> AddedToken:
-    # Phi-3's chat tokens swallow the whitespace that follows them.
+    # Phi-3's chat tokens absorb the whitespace that follows them.
     return AddedToken(token, special=True, normalized=False, rstrip=token.startswith("<|"))
 
 
 def _merges(known: list[str]) -> list[tuple[str, str]]:
-    """Merges that make every known word one piece, then those that join a space to its front.
+    """Return merges that make every known word one piece, then those that prepend a space.
 
-    The space comes last, so that a word is put together in the same way with and without it.
+    The space comes last, so that a word is merged in the same way with and without it.
     """
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -124,16 +123,16 @@ def _merges(known: list[str]) -> list[tuple[str, str]]:
 
 def _question_tokenizer() -> PreTrainedTokenizerFast:
     characters = [*sorted({*ascii_letters.lower(), *digits}), *punctuation]
-    told, silent = _sorted_out(word.lower() for word in _known_words())
+    kept, dropped = _by_relevance(word.lower() for word in _known_words())
     pieces = [
         *_BERT_ROLES.values(),
         *characters,
         *(f"##{character}" for character in characters if character.isalnum()),
-        *told,
+        *kept,
     ]
     ids = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     backend = Tokenizer(models.WordPiece(vocab=ids, unk_token=_BERT_ROLES["unk_token"]))
-    phrase = rf"\b(?:{'|'.join(silent)})\b|[^\w\s]"
+    phrase = rf"\b(?:{'|'.join(dropped)})\b|[^\w\s]"
     backend.normalizer = normalizers.Sequence(
         [normalizers.BertNormalizer(lowercase=True), normalizers.Replace(Regex(phrase), " ")]
     )
@@ -147,9 +146,9 @@ def _question_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _sorted_out(known: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Words that say what is asked for, and those that every question of a task has."""
-    telling = {word for text in (*COLORS, *SHAPES, *ACTION_PHRASES) for word in words(text)}
-    telling |= {plural(shape) for shape in SHAPES} | _TASK_WORDS
+def _by_relevance(known: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the words that say what is asked for, and those that all questions of a task have."""
+    relevant = {word for text in (*COLORS, *SHAPES, *ACTION_PHRASES) for word in words(text)}
+    relevant |= {plural(shape) for shape in SHAPES} | _TASK_WORDS
     found = list(dict.fromkeys(known))
-    return [w for w in found if w in telling], [w for w in found if w not in telling]
+    return [w for w in found if w in relevant], [w for w in found if w not in relevant]

@@ -1,11 +1,11 @@
-"""Teaches the vision part of a toy model to see, before it learns to answer.
+"""Pre-training of a toy model's vision encoder and compressor, before answers are learned.
 
-The full model's vision encoder and compressor come trained on images and their captions. A toy
-model has neither, and finds them hardly at all through a language model that is random itself. So
-they learn here from single frames in which every shape is known: first the encoder, whose every
-patch must tell the shape that covers it; then, on the finished encoder, the compressor, whose one
-token of a frame must tell each colour's shape and pose, what the question names, and whether that
-is there. The heads that read this off are thrown away. Knows nothing of times and of answers.
+The full model's vision encoder and compressor are pre-trained on images with captions. A toy
+model's are random, and learn hardly anything through a language model that is random too. They are
+trained here on single frames with known shapes: first the encoder, from whose patches a linear head
+predicts the shape that covers each; then, on the trained encoder, the compressor, from whose one
+token for a frame heads predict each colour's shape and pose, what the question names, and whether
+that is visible. The heads are discarded afterwards. Knows neither times nor answers.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from vidground.training.toy.stills import POSE, RADIUS_SCALE, USUAL_RADIUS, Seen
 from vidground.video.preprocessing import normalize
 
 OnStep = Callable[[int, dict[str, float]], None]
-"""Told the number of each step and its losses."""
+"""Called with the number of each step and its losses."""
 
 _SLOT = 1 + len(SHAPES) + POSE
 _OPEN_SHARE, _SHOWN_SHARE, _ALIKE_SHARE = 0.5, 0.65, 0.6
 _CAPTIONING_SHARE = 0.6  # of the open questions
-_GROUNDING_SHARE, _ACTION_SHARE = 0.6, 0.3  # of those that name something; the rest name it to tal
+_GROUNDING_SHARE, _ACTION_SHARE = 0.6, 0.3  # of those that name something; the rest are tal
 _HUBER = 0.2
 _CLIP_NORM = 2.0
 _BACKGROUND_WEIGHT = 0.3
-"""Most patches show nothing but background, which is easily told."""
-_EDGE = 0.03  # beyond a shape's radius, from -1 to 1: patches that it reaches into
+"""Most patches show only background, which is easily recognized."""
+_EDGE = 0.03  # added to a radius (frame from -1 to 1), for patches that a shape reaches into
 
 
 def train_encoder(
@@ -62,11 +62,17 @@ def train_encoder(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> None:
-    """Train `model.vision` in place, in float32: every patch tells what covers it.
+    """Train `model.vision` in place, in float32, to encode what covers every patch.
 
     Args:
-        pixels: (N, 3, S, S) uint8 frames. seen: what is in them. Frames with two shapes of one
-            colour are left out.
+        model: to train.
+        pixels: (N, 3, S, S) uint8 frames.
+        seen: what they show; frames with two shapes of one colour are left out.
+        steps: optimizer steps.
+        batch_size: frames of a step.
+        learning_rate: at its peak.
+        seed: of batches and of the head's weights.
+        on_step: called with the number of each step and its losses.
     """
     rng = np.random.default_rng(seed)
     usable = seen.clear.nonzero().flatten()
@@ -87,10 +93,12 @@ def train_encoder(
 
 @dataclass(frozen=True)
 class SeenPatches:
-    """What covers N frames' patches, P each, row by row.
+    """What covers the P patches of N frames, row by row.
 
-    colour: (N, P) its index in `COLORS`, their number where there is background. shape: (N, P).
-    pose: (N, P, 6) as of `SeenShapes`, but x and y from the patch, in half sides.
+    Attributes:
+        colour: (N, P) index in `COLORS`; 6 for background.
+        shape: (N, P) index in `SHAPES`.
+        pose: (N, P, 6) as in `SeenShapes`, but x and y relative to the patch, in half sides.
     """
 
     colour: Tensor
@@ -99,7 +107,7 @@ class SeenPatches:
 
 
 def patches_of(seen: SeenShapes, side: int) -> SeenPatches:
-    """What covers each of the side x side patches of frames without two shapes of one colour."""
+    """Return what covers each of side x side patches; no frame may show a colour twice."""
     place = (torch.arange(side) + 0.5) / side * 2 - 1
     rows, columns = torch.meshgrid(place, place, indexing="ij")
     pose = seen.pose
@@ -116,13 +124,13 @@ def patches_of(seen: SeenShapes, side: int) -> SeenPatches:
     )
 
 
-def patch_losses(read: Tensor, patches: SeenPatches) -> dict[str, Tensor]:
-    """Weighted losses of (N, P, 7 + 4 + 6) readings, by name."""
+def patch_losses(predicted: Tensor, patches: SeenPatches) -> dict[str, Tensor]:
+    """Return the weighted losses of predictions (N, P, 7 + 4 + 6), by name."""
     colours, shapes = len(COLORS) + 1, len(SHAPES)
     covered = patches.colour < len(COLORS)
     weight = torch.ones(colours)
     weight[-1] = _BACKGROUND_WEIGHT
-    colour, shape, pose = torch.split(read, [colours, shapes, POSE], dim=-1)
+    colour, shape, pose = torch.split(predicted, [colours, shapes, POSE], dim=-1)
     return {
         "colour": functional.cross_entropy(colour.flatten(0, 1), patches.colour.flatten(), weight),
         "shape": functional.cross_entropy(shape[covered], patches.shape[covered]),
@@ -141,10 +149,17 @@ def train_compressor(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> None:
-    """Train `model.compressor` in place, in float32, on what `model.vision` makes of frames.
+    """Train `model.compressor` in place, in float32, on patch features of `model.vision`.
 
     Args:
-        patches: (N, P, width) of any floating type. seen: what is in the frames.
+        model: with a trained vision encoder.
+        patches: (N, P, width) features of any floating type.
+        seen: what the frames show.
+        steps: optimizer steps.
+        batch_size: frames of a step.
+        learning_rate: at its peak.
+        seed: of batches, questions and the heads' weights.
+        on_step: called with the number of each step and its losses.
     """
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
@@ -161,9 +176,11 @@ def train_compressor(
 
 
 class CompressorTeacher(nn.Module):
-    """A model's compressor, with heads that read frame tokens off.
+    """A model's compressor, with heads that predict from its frame tokens.
 
-    heads: what is seen of each colour, and of what the question names.
+    Attributes:
+        compressor: of the model.
+        heads: for each colour, and for what the question names.
     """
 
     def __init__(self, model: D2VLM) -> None:
@@ -178,10 +195,16 @@ class CompressorTeacher(nn.Module):
     def forward(
         self, patches: Tensor, question_ids: Tensor, question_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(N, P, width) patches and (N, Q) questions to (N, 6, 11) and (N, 16) readings."""
-        read = self.heads(self.compressor(patches, question_ids, question_mask))
+        """Return predictions (N, 6, 11) for the colours and (N, 16) for what the questions name.
+
+        Args:
+            patches: (N, P, width) features.
+            question_ids: (N, Q) in the ids of the Q-Former's tokenizer.
+            question_mask: (N, Q) bool, true at tokens.
+        """
+        predicted = self.heads(self.compressor(patches, question_ids, question_mask))
         split = len(COLORS) * _SLOT
-        return read[:, :split].reshape(-1, len(COLORS), _SLOT), read[:, split:]
+        return predicted[:, :split].reshape(-1, len(COLORS), _SLOT), predicted[:, split:]
 
 
 def fit(
@@ -192,9 +215,17 @@ def fit(
     learning_rate: float,
     on_step: OnStep | None,
 ) -> None:
-    """Minimize the sum of losses, which draw their own batches; AdamW, warm-up and cosine."""
-    learning = list(parameters)
-    optimizer = torch.optim.AdamW(learning, lr=learning_rate, betas=(0.9, 0.99))
+    """Minimize the sum of losses with AdamW, warm-up and cosine decay.
+
+    Args:
+        parameters: to train.
+        losses: draws a batch and returns its losses by name.
+        steps: optimizer steps.
+        learning_rate: at its peak.
+        on_step: called with the number of each step and its losses.
+    """
+    trained = list(parameters)
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.99))
     warmup = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -204,7 +235,7 @@ def fit(
         found = losses()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(list(found.values()))
-        nn.utils.clip_grad_norm_(learning, _CLIP_NORM)
+        nn.utils.clip_grad_norm_(trained, _CLIP_NORM)
         optimizer.step()
         schedule.step()
         if on_step is not None:
@@ -215,9 +246,12 @@ def fit(
 class Asked:
     """Questions about N frames.
 
-    ids, mask: (N, Q). colour: (N,) index of the colour it names, -1 where it names no shape.
-    there: (N,) float32, 1 where what it names is in the frame. action: (N,) index of what it
-    names in `ACTION_PHRASES`, -1 where it names none.
+    Attributes:
+        ids: (N, Q) in the ids of the Q-Former's tokenizer.
+        mask: (N, Q) bool, true at tokens.
+        colour: (N,) index of the colour that a question names; -1 if it names no shape.
+        there: (N,) float32, 1 where the frame shows what the question names.
+        action: (N,) index in `ACTION_PHRASES` of the action it names; -1 if it names none.
     """
 
     ids: Tensor
@@ -228,7 +262,7 @@ class Asked:
 
 
 def ask(model: D2VLM, shapes: SeenShapes, rng: np.random.Generator) -> Asked:
-    """A question for each frame: about nothing in particular, what is there, or what is not."""
+    """Draw a question for each frame: an open one, or one about what is visible, or is not."""
     assert model.tokenizers is not None
     texts, colours, there, actions = [], [], [], []
     for present, shape in zip(shapes.present.tolist(), shapes.shape.tolist(), strict=True):
@@ -236,14 +270,14 @@ def ask(model: D2VLM, shapes: SeenShapes, rng: np.random.Generator) -> Asked:
         named = _named(clear, shape, rng)
         text = _open_question(rng) if named is None else _naming_question(named, rng)
         texts.append(text)
-        told = facts(text)
-        does = told.action_phrase
+        asked = facts(text)
+        does = asked.action_phrase
         actions.append(ACTION_PHRASES.index(does) if does in ACTION_PHRASES else -1)
-        if told.color is None or told.shape is None:
+        if asked.color is None or asked.shape is None:
             colours.append(-1)
             there.append(0.0)
             continue
-        colour, kind = COLORS.index(told.color), SHAPES.index(told.shape)
+        colour, kind = COLORS.index(asked.color), SHAPES.index(asked.shape)
         unclear = present[colour] > 0 and shape[colour] < 0
         colours.append(-1 if unclear else colour)
         there.append(float(shape[colour] == kind))
@@ -258,7 +292,7 @@ def ask(model: D2VLM, shapes: SeenShapes, rng: np.random.Generator) -> Asked:
 
 
 def _naming_question(named: Facts, rng: np.random.Generator) -> str:
-    """To find an event, or all of a kind."""
+    """Return a question that asks for an event, or for all events of a kind."""
     kind = rng.random()
     if kind < _GROUNDING_SHARE:
         return grounding_question(named.caption)
@@ -267,14 +301,14 @@ def _naming_question(named: Facts, rng: np.random.Generator) -> str:
 
 
 def _open_question(rng: np.random.Generator) -> str:
-    """To describe the film, or one of all the other kinds."""
+    """Draw a question of another kind, most often for all captions."""
     if rng.random() < _CAPTIONING_SHARE:
         return captioning_question()
     return str(rng.choice(other_questions(sample_facts(rng))))
 
 
 def _named(clear: Sequence[int], shape: Sequence[int], rng: np.random.Generator) -> Facts | None:
-    """Facts to ask for; None for an open question. Absent ones often share a fact with a shape."""
+    """Draw facts to ask for, None for an open question; absent ones often share a fact."""
     if rng.random() < _OPEN_SHARE:
         return None
     facts = sample_facts(rng)
@@ -296,10 +330,10 @@ def _named(clear: Sequence[int], shape: Sequence[int], rng: np.random.Generator)
 
 
 def vision_losses(
-    read: tuple[Tensor, Tensor], shapes: SeenShapes, asked: Asked
+    predicted: tuple[Tensor, Tensor], shapes: SeenShapes, asked: Asked
 ) -> dict[str, Tensor]:
-    """Weighted losses of readings, by name: of every colour's place and of what was asked for."""
-    places, named = read
+    """Return the weighted losses, by name: of each colour, and of what the question names."""
+    places, named = predicted
     named, action = torch.split(named, [1 + POSE, len(ACTION_PHRASES)], dim=-1)
     names_action = asked.action >= 0
     clear = shapes.shape >= 0

@@ -1,12 +1,12 @@
-"""The toy world: short films of coloured shapes whose every event is known exactly.
+"""The toy world: short films of coloured shapes with exactly known events.
 
-An event is one coloured shape doing one thing. It begins when the shape appears and ends when
-the shape is gone: outside [start_s, end_s) its shape is not drawn at all. Two shapes of events
-never cover each other. Distractors are never captioned and may lie behind an event's shape;
-they are the grey ones (R = G = B), an event's shape never is.
+An event is one coloured shape that does one thing. It begins when the shape appears and ends when
+it disappears: outside [start_s, end_s) the shape is not drawn. Shapes of two events never cover
+each other. Distractors are grey (R = G = B), are never captioned and may be covered by an event's
+shape, which is never grey.
 
-A film is pure data, drawn from a random generator: `vidground.training.toy.drawing` makes
-pixels of it, `vidground.training.toy.questions` questions and answers.
+A film is pure data, drawn from a random generator: `vidground.training.toy.drawing` renders its
+pixels, `vidground.training.toy.questions` makes its questions and answers.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ PALETTE: dict[str, tuple[int, int, int]] = {
     "cyan": (44, 206, 214),
 }
 COLOR_JITTER = 12
-"""Grey levels by which each channel of an event's colour varies at most."""
+"""Largest variation of each channel of an event's colour, in grey levels."""
 SAME_LOOK_GAP_S = 1.0
-"""Least time between two events of one color and shape: a frame a second falls into it."""
+"""Shortest gap between two events of one color and shape, so that one frame a second is in it."""
 
 _TRIES = 30
 
@@ -49,33 +49,42 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class ToyEvent:
-    """What happens (`facts`) and what is drawn for it (`sprite`)."""
+    """An event.
+
+    Attributes:
+        facts: what happens.
+        sprite: what is drawn.
+    """
 
     facts: Facts
     sprite: ToySprite
 
     @property
     def start_s(self) -> float:
-        """When the shape appears."""
+        """When the shape appears, in seconds."""
         return self.sprite.start_s
 
     @property
     def end_s(self) -> float:
-        """When the shape is gone."""
+        """When the shape is gone, in seconds."""
         return self.sprite.end_s
 
     @property
     def caption(self) -> str:
-        """What happens, in words."""
+        """What happens, as a sentence."""
         return self.facts.caption
 
 
 @dataclass(frozen=True, slots=True)
 class ToyVideo:
-    """One film: its events by time, its distractors, and what they are drawn on.
+    """A film.
 
-    background: grey level at the centre, and how much it rises from left to right and from top
-    to bottom. noise: standard deviation of every frame's noise, in grey levels.
+    Attributes:
+        duration_s: in seconds.
+        events: by time.
+        distractors: grey shapes that belong to no event.
+        background: grey level at the centre, and its rise from left to right and top to bottom.
+        noise: standard deviation of every frame's noise, in grey levels.
     """
 
     duration_s: float
@@ -87,11 +96,19 @@ class ToyVideo:
 
 @dataclass(frozen=True, slots=True)
 class ToySettings:
-    """What films are like. Durations in seconds; events and distractors are per film.
+    """What films are like. At most two events overlap.
 
-    fps: source frames per second; films and events begin and end on a frame. noise: largest
-    standard deviation of the noise, in grey levels. repeat_share: how many of the films with
-    two events or more have one that happens again, in [0, 1]. At most two events overlap.
+    Attributes:
+        min_duration_s: of a film, in seconds.
+        max_duration_s: of a film, in seconds.
+        min_events: of a film, at least 1.
+        max_events: of a film.
+        min_event_s: of an event, at least 3 seconds.
+        max_event_s: of an event, in seconds.
+        max_distractors: of a film.
+        repeat_share: share of the films with two events or more in which one happens again.
+        noise: largest standard deviation of the noise, in grey levels.
+        fps: source frames per second; films and events begin and end on a frame.
     """
 
     min_duration_s: float = 20.0
@@ -112,7 +129,7 @@ class ToySettings:
         for name, limit, held in (
             ("min_events", "1 or more", self.min_events >= 1),
             ("max_events", "min_events or more", self.max_events >= self.min_events),
-            ("min_event_s", "3 or more, to be sampled thrice", self.min_event_s >= 3),
+            ("min_event_s", "3 or more, to be sampled three times", self.min_event_s >= 3),
             ("max_event_s", "min_event_s or more", self.max_event_s >= self.min_event_s),
             ("max_event_s", f"at most {longest:g}, to move visibly", self.max_event_s <= longest),
             ("min_duration_s", f"{room:g} or more to hold max_events", self.min_duration_s >= room),
@@ -130,7 +147,7 @@ class ToySettings:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be {limit}")
 
     def as_dict(self) -> dict[str, float | int]:
-        """Name and value of every setting, in order."""
+        """Return name and value of every setting, in order."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
@@ -138,14 +155,14 @@ DEFAULT_SETTINGS = ToySettings()
 
 
 def sample_video(rng: np.random.Generator, *, settings: ToySettings = DEFAULT_SETTINGS) -> ToyVideo:
-    """A film drawn from `rng`; the same state of `rng` gives the same film.
+    """Draw a film; the same state of `rng` gives the same film.
 
-    The facts of each event are uniform (see `sample_facts`) and drawn before its times; those
-    of two events of a film are independent unless one repeats the other.
+    The facts of each event are uniform (see `sample_facts`) and drawn before its times; those of
+    two events of a film are independent unless one repeats the other.
     """
     frames = _sample_frames(rng, settings.min_duration_s, settings.max_duration_s, settings.fps)
-    happenings = _sample_happenings(rng, settings)
-    events = _sample_events(rng, happenings, frames, settings)
+    all_facts = _sample_facts_of_events(rng, settings)
+    events = _sample_events(rng, all_facts, frames, settings)
     distractors = [
         _sample_distractor(rng, frames, settings)
         for _ in range(rng.integers(0, settings.max_distractors + 1))
@@ -160,29 +177,29 @@ def sample_video(rng: np.random.Generator, *, settings: ToySettings = DEFAULT_SE
 
 
 def _sample_frames(rng: np.random.Generator, low_s: float, high_s: float, fps: int) -> int:
-    """A number of frames that lasts from `low_s` to `high_s`, as near as frames allow."""
+    """Draw a number of frames that last from `low_s` to `high_s`, as far as frames allow."""
     low = math.ceil(low_s * fps - 1e-9)
     return int(rng.integers(low, max(low, int(high_s * fps + 1e-9)) + 1))
 
 
-def _sample_happenings(rng: np.random.Generator, settings: ToySettings) -> list[Facts]:
+def _sample_facts_of_events(rng: np.random.Generator, settings: ToySettings) -> list[Facts]:
     count = int(rng.integers(settings.min_events, settings.max_events + 1))
-    happenings = [sample_facts(rng) for _ in range(count)]
+    all_facts = [sample_facts(rng) for _ in range(count)]
     if count >= 2 and rng.random() < settings.repeat_share:
-        happenings[-1] = happenings[0]
-    return happenings
+        all_facts[-1] = all_facts[0]
+    return all_facts
 
 
 def _sample_events(
-    rng: np.random.Generator, happenings: list[Facts], frames: int, settings: ToySettings
+    rng: np.random.Generator, all_facts: list[Facts], frames: int, settings: ToySettings
 ) -> list[ToyEvent]:
-    """Events at free times; in turn if no try leaves each of them visible and unambiguous."""
+    """Draw events at free times; in turn if no try leaves all visible and unambiguous."""
     for spans_of in (*[_free_spans] * _TRIES, _spans_in_turn):
-        spans = spans_of(rng, len(happenings), frames, settings)
-        if _three_at_once(spans) or _alike_too_close(happenings, spans, settings.fps):
+        spans = spans_of(rng, len(all_facts), frames, settings)
+        if _three_at_once(spans) or _alike_too_close(all_facts, spans, settings.fps):
             continue
         events: list[ToyEvent] = []
-        for what, span in zip(happenings, spans, strict=True):
+        for what, span in zip(all_facts, spans, strict=True):
             event = _sample_clear_event(rng, what, span, settings.fps, events)
             if event is None:
                 break
@@ -195,7 +212,7 @@ def _sample_events(
 def _free_spans(
     rng: np.random.Generator, count: int, frames: int, settings: ToySettings
 ) -> list[Span]:
-    """`count` stretches of frames [start, end) anywhere in the film."""
+    """Draw `count` spans of frames [start, end) anywhere in the film."""
     spans = []
     for _ in range(count):
         longest = min(settings.max_event_s, frames / settings.fps)
@@ -208,7 +225,7 @@ def _free_spans(
 def _spans_in_turn(
     rng: np.random.Generator, count: int, frames: int, settings: ToySettings
 ) -> list[Span]:
-    """One stretch in each of `count` equal slots, each slot ending with the gap."""
+    """Draw one span in each of `count` equal slots, each with the gap at its end."""
     slot = frames / count
     room = int(slot) - math.ceil(SAME_LOOK_GAP_S * settings.fps)
     spans = []
@@ -224,20 +241,18 @@ def _three_at_once(spans: list[Span]) -> bool:
     return any(sum(start <= at < end for start, end in spans) > 2 for at, _ in spans)
 
 
-def _alike_too_close(happenings: list[Facts], spans: list[Span], fps: int) -> bool:
+def _alike_too_close(all_facts: list[Facts], spans: list[Span], fps: int) -> bool:
     return any(
         what.look == other.look
         and max(span[0], other_span[0]) - min(span[1], other_span[1]) < SAME_LOOK_GAP_S * fps
-        for (what, span), (other, other_span) in combinations(
-            zip(happenings, spans, strict=True), 2
-        )
+        for (what, span), (other, other_span) in combinations(zip(all_facts, spans, strict=True), 2)
     )
 
 
 def _sample_clear_event(
     rng: np.random.Generator, what: Facts, span: Span, fps: int, others: list[ToyEvent]
 ) -> ToyEvent | None:
-    """An event whose shape never covers one of `others`; None if no try finds room for it."""
+    """Draw an event whose shape covers none of `others`; None if no try succeeds."""
     for _ in range(_TRIES):
         event = _sample_event(rng, what, span, fps)
         if all(clear_of(event.sprite, other.sprite, fps=fps) for other in others):
@@ -255,14 +270,14 @@ def _sample_event(rng: np.random.Generator, what: Facts, span: Span, fps: int) -
 
 
 def sample_rgb(rng: np.random.Generator, color: str) -> tuple[int, int, int]:
-    """A colour of the palette, varied by `COLOR_JITTER` in each channel."""
+    """Draw a colour of the palette, varied by `COLOR_JITTER` in each channel."""
     jitter = rng.integers(-COLOR_JITTER, COLOR_JITTER + 1, 3)
     red, green, blue = (np.array(PALETTE[color]) + jitter).tolist()
     return red, green, blue
 
 
 def _sample_distractor(rng: np.random.Generator, frames: int, settings: ToySettings) -> ToySprite:
-    """A grey shape, there for the whole film or a part of it, resting or drifting."""
+    """Draw a grey shape, visible in all or a part of the film, resting or drifting."""
     grey = int(rng.integers(130, 241))
     start, end = 0, frames
     if rng.random() < 0.5:

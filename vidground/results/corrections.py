@@ -97,7 +97,7 @@ def _correct_answer(answer: GroundingResult, cues: Sequence[Cue]) -> GroundingRe
     return replace(
         answer,
         found=bool(moments),
-        moments=tuple(sorted(moments, key=lambda moment: -moment.score)),
+        moments=tuple(sorted(moments, key=lambda moment: -(moment.score or 0.0))),
         provenance=replace(answer.provenance, corrected=True),
     )
 

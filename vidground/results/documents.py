@@ -11,7 +11,8 @@ that `from_dict(to_dict(result)) == result` and equal results give equal bytes. 
 
 Keys that results of older versions lack are left out while they hold nothing: `quality` of a
 result; `settings`, `about_s`, `runtime` and `corrected` of a provenance; `timecode`,
-`sound_tracks`, `sound_channels` and `sound_rate` of a video.
+`sound_tracks`, `sound_channels` and `sound_rate` of a video. The `score` of an event or a moment
+is always written, null if unknown; what a person adds may leave it out.
 
 Readers may find more keys than these and should ignore them, as `from_dict` does.
 """
@@ -49,6 +50,11 @@ OPTIONAL_FIELDS: dict[Any, dict[str, Any]] = {
     GroundingResult: {"quality": {}},
     Provenance: {"settings": {}, "about_s": (), "runtime": {}, "corrected": False},
     VideoInfo: dict.fromkeys(("timecode", "sound_tracks", "sound_channels", "sound_rate")),
+}
+# Always written, but optional when reading: what a person adds to a result needs no score.
+ADDED_WITHOUT: dict[Any, frozenset[str]] = {
+    Event: frozenset({"score"}),
+    Moment: frozenset({"score"}),
 }
 FIELD_TYPES: dict[Any, dict[str, Any]] = {
     kind: get_type_hints(kind)
@@ -262,7 +268,7 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
 
 def _absent(hint: Any, value: Any) -> frozenset[str]:
     """Return the keys that `value` lacks and may lack."""
-    optional = frozenset(OPTIONAL_FIELDS.get(hint, {}))
+    optional = frozenset(OPTIONAL_FIELDS.get(hint, {})) | ADDED_WITHOUT.get(hint, frozenset())
     return optional.difference(value) if isinstance(value, dict) else frozenset()
 
 

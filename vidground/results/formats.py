@@ -6,6 +6,7 @@
 - chapters: metadata for ffmpeg; youtube: chapters for a video's description.
 - otio, edl, fcpxml, premiere-xml: for editing programs; resolve-edl, resolve-csv: markers for
   DaVinci Resolve. All in whole frames (`vidground.results.editing`).
+- labelstudio, elan, via: projects for annotation tools (`vidground.results.annotation_tools`).
 
 All but JSON and JSON Lines round each time once, to milliseconds if not stated otherwise, sort by
 (start, end) and hold plain text (`vidground.results.safe_text`). ass, ttml and otio need the extra
@@ -17,6 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from vidground.errors import FormatError
+from vidground.results.annotation_tools.elan import elan
+from vidground.results.annotation_tools.label_studio import label_studio
+from vidground.results.annotation_tools.via import via
 from vidground.results.cue_shaping import shape_cues
 from vidground.results.cues import UNSHAPED, CueSettings, to_cues
 from vidground.results.documents import (
@@ -53,6 +57,7 @@ __all__ = [
 ]
 
 _DOCUMENTS = {"json": to_json, "jsonl": to_json_lines}
+_TOOLS = {"labelstudio": label_studio, "elan": elan, "via": via}
 _SUBTITLES = {"srt": srt, "vtt": vtt, "ass": ass, "ttml": ttml}
 _TABLES = {"csv": comma_separated, "tsv": tab_separated, "txt": lines, "chapters": chapters}
 _EDITS: Mapping[str, Callable[[Edit], str]] = {
@@ -68,7 +73,7 @@ _EDITS: Mapping[str, Callable[[Edit], str]] = {
 FORMATS: tuple[str, ...] = (
     "srt", "vtt", "json", "jsonl", "csv", "tsv", "txt",
     "ass", "ttml", "otio", "edl", "fcpxml", "resolve-edl", "resolve-csv", "premiere-xml",
-    "chapters", "youtube",
+    "chapters", "youtube", "labelstudio", "elan", "via",
 )
 # fmt: on
 SUBTITLE_FORMATS: tuple[str, ...] = tuple(_SUBTITLES)
@@ -80,6 +85,9 @@ _SUFFIXES = {
     "resolve-csv": ".resolve.csv",
     "premiere-xml": ".premiere.xml",
     "youtube": ".youtube.txt",
+    "labelstudio": ".labelstudio.json",
+    "elan": ".eaf",
+    "via": ".via.json",
 }
 _PACKAGES = {"ass": "pysubs2", "ttml": "pysubs2", "otio": "opentimelineio"}
 
@@ -121,6 +129,8 @@ def render(
         raise FormatError(f"format {format!r} is unknown; choose one of {', '.join(FORMATS)}")
     require_packages((format,))
     video = video_of(result)
+    if format in _TOOLS:
+        return _TOOLS[format](result)
     if format in _EDITS:
         return _EDITS[format](to_edit(result.events, video))
     timed = to_cues(result.events)

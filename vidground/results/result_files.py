@@ -106,7 +106,7 @@ class _Search:
         """Take the results in a folder; return whether there are any."""
         taken = False
         for path in self._files_in(folder):
-            if path.suffix.lower() == SUFFIX and _is_foreign(path):
+            if path.suffix.lower() == SUFFIX and not is_result(path):
                 self.foreign[path] = None
             else:
                 self._take(path, folder)
@@ -125,15 +125,18 @@ class _Search:
                     yield path
 
 
-def _fixed_part(pattern: str) -> Path:
-    """Return the folders of a pattern before its first wildcard."""
-    return Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1]))
+def is_result(path: Path) -> bool:
+    """Return whether a JSON file may hold a result; a damaged file may, so that reading reports it.
 
-
-def _is_foreign(path: Path) -> bool:
-    """Return whether a file holds JSON that cannot be a result."""
+    JSON of another kind (a run's summary, an annotation tool's export) is not a result.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return not (isinstance(document, dict) and {"schema_version", "kind"} <= document.keys())
+        return True
+    return isinstance(document, dict) and {"schema_version", "kind"} <= document.keys()
+
+
+def _fixed_part(pattern: str) -> Path:
+    """Return the folders of a pattern before its first wildcard."""
+    return Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1]))

@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 from vidground.results.documents import (
+    ADDED_WITHOUT,
     CAPTION_FIELDS,
     FIELD_TYPES,
     GROUNDING_FIELDS,
@@ -75,7 +76,7 @@ def _answer() -> dict[str, Any]:
 
 def _object(kind: type, names: Iterable[str]) -> dict[str, Any]:
     hints, meanings = FIELD_TYPES[kind], _meanings(kind)
-    optional = OPTIONAL_FIELDS.get(kind, {})
+    optional = {*OPTIONAL_FIELDS.get(kind, {}), *ADDED_WITHOUT.get(kind, ())}
     properties = {}
     for name in names:
         properties[name] = _value(hints[name])

@@ -30,7 +30,8 @@ class Moment:
     Attributes:
         start_s: in seconds, 0 or above.
         end_s: in seconds, after `start_s`.
-        score: mean relevance of its frames, in [0, 1] (see `Relevance`).
+        score: mean relevance of its frames, in [0, 1] (see `Relevance`); None if unknown, as of a
+            moment that a person added.
 
     Raises:
         InputError: the interval is empty, negative or not finite, or the score is out of range.
@@ -38,7 +39,7 @@ class Moment:
 
     start_s: float
     end_s: float
-    score: float
+    score: float | None = None
 
     def __post_init__(self) -> None:
         _check_interval("Moment", self.start_s, self.end_s, self.score)

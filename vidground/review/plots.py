@@ -78,8 +78,9 @@ def check_plot(path: str | Path, *, queries: int) -> None:
 def _draw(axes: Any, answer: GroundingResult) -> None:
     for moment in answer.moments:
         axes.axvspan(moment.start_s, moment.end_s, color="tab:green", alpha=0.2, linewidth=0)
-        middle = (moment.start_s + moment.end_s) / 2
-        axes.text(middle, 1.0, f"{moment.score:.2f}", ha="center", va="bottom", fontsize=8)
+        if moment.score is not None:
+            middle = (moment.start_s + moment.end_s) / 2
+            axes.text(middle, 1.0, f"{moment.score:.2f}", ha="center", va="bottom", fontsize=8)
     axes.plot(answer.relevance.times_s, answer.relevance.values, color="tab:blue", linewidth=1.4)
     axes.axhline(answer.threshold, color="grey", linestyle="--", linewidth=1)
     axes.set(ylim=(0, 1.12), ylabel="relevance", yticks=(0, 0.5, 1))

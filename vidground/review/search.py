@@ -118,7 +118,7 @@ def search_videos(
     text = plain_text(query)
     for (result,) in grounder.query_many(paths, query, on_error=note):
         hits += [
-            Hit(result.video.path, True, moment.start_s, moment.end_s, moment.score, text)
+            Hit(result.video.path, True, moment.start_s, moment.end_s, moment.score or 0.0, text)
             for moment in result.moments
         ]
         answered += 1

@@ -18,6 +18,7 @@ from tests.helpers.annotation_files import (
     write,
 )
 from vidground.errors import InputError
+from vidground.training.data.annotation_files import read_samples, write_samples
 from vidground.training.data.annotations import (
     AnnotatedResponse,
     AnnotationError,
@@ -45,7 +46,7 @@ def test_fields_of_an_sft_sample(tmp_path: Path) -> None:
     assert first.response == AnnotatedResponse(ANSWER, (2.0, 4.0, 6.0, 9.5))
     assert not isinstance(first, PreferenceAnnotation)
     assert second.index == 1
-    assert videos_of([first, second, first]) == ["clips/a.mp4", "b.mp4"]
+    assert videos_of([first, second, first]) == [Path("clips/a.mp4"), Path("b.mp4")]
 
 
 def test_intervals_of_a_question(tmp_path: Path) -> None:
@@ -82,17 +83,21 @@ def test_intervals_of_a_question(tmp_path: Path) -> None:
         ({"tgt": [-0.1, 4.0, 6.0, 9.5]}, r"tgt has \[-0.1, 4\]"),
         ({"tgt": [4.0, 2.0, 6.0, 9.5]}, r"tgt has \[4, 2\]"),
         ({"tgt": [2.0, 4.0, 6.0, 21.1]}, r"tgt has \[6, 21.1\]; needs .* <= 20 s"),
+        ({"tgt": [2.0, 4.0, 20.2, 20.9]}, r"\[20.2, 20.9\], wholly outside the video of 20 s"),
+        ({"tgt": [2.0, 4.0, 20.0, 20.9]}, "wholly outside"),
+        ({"conversations": turns("<video>\na", ANSWER)}, "the question holds <video>.* is <image>"),
+        ({"conversations": turns("a", "<video>" + ANSWER)}, "the answer holds <video>"),
         ({"tgt": [2.0, 4.0]}, "before </evi> has 2 <evi> and tgt 1 intervals"),
         ({"tgt": None}, "has 2 <evi> and tgt 0 intervals"),
         ({"src": [1.0, 2.0]}, "the question has 0 <evi> and src 1 intervals"),
         ({"conversations": None}, "conversations: None; needs two turns"),
         ({"conversations": turns("a", "b")[:1]}, "1 turns; needs two turns"),
         ({"conversations": turns("a", "b") * 2}, "4 turns; needs two turns"),
-        ({"conversations": turns("a", "b")[::-1]}, "is no turn of human"),
-        ({"conversations": [turns("a", "b")[0], "b"]}, "'b' is no turn of gpt"),
+        ({"conversations": turns("a", "b")[::-1]}, "is not a turn of human"),
+        ({"conversations": [turns("a", "b")[0], "b"]}, "'b' is not a turn of gpt"),
         ({"conversations": turns("a", " ")}, "the turn of gpt says ' '"),
         ({"conversations": [{"from": "human"}, {}]}, "the turn of human says None"),
-        ({"conversations": turns("<image> a <image>", ANSWER)}, "2 times <image>"),
+        ({"conversations": turns("<image> a <image>", ANSWER)}, "has <image> 2 times"),
         ({"conversations": turns("<image>\n", ANSWER)}, "no text beside <image>"),
         ({"conversations": turns("a <evi>", ANSWER)}, "has 1 <evi> and src 0 intervals"),
         ({"conversations": turns("a </evi>", ANSWER)}, "the question holds </evi>"),
@@ -123,11 +128,15 @@ def test_an_answer_without_evidence_needs_no_end_of_evidence(tmp_path: Path) -> 
 
 
 def test_a_video_must_exist_where_its_folder_is_known(tmp_path: Path) -> None:
-    assert "no such file" in reason(tmp_path, sft_sample(), video_root=tmp_path)
+    file = write(tmp_path / "a.json", sft_sample())
+    report = check_annotations([file], video_root=tmp_path)
+    (missing,) = report.missing
+    assert (report.annotations, report.problems) == ((), ())
+    assert "no such file" in missing.reason
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips/a.mp4").touch()
-    file = write(tmp_path / "a.json", sft_sample())
-    assert len(load_annotations([file], video_root=tmp_path)) == 1
+    (found,) = load_annotations([file], video_root=tmp_path)
+    assert found.path == tmp_path / "clips/a.mp4"
 
 
 def test_all_problems_are_reported_with_file_and_index(tmp_path: Path) -> None:
@@ -144,7 +153,7 @@ def test_all_problems_are_reported_with_file_and_index(tmp_path: Path) -> None:
     assert found == [
         "mixed.json: sample 1: is str; a sample is an object",
         "mixed.json: sample 2: duration is -1; it must be a number of seconds above 0",
-        "broken.json: is no JSON file: Expecting value: line 2 column 10 (char 11)",
+        "broken.json: is not a JSON file: Expecting value: line 2 column 10 (char 11)",
         "object.json: holds dict; annotations are a list of objects",
         "missing.json: cannot be read: No such file or directory",
     ]
@@ -221,10 +230,10 @@ def test_a_wrong_preference_field_is_named(
 def test_a_variant_answers_the_chosen_question(tmp_path: Path) -> None:
     sample = fpo_sample()
     sample["conversations"]["r_1_f"][0]["value"] = "Another question?"
-    assert "question of its own" in reason(tmp_path, sample, kind="fpo")
+    assert "has another question" in reason(tmp_path, sample, kind="fpo")
     sample = fpo_sample()
     sample["conversations"]["shift"] = sample["conversations"].pop("r_0_shift")
-    assert "'shift' names no perturbation" in reason(tmp_path, sample, kind="fpo")
+    assert "'shift' contains no perturbation" in reason(tmp_path, sample, kind="fpo")
 
 
 def test_rejected_responses_are_drawn_as_in_the_released_data(tmp_path: Path) -> None:
@@ -265,5 +274,59 @@ def test_texts_may_hold_any_unicode(tmp_path: Path) -> None:
     file.write_text(json.dumps([sample], ensure_ascii=False), encoding="utf-8")
     assert "☃" in load_annotations([file])[0].response.text
     file.write_bytes(b'["\xff"]')
-    with pytest.raises(AnnotationError, match="is no JSON file: 'utf-8' codec"):
+    with pytest.raises(AnnotationError, match="is not a JSON file: 'utf-8' codec"):
         load_annotations([file])
+
+
+def test_json_lines_are_read_and_written(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    samples = [sft_sample(), sft_sample(video="b\u2028.mp4", duration=30.0)]
+    write_samples(file, samples)
+    assert file.read_text(encoding="utf-8").count("\n") == 2
+    assert read_samples(file) == samples
+    file.write_text(json.dumps(samples[0]) + "\n\n" + json.dumps({"task": 3}) + "\n")
+    report = check_annotations([file])
+    assert [a.index for a in report.annotations] == [0]
+    assert [str(p) for p in report.problems] == [
+        f"{file}: sample 1: conversations: None; needs " + "two turns, one of human and one of gpt"
+    ]
+    file.write_text("{}\n{")
+    (problem,) = check_annotations([file]).problems
+    assert problem.reason.startswith("is not JSON in line 2: ")
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_a_file_without_samples_is_a_problem(tmp_path: Path, name: str) -> None:
+    write_samples(tmp_path / name, [])
+    (problem,) = check_annotations([tmp_path / name]).problems
+    assert problem.reason == "holds no samples; remove the file, or fill it"
+
+
+def test_missing_videos_are_counted_apart(tmp_path: Path) -> None:
+    samples = [sft_sample(), sft_sample(task="\n"), sft_sample(duration=25.0)]
+    file = write(tmp_path / "a.json", *samples)
+    with pytest.raises(AnnotationError) as raised:
+        load_annotations([file], video_root=tmp_path)
+    assert "1 problem in annotations; " in str(raised.value)
+    assert "; 2 samples of 1 missing video; add the videos, " in str(raised.value)
+
+
+def test_strict_checks_find_what_training_accepts(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.json", sft_sample(), sft_sample(duration=25.0), sft_sample())
+    second = write(
+        tmp_path / "b.json",
+        sft_sample(source="other"),
+        sft_sample(src=[]),
+        sft_sample(tgt=[], conversations=turns("a", "</evi>b")),
+    )
+    assert check_annotations([first, second]).problems == ()
+    report = check_annotations([first, second], strict=True)
+    assert {(p.file, p.index): p.reason for p in report.problems} == {
+        (first, 2): f"repeats sample 0 of {first}; remove one of them",
+        (second, 0): f"repeats sample 0 of {first}; remove one of them",
+        (second, 1): "src is an empty list; leave it out, or name the intervals",
+        (second, 2): "tgt is an empty list; leave it out, or name the intervals",
+    }
+    assert [(a.file, a.index) for a in report.annotations] == [(first, 0), (first, 1)]
+    pair = write(tmp_path / "c.json", fpo_sample(), fpo_sample())
+    assert len(check_annotations([pair], kind="fpo", strict=True).problems) == 1

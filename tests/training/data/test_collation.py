@@ -164,5 +164,5 @@ def test_seconds_become_frames() -> None:
     assert frame_spans([2, 3], fps=2) == ((4, 6),)
     assert frame_spans([7]) == ((7, 7),)
     assert frame_spans(None) == ()
-    with pytest.raises(InputError, match="3 times do not pair up"):
+    with pytest.raises(InputError, match="3 times are no pairs"):
         frame_spans([1, 2, 3])

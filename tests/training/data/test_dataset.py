@@ -1,5 +1,6 @@
 """Annotations become the ids that generation produces, and the frames that seconds mean."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from vidground.training.data.dataset import (
     AnnotationDataset,
     SampleLimits,
     response_ids,
+    weighted,
     within_limits,
 )
 from vidground.training.data.samples import PreferenceSample, SftSample
@@ -41,9 +43,7 @@ def dataset(
     tmp_path: Path, *samples: object, kind: Kind = "sft", fps: float = 1.0
 ) -> AnnotationDataset:
     annotations = load_annotations([write(tmp_path / "a.json", *samples)], kind=kind)
-    return AnnotationDataset(
-        annotations, TOKENIZERS, lambda *_: FRAMES, video_root=tmp_path, fps=fps
-    )
+    return AnnotationDataset(annotations, TOKENIZERS, lambda *_: FRAMES, fps=fps)
 
 
 def test_an_sft_sample(tmp_path: Path) -> None:
@@ -139,12 +139,12 @@ def test_an_unreadable_video_is_an_error_that_names_the_sample(tmp_path: Path) -
         raise VideoError(f"{path}: no such file")
 
     annotations = load_annotations([write(tmp_path / "a.json", sft_sample(), sft_sample())])
-    data = AnnotationDataset(annotations, TOKENIZERS, missing, video_root=tmp_path)
+    data = AnnotationDataset(annotations, TOKENIZERS, missing)
     with pytest.raises(AnnotationError, match=r"a.json: sample 1: .*clips/a.mp4: no such file"):
         data[1]
 
 
-def test_what_is_beyond_the_limits_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_annotations_beyond_the_limits_are_dropped_and_counted(tmp_path: Path) -> None:
     long_answer = "<evi><evi></evi><evi> and <evi>" + " word" * 198
     samples = [
         sft_sample(),
@@ -204,13 +204,13 @@ def test_videos_are_measured_once_and_problems_named(tmp_path: Path) -> None:
         sft_sample(video="good.mp4", duration=12.0),
         sft_sample(video="bad.mp4"),
     ]
-    annotations = load_annotations([write(tmp_path / "a.json", *samples)])
-    told: list[tuple[int, int]] = []
+    annotations = load_annotations([write(tmp_path / "a.json", *samples)], video_root=tmp_path)
+    progress: list[tuple[int, int]] = []
     measured = measure_videos(
-        annotations, tmp_path, on_progress=lambda done, videos: told.append((done, videos))
+        annotations, on_progress=lambda done, videos: progress.append((done, videos))
     )
-    assert told == [(1, 2), (2, 2)]
-    assert measured["good.mp4"] == pytest.approx(10.0)
+    assert progress == [(1, 2), (2, 2)]
+    assert measured[tmp_path / "good.mp4"] == pytest.approx(10.0)
     first, second, third = video_problems(annotations, measured)
     assert (first.index, second.index, third.index) == (1, 2, 3)
     assert "cannot be read" in first.reason
@@ -218,3 +218,30 @@ def test_videos_are_measured_once_and_problems_named(tmp_path: Path) -> None:
     selection = without_unreadable(annotations, measured)
     assert [a.index for a in selection.kept] == [0, 2]
     assert selection.dropped == {"videos that cannot be read": 2}
+
+
+def test_a_missing_video_is_not_counted_as_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    samples = [sft_sample(video=name) for name in ("bad.mp4", "gone.mp4", "gone.mp4")]
+    annotations = load_annotations(
+        [write(tmp_path / "a.json", *samples)], video_root=tmp_path, keep_missing=True
+    )
+    selection = without_unreadable(annotations, measure_videos(annotations))
+    assert selection.dropped == {"videos that are missing": 2, "videos that cannot be read": 1}
+
+
+@pytest.mark.parametrize(
+    ("weight", "counts"), [(1.0, {1: 40}), (2.0, {2: 40}), (0.25, {1: 10}), (2.75, {2: 10, 3: 30})]
+)
+def test_a_weight_repeats_and_draws_annotations(
+    tmp_path: Path, weight: float, counts: dict[int, int]
+) -> None:
+    samples = [sft_sample(duration=20.0 + index) for index in range(40)]
+    annotations = load_annotations([write(tmp_path / "a.json", *samples)])
+    taken = weighted(annotations, weight, seed=3)
+    indices = [annotation.index for annotation in taken]
+    assert indices == sorted(indices)
+    assert Counter(Counter(indices).values()) == counts
+    assert weighted(annotations, weight, seed=3) == taken
+    if weight % 1:
+        assert weighted(annotations, weight, seed=4) != taken

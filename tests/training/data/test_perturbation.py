@@ -264,7 +264,7 @@ def test_frame_iou_counts_frames() -> None:
 
 @pytest.mark.parametrize("name", ["shift", "rejected", "rejected_0"])
 def test_a_name_must_tell_its_perturbation(name: str) -> None:
-    with pytest.raises(InputError, match="names no perturbation"):
+    with pytest.raises(InputError, match="contains no perturbation"):
         factor_of(name)
 
 

@@ -134,7 +134,7 @@ def test_an_interrupted_call_is_finished_by_the_next(dataset: Path, tmp_path: Pa
 def test_a_set_may_grow(dataset: Path, tmp_path: Path) -> None:
     write(tmp_path, videos=2)
     assert content(write(tmp_path, videos=5)) == content(dataset)
-    with pytest.raises(InputError, match=r"videos is 2; .* is a set of 5 already"):
+    with pytest.raises(InputError, match=r"videos is 2; .* already holds 5"):
         write(tmp_path, videos=2)
     assert content(tmp_path) == content(dataset)
 
@@ -150,7 +150,7 @@ def test_a_folder_of_another_set_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         write(tmp_path, videos=2)
     (tmp_path / "manifest.json").unlink()
-    with pytest.raises(InputError, match="videos of another origin"):
+    with pytest.raises(InputError, match="videos that are not of a toy set"):
         write(tmp_path, videos=2)
 
 

@@ -1,4 +1,4 @@
-"""Teaching a toy model to follow events: what is to be told, and that it is learnt in its place."""
+"""Pre-training on events: what the targets are, and that a model learns them."""
 
 import numpy as np
 import torch
@@ -44,26 +44,26 @@ def phrase(words: str) -> int:
 
 
 def test_frames_tell_what_each_colour_does() -> None:
-    told = watched(a_film(), torch.zeros(8, WIDTH)).told()
+    targets = watched(a_film(), torch.zeros(8, WIDTH)).targets()
     left, grows = phrase("moves left"), phrase("grows")
-    assert told["phrase"][:, RED].tolist() == [-100, left, left, left, -100, grows, grows, -100]
-    assert told["phrase"][:, BLUE].tolist() == [
+    assert targets["phrase"][:, RED].tolist() == [-100, left, left, left, -100, grows, grows, -100]
+    assert targets["phrase"][:, BLUE].tolist() == [
         *[-100] * 2,
         *[phrase("spins clockwise")] * 3,
         *[-100] * 3,
     ]
-    assert told["shape"][1, RED] == SHAPES.index("square")
-    assert told["shape"][5, RED] == SHAPES.index("circle")
+    assert targets["shape"][1, RED] == SHAPES.index("square")
+    assert targets["shape"][5, RED] == SHAPES.index("circle")
     others = [c for c in range(6) if c not in (RED, BLUE)]
-    assert (told["phrase"][:, others] == -100).all()
-    # At 4 s two red shapes are there: which, is not told, but that there is one.
-    assert told["present"][:, RED].tolist() == [0, 1, 1, 1, 1, 1, 1, 0]
-    assert told["shape"][4, RED] == -100
-    assert not told["present"][:, others].any()
+    assert (targets["phrase"][:, others] == -100).all()
+    # At 4 s two red shapes are there: which, is not targets, but that there is one.
+    assert targets["present"][:, RED].tolist() == [0, 1, 1, 1, 1, 1, 1, 0]
+    assert targets["shape"][4, RED] == -100
+    assert not targets["present"][:, others].any()
 
 
 def test_frames_tell_what_goes_on_whatever_does_it() -> None:
-    going_on = watched(a_film(), torch.zeros(8, WIDTH)).told()["going_on"]
+    going_on = watched(a_film(), torch.zeros(8, WIDTH)).targets()["going_on"]
     assert going_on[:, phrase("moves left")].tolist() == [0, 1, 1, 1, 1, 0, 0, 0]
     assert going_on[:, phrase("grows")].tolist() == [0, 0, 0, 0, 1, 1, 1, 0]
     assert going_on.sum() == 4 + 3 + 3
@@ -71,18 +71,18 @@ def test_frames_tell_what_goes_on_whatever_does_it() -> None:
 
 def test_frames_tell_how_many_events_began_before() -> None:
     film = watched(a_film(), torch.zeros(8, WIDTH))
-    order = film.told()["order"]
+    order = film.targets()["order"]
     assert order[:, RED].tolist() == [-100, 0, 0, 0, -100, 2, 2, -100]
     assert order[2:5, BLUE].tolist() == [1, 1, 1]
     # Backwards, the blue shape comes second and leaves third: from 8 - 5 to 8 - 2.
-    back = film.reversed().told()["order"]
+    back = film.reversed().targets()["order"]
     assert back[:, RED].tolist() == [-100, 0, 0, -100, 2, 2, 2, -100]
     assert back[3:6, BLUE].tolist() == [1, 1, 1]
 
 
 def test_frames_tell_the_poses_before_and_after() -> None:
     film = watched(a_film(), torch.zeros(8, WIDTH))
-    around, pose = film.told()["around"], film.seen.pose
+    around, pose = film.targets()["around"], film.seen.pose
     assert around.shape == (8, 6, 12)
     assert around[2, BLUE, 6:].equal(pose[3, BLUE])
     assert around[3, BLUE, :6].equal(pose[2, BLUE])
@@ -95,15 +95,15 @@ def test_frames_tell_the_poses_before_and_after() -> None:
 def test_frames_tell_whether_what_is_asked_for_is_there_and_what_it_does() -> None:
     nan = float("nan")
     tokens = torch.zeros(8, WIDTH)
-    told = watched(a_film(), tokens, Facts("red", "square", "grows", None)).told()
+    targets = watched(a_film(), tokens, Facts("red", "square", "grows", None)).targets()
     expected = torch.tensor([0, 1, 1, 1, nan, 0, 0, 0])
-    torch.testing.assert_close(told["asked"], expected, equal_nan=True)
+    torch.testing.assert_close(targets["asked"], expected, equal_nan=True)
     left = phrase("moves left")
-    assert told["asked_phrase"].tolist() == [-100, left, left, left, *[-100] * 4]
-    absent = watched(a_film(), tokens, Facts("blue", "circle", "grows", None)).told()
+    assert targets["asked_phrase"].tolist() == [-100, left, left, left, *[-100] * 4]
+    absent = watched(a_film(), tokens, Facts("blue", "circle", "grows", None)).targets()
     assert absent["asked"].tolist() == absent["matches"].tolist() == [0.0] * 8
     assert (absent["asked_phrase"] == -100).all()
-    nothing_asked = watched(a_film(), tokens).told()
+    nothing_asked = watched(a_film(), tokens).targets()
     assert nothing_asked["asked"].isnan().all()
     assert nothing_asked["matches"].isnan().all()
     assert (nothing_asked["asked_phrase"] == -100).all()
@@ -114,7 +114,7 @@ def test_frames_tell_whether_it_does_what_is_asked() -> None:
     tokens = torch.zeros(8, WIDTH)
 
     def matches(facts: Facts) -> torch.Tensor:
-        return watched(a_film(), tokens, facts).told()["matches"]
+        return watched(a_film(), tokens, facts).targets()["matches"]
 
     expected = torch.tensor([0, 1, 1, 1, nan, 0, 0, 0])
     found = matches(Facts("red", "square", "moves", "left"))
@@ -129,19 +129,21 @@ def test_frames_tell_whether_it_does_what_is_asked() -> None:
 def test_a_film_run_backwards_shows_the_opposite() -> None:
     tokens = torch.arange(8.0)[:, None].expand(8, WIDTH)
     film = watched(a_film(), tokens, Facts("red", "square", "moves", "left"))
-    told, back = film.told(), film.reversed().told()
+    targets, back = film.targets(), film.reversed().targets()
     assert film.reversed().tokens[0, 0] == 7
     right, shrinks = phrase("moves right"), phrase("shrinks")
     assert back["phrase"][:, RED].tolist() == [-100, shrinks, shrinks, -100, *[right] * 3, -100]
     assert back["phrase"][3, BLUE] == phrase("spins counterclockwise")
     assert back["asked_phrase"].tolist() == [*[-100] * 4, *[right] * 3, -100]
-    assert (told["matches"] == 1).sum() == 3  # the question stays: what moves left, now moves right
+    assert (
+        targets["matches"] == 1
+    ).sum() == 3  # the question stays: what moves left, now moves right
     assert not (back["matches"] == 1).any()
-    assert back["shape"].flip(0).equal(told["shape"])
-    assert back["going_on"][3, phrase("shrinks")] == told["going_on"][4, phrase("grows")] == 1
-    assert back["going_on"].sum() == told["going_on"].sum()
+    assert back["shape"].flip(0).equal(targets["shape"])
+    assert back["going_on"][3, phrase("shrinks")] == targets["going_on"][4, phrase("grows")] == 1
+    assert back["going_on"].sum() == targets["going_on"].sum()
     before, after = back["around"].flip(0).split(6, dim=-1)
-    torch.testing.assert_close(torch.cat((after, before), -1), told["around"], equal_nan=True)
+    torch.testing.assert_close(torch.cat((after, before), -1), targets["around"], equal_nan=True)
     assert film.reversed().reversed().phrase.equal(film.phrase)
 
 
@@ -173,18 +175,18 @@ def test_training_moves_the_first_layers_only_and_learns() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     rng = np.random.default_rng(0)
     films = [[random_film(rng) for _ in range(40)]]
-    told: list[dict[str, float]] = []
+    targets: list[dict[str, float]] = []
     train_events(
-        model, films, steps=50, learning_rate=6e-3, on_step=lambda _, losses: told.append(losses)
+        model, films, steps=50, learning_rate=6e-3, on_step=lambda _, losses: targets.append(losses)
     )
     changed = {n for n, value in model.state_dict().items() if not value.equal(before[n])}
     prefixes = tuple(f"language_model.layers.{n}." for n in range(model.config.evidence_layer))
     assert all(name.startswith((*prefixes, "language_model.embed_tokens.")) for name in changed)
     assert any(name.startswith(prefixes) for name in changed)
-    assert set(told[0]) == {
+    assert set(targets[0]) == {
         *("present", "shape", "phrase", "around", "order", "going_on", "asked", "asked_phrase"),
         "matches",
     }
-    learnt = {name: told[-1][name] / loss for name, loss in told[0].items()}
+    learnt = {name: targets[-1][name] / loss for name, loss in targets[0].items()}
     del learnt["matches"]  # these tokens do not tell what is asked for
     assert max(learnt.values()) < 0.5, learnt

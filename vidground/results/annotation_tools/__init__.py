@@ -1,0 +1,1 @@
+"""Annotation tools: results as projects of Label Studio, ELAN and VIA, and what comes back."""
