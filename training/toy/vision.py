@@ -72,7 +72,7 @@ def train_encoder(
         batch_size: frames of a step.
         learning_rate: at its peak.
         seed: of batches and of the head's weights.
-        on_step: called with the number of each step and its losses.
+        on_step: called after each step.
     """
     rng = np.random.default_rng(seed)
     usable = seen.clear.nonzero().flatten()
@@ -176,12 +176,7 @@ def train_compressor(
 
 
 class CompressorTeacher(nn.Module):
-    """A model's compressor, with heads that predict from its frame tokens.
-
-    Attributes:
-        compressor: of the model.
-        heads: for each colour, and for what the question names.
-    """
+    """A model's compressor, with heads that predict colours and what the question names."""
 
     def __init__(self, model: D2VLM) -> None:
         super().__init__()
@@ -220,9 +215,8 @@ def fit(
     Args:
         parameters: to train.
         losses: draws a batch and returns its losses by name.
-        steps: optimizer steps.
-        learning_rate: at its peak.
-        on_step: called with the number of each step and its losses.
+        steps: optimizer steps, with the learning rate `learning_rate` at its peak.
+        on_step: called after each step.
     """
     trained = list(parameters)
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.99))

@@ -32,8 +32,8 @@ def evidence_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
     """Return a sample of E.T. Instruct in the evidence form; one that has it is unchanged.
 
     Raises:
-        FieldError: the sample is no conversation of two turns, or its texts do not name as many
-            times as `src` and `tgt` list.
+        FieldError: the sample is not a conversation of two turns, or its texts name more or
+            fewer times than `src` and `tgt` list.
     """
     question, answer = turns_of(sample.get("conversations"), "conversations")
     if EVIDENCE in answer or answer.startswith(EVIDENCE_END):

@@ -79,8 +79,8 @@ def read_elan(text: str) -> tuple[AnnotatedVideo, ...]:
     """Return the events of all tiers that depend on no other tier, as of one video.
 
     Raises:
-        FormatError: the text is no annotation document, declares a DOCTYPE, or an annotation has
-            no times.
+        FormatError: the text is not an annotation document, declares a DOCTYPE, or an annotation
+            has no times.
     """
     root = _parse(text)
     if root.tag != "ANNOTATION_DOCUMENT":

@@ -74,7 +74,7 @@ def read_label_studio(text: str) -> tuple[AnnotatedVideo, ...]:
     Of several annotations of a task the ground truth counts, else the one updated last.
 
     Raises:
-        FormatError: the text is no such export, or a task does not say its frame rate.
+        FormatError: the text is not such an export, or a task does not say its frame rate.
     """
     return tuple(_annotated(as_list(parse_json(text), "the export")))
 

@@ -95,7 +95,7 @@ def read_via(text: str) -> tuple[AnnotatedVideo, ...]:
     """Return the temporal segments of a project, video by video.
 
     Raises:
-        FormatError: the text is no VIA 3 project, or a segment has impossible times.
+        FormatError: the text is not a VIA 3 project, or a segment has impossible times.
     """
     project = as_mapping(parse_json(text), "the project")
     parts = {
@@ -120,7 +120,7 @@ def read_via_csv(text: str) -> tuple[AnnotatedVideo, ...]:
     """Return the temporal segments of a CSV export, video by video.
 
     Raises:
-        FormatError: the text is no CSV that VIA 3 exports, or a segment has impossible times.
+        FormatError: the text is not a CSV export of VIA 3, or a segment has impossible times.
     """
     lines = text.replace("\r", "").split("\n")  # texts may hold other separators
     header = next((x[len(_HEADER) :] for x in lines if x.startswith(_HEADER)), None)
@@ -139,7 +139,7 @@ def read_via_csv(text: str) -> tuple[AnnotatedVideo, ...]:
             values = as_mapping(parse_json(row.get("metadata") or ""), f"metadata of {where}")
             events.setdefault(name, []).extend(_segment(_row_times(row), values, attributes, where))
     except csv.Error as error:
-        raise FormatError(f"is no CSV: {error}") from error
+        raise FormatError(f"is not CSV: {error}") from error
     return tuple(
         AnnotatedVideo(name or None, by_time(found), _RESOLUTION_S)
         for name, found in events.items()
