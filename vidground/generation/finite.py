@@ -41,5 +41,5 @@ def not_finite(model: D2VLM, prompt: PromptInputs) -> NumericError:
 def _broken_weight(model: D2VLM) -> str | None:
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            return name
+            return str(name)
     return None

@@ -30,10 +30,10 @@ def held_signals() -> Iterator[None]:
         else:  # a handler that was restored before this one has interrupted the others' turn
             before[number](number, frame)
 
-    for number in signal.valid_signals():
-        handler = signal.getsignal(number)
+    for valid in signal.valid_signals():
+        handler = signal.getsignal(valid)
         if callable(handler):  # not one that is ignored, or left to the system
-            before[number] = handler
+            before[int(valid)] = handler
     try:
         for number in before:
             signal.signal(number, hold)

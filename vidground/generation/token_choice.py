@@ -106,14 +106,17 @@ class TokenChooser:
         seen = torch.zeros(len(chosen), self._vocabulary, dtype=torch.bool)
         seen[:, list(prompt)] = True
         seen[:, self._evidence_token_id] = False
-        columns = (
-            torch.tensor([one.temperature for one in chosen]),
-            torch.tensor([one.repetition_penalty for one in chosen]),
-            _mixed(torch.tensor([_signed(one.seed) for one in chosen], dtype=torch.int64)),
-            torch.zeros(len(chosen), dtype=torch.int64),
-        )
+        seeds = torch.tensor([_signed(one.seed) for one in chosen], dtype=torch.int64)
+
+        def column(values: Tensor) -> Tensor:
+            return values[:, None].to(self._device)
+
         return _Rows(
-            *(column[:, None].to(self._device) for column in columns), seen.to(self._device)
+            temperature=column(torch.tensor([one.temperature for one in chosen])),
+            penalty=column(torch.tensor([one.repetition_penalty for one in chosen])),
+            stream=column(_mixed(seeds)),
+            drawn=column(torch.zeros_like(seeds)),
+            seen=seen.to(self._device),
         )
 
 

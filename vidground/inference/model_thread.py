@@ -55,7 +55,9 @@ def _abandonable(model: D2VLM, abandoned: threading.Event) -> Iterator[None]:
 
 def _is_recording() -> bool:
     # Without CUDA it cannot even be asked.
-    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    return torch.cuda.is_current_stream_capturing()
 
 
 @dataclass(frozen=True, eq=False)
