@@ -17,7 +17,7 @@ from vidground.generation.prefix_cache import prompt_start
 from vidground.generation.prompt_batch import PromptBatch
 from vidground.generation.weight_memo import kept
 from vidground.model.d2vlm import D2VLM, DecoderContext
-from vidground.model.evidence import best_interval, interval_mean, relevance
+from vidground.model.evidence import best_interval, interval_mean, relevance, widened
 from vidground.model.kv_cache import RowCache
 
 _SPAN = 64
@@ -95,9 +95,9 @@ class Decoder:
         hidden = model.run_layers(hidden, config.evidence_layer, config.matching_layer, context)
         frame_keys = model.frame_head(batch.at_frames(hidden))
         matching, logits = _finish(model, hidden, context, batch)
-        # In float32, which every step computes with them in (`evidence`).
-        self._put(first, "memory", memory.masked_fill(~batch.frame_mask[..., None], 0).float())
-        self._put(first, "frame_keys", frame_keys.float())
+        memory = memory.masked_fill(~batch.frame_mask[..., None], 0)
+        self._put(first, "memory", widened(memory))  # once, and not at every step
+        self._put(first, "frame_keys", widened(frame_keys))
         self._put(first, "frame_mask", batch.frame_mask)
         self._put(first, "matching", matching)
         self._put(first, "logits", logits)
