@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         FormatError,
         InputError,
         InternalError,
+        NumericError,
         VideoError,
         VidgroundError,
     )
@@ -45,6 +46,7 @@ _HOMES = {
     "FormatError": "vidground.errors",
     "InputError": "vidground.errors",
     "InternalError": "vidground.errors",
+    "NumericError": "vidground.errors",
     "VideoError": "vidground.errors",
     "VidgroundError": "vidground.errors",
     "EncodedVideo": "vidground.features.encoded_video",
@@ -84,6 +86,7 @@ __all__ = [
     "InternalError",
     "IsolationSettings",
     "Moment",
+    "NumericError",
     "Relevance",
     "SamplingSettings",
     "VideoError",

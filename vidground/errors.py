@@ -17,6 +17,10 @@ class InputError(VidgroundError):
     """An argument is outside what the call accepts: its value, its limit, the remedy."""
 
 
+class NumericError(VidgroundError):
+    """The model computed NaN or infinity: where, in which type, and what to do about it."""
+
+
 class FormatError(VidgroundError):
     """A result file cannot be written or read back: which file, what is wrong with it."""
 

@@ -71,9 +71,10 @@ class DecodingSettings:
     """How tokens are chosen.
 
     max_new_tokens: cap on an answer; a result whose answer met it says so.
-    temperature: 0 is greedy, so that the same input gives the same answer; above 0 tokens are
-        drawn from softmax(logits / temperature) (the released code used 0.2).
-    seed: seed of the draws; without effect when greedy.
+    temperature: 0 is greedy: the likeliest token; above 0 tokens are drawn from
+        softmax(logits / temperature) (the released code used 0.2).
+    seed: seed of the draws; without effect when greedy. Neither the other prompts of a batch nor
+        the device change which random numbers a seed stands for.
     repetition_penalty: divides positive and multiplies negative logits of all tokens that the
         prompt or the answer already holds, but `<evi>`; the released code used 1.2 for
         multiple-choice tasks and none (1.0) elsewhere.
@@ -98,7 +99,12 @@ class DecodingSettings:
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """How much is done at once: it changes speed and memory, never what is found.
+    """How much is done at once: speed and memory, and nothing else but rounding.
+
+    Batches of another size group sums differently. In float32 that changes scores in the sixth
+    digit; in bfloat16 and float16 two tokens can be so nearly as likely that it decides between
+    them, so for equal answers keep the sizes equal as well (`videos=1`, and `prompts` and `frames`
+    set).
 
     What is None is chosen from the free memory, the device and the cores (`batch_sizes`), and
     what turns out to be too much is halved.

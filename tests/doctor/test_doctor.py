@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from tests.helpers import card_stand_in
+from tests.helpers.graph_stand_in import Graphs
 from vidground.checkpoints.known_models import KNOWN_MODELS
 from vidground.checkpoints.loading import load_model
 from vidground.cli.main import cli
@@ -41,7 +42,7 @@ from vidground.doctor.numbers import answers, deviation, golden_numbers, read_go
 from vidground.doctor.report import to_dict, to_lines
 from vidground.errors import InputError
 from vidground.generation.batch_decoder import Decoder
-from vidground.generation.cuda_graphs import StepOutputs
+from vidground.generation.cuda_graphs import Record, StepOutputs
 from vidground.generation.prompt_batch import PromptBatch
 from vidground.media.ffmpeg import FfmpegError
 from vidground.model.d2vlm import D2VLM
@@ -52,24 +53,16 @@ Run = Callable[[], StepOutputs]
 Recorded = tuple[Callable[[], None], StepOutputs]
 
 
-def honest(run: Run, *_: Any, **__: Any) -> Recorded:
-    """Records on a CPU: a replay computes anew and writes where the outputs were."""
-    outputs = tuple(output.clone() for output in run())
-
-    def replay() -> None:
-        for kept, new in zip(outputs, run(), strict=True):
-            kept.copy_(new)
-
-    return replay, outputs
+def stale() -> Record:
+    """Recordings whose replay does nothing, as of a graph captured on another card's stream."""
+    return lambda run: (lambda: None, tuple(output.clone() for output in run()))
 
 
-def stale(run: Run, *_: Any, **__: Any) -> Recorded:
-    """A recording whose replay does nothing, as of a graph captured on another card's stream."""
-    return lambda: None, tuple(output.clone() for output in run())
+def refusing() -> Record:
+    def record(_: Run) -> Recorded:
+        raise RuntimeError("operation not permitted when stream is capturing")
 
-
-def refusing(*_: Any, **__: Any) -> Recorded:
-    raise RuntimeError("operation not permitted when stream is capturing")
+    return record
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -266,7 +259,7 @@ def model() -> D2VLM:
 
 
 def test_honest_recordings_pass(model: D2VLM) -> None:
-    found = recorded_steps.compare_recorded("cpu", "cpu", model, honest)
+    found = recorded_steps.compare_recorded("cpu", "cpu", model, Graphs())
     assert found.status == "ok", found.message
     assert found.values["recorded"] >= 1
     assert found.values["replayed"] >= found.values["steps"] > 10
@@ -290,16 +283,16 @@ def test_recordings_that_cannot_be_made_are_a_failure_with_the_reason(model: D2V
 
 
 def test_two_devices_are_tested_in_turn_and_one_that_is_stale_is_named() -> None:
-    found = list(recorded_steps.check_side_by_side(["cpu", "cpu:0"], honest))
+    found = list(recorded_steps.check_side_by_side(["cpu", "cpu:0"], Graphs()))
     assert [finding.status for finding in found] == ["ok"] * 4
     assert [finding.subject for finding in found] == [
         "cpu, turn 1", "cpu:0, turn 1", "cpu, turn 2", "cpu:0, turn 2"
     ]  # fmt: skip
-    calls: list[Recorded] = []
+    made: list[Record] = []
 
-    def second_is_stale(run: Run, *_: Any, **__: Any) -> Recorded:
-        calls.append((stale if len(calls) % 2 else honest)(run))
-        return calls[-1]
+    def second_is_stale() -> Record:
+        made.append(stale() if len(made) % 2 else Graphs()())
+        return made[-1]
 
     found = list(recorded_steps.check_side_by_side(["cpu", "cpu:0"], second_is_stale))
     assert worst(found) == "failed"

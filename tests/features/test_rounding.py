@@ -47,3 +47,12 @@ def test_what_cannot_be_held_is_refused(bits: int, value: float) -> None:
     values[1, 2, 3] = value
     with pytest.raises(InputError, match="--no-cache"):
         pack(values, bits)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_features_that_are_no_numbers_are_never_kept(dtype: torch.dtype, bits: int) -> None:
+    values = features().to(dtype)
+    values[0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match="patch features are beyond 65,504"):
+        pack(values, bits)

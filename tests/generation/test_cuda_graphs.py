@@ -1,18 +1,24 @@
-"""Recorded steps, with a recorder that needs no GPU: what is replayed works on the same memory."""
+"""Recorded steps, on a stand-in for CUDA graphs that repeats operations on the same memory."""
 
 import copy
+import gc
 import logging
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import pytest
 import torch
 
+import vidground.generation.cuda_graphs
+from tests.helpers.graph_stand_in import Graphs
 from tests.helpers.paths import CHECKPOINT
 from tests.helpers.training_runs import tiny_model
 from vidground.captioner import DenseCaptioner
 from vidground.errors import InputError
-from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_back_decoder
-from vidground.generation.cuda_graphs import StepGraphs, StepInputs, StepOutputs
+from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_back_decoder, step_rows
+from vidground.generation.cuda_graphs import ReplayError, StepGraphs, StepInputs, StepOutputs
 from vidground.generation.generation_queue import GenerationQueue, generate
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
 from vidground.inference.batch_sizes import BatchSize
@@ -23,25 +29,6 @@ from vidground.settings import BatchSettings, DecodingSettings
 @pytest.fixture
 def model() -> D2VLM:
     return D2VLM.from_pretrained(CHECKPOINT)
-
-
-class Tape:
-    """Records by keeping the function; replaying writes to the outputs of the recording."""
-
-    def __init__(self) -> None:
-        self.recorded = 0
-        self.replayed = 0
-
-    def __call__(self, run: Callable[[], StepOutputs]) -> tuple[Callable[[], None], StepOutputs]:
-        self.recorded += 1
-        outputs = tuple(output.clone() for output in run())
-
-        def replay() -> None:
-            self.replayed += 1
-            for kept, new in zip(outputs, run(), strict=True):
-                kept.copy_(new)
-
-        return replay, outputs
 
 
 def make_prompts(model: D2VLM, count: int, *, longest: int = 40) -> list[PromptInputs]:
@@ -67,8 +54,8 @@ def test_recorded_steps_give_the_same_answers(
     caps = (5, 40, 12, 30, 3, 21, 8, 60, 17)
     settings = [DecodingSettings(max_new_tokens=cap) for cap in caps]
     expected = generate(model, prompts, settings)
-    tape = Tape()
-    monkeypatch.setattr("vidground.generation.cuda_graphs.record_cuda", tape)
+    tape = Graphs()
+    monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", tape)
     queue = GenerationQueue(model, BatchSize(3), graphs=True)
     for prompt, own in zip(prompts, settings, strict=True):
         queue.add(prompt, own)
@@ -89,8 +76,8 @@ def test_recorded_steps_give_the_same_answers(
 def test_recordings_are_kept_for_the_next_answers_and_dropped_with_the_weights(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tape = Tape()
-    monkeypatch.setattr("vidground.generation.cuda_graphs.record_cuda", tape)
+    tape = Graphs()
+    monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", tape)
 
     def answer() -> list[int]:
         queue = GenerationQueue(model, BatchSize(1), graphs=True)
@@ -112,34 +99,161 @@ def test_recordings_are_kept_for_the_next_answers_and_dropped_with_the_weights(
     assert changed != first
 
 
-def test_steps_are_recorded_again_once_the_cache_lies_elsewhere(model: D2VLM) -> None:
-    tape = Tape()
-    decoder = Decoder(model, graphs=True, record=tape)
-    one, two = make_prompts(model, 2)
-    embeds = torch.zeros(1, model.config.text_config.hidden_size)
+def decode(decoder: Decoder, prompts: list[PromptInputs], steps: int) -> torch.Tensor:
+    """The logits of each step, with a prompt added before each as long as there are any."""
+    logits = []
     with torch.inference_mode():
-        decoder.add(batch_prompts(model, [one]))
-        decoder.step(embeds)
-        decoder.step(embeds)
-        assert tape.recorded == 1
-        decoder.add(batch_prompts(model, [two]))  # for which there was no room
-        decoder.remove(1)
-        decoder.step(embeds)
-    assert tape.recorded == 2
+        for step in range(steps):
+            if step < len(prompts):
+                decoder.add(batch_prompts(decoder.model, [prompts[step]]))
+            token = torch.full((len(decoder),), 5 + step)
+            decoder.step(decoder.embed(token))
+            logits.append(decoder.logits[0])
+    return torch.stack(logits)
+
+
+def test_memory_for_all_rows_is_taken_once_there_are_two(model: D2VLM) -> None:
+    graphs = Graphs()
+    decoder = Decoder(model, recorded_rows=6, recorder=graphs)
+    rooms = []
+    with torch.inference_mode():
+        for prompt in make_prompts(model, 6, longest=20):
+            decoder.add(batch_prompts(model, [prompt]))
+            decoder.step(torch.zeros(len(decoder), model.config.text_config.hidden_size))
+            rooms.append(decoder.room)
+    assert rooms == [1, 6, 6, 6, 6, 6]
+    assert graphs.recorded == 4  # for 1, 2, 4 and 6 rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "most", "computed"),
+    [(1, 1, 1), (1, 64, 1), (3, 64, 4), (5, 6, 6), (33, 33, 33), (17, 33, 32), (33, 64, 64)],
+)
+def test_no_more_rows_are_computed_than_memory_was_planned_for(
+    rows: int, most: int, computed: int
+) -> None:
+    assert step_rows(rows, most) == computed
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_steps_are_recorded_again_once_the_cache_lies_elsewhere(
+    model: D2VLM, forgets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording that is kept nevertheless goes on with the old memory."""
+    if not forgets:
+        monkeypatch.setattr(StepGraphs, "forget", lambda _: None)
+    prompts, other, span = make_prompts(model, 1), make_prompts(model, 2)[1:], 256
+    steps = span - len(prompts[0]) + 8  # until the cache has grown
+    expected = decode(Decoder(model), prompts, steps)
+    graphs = Graphs()
+    decoder = Decoder(model, recorded_rows=1, recorder=graphs)
+    found = decode(decoder, prompts, steps)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert graphs.recorded == 2  # for the spans of 256 and 512, in which it was checked
+    decoder.clear()
+    found = decode(decoder, other, 8)  # with 256 positions once more
+    expected = decode(Decoder(model), other, 8)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-4) is forgets
 
 
 def test_a_decoder_is_lent_to_one_at_a_time(model: D2VLM) -> None:
-    one, two = borrow_decoder(model), borrow_decoder(model)
+    one, two = borrow_decoder(model, 4), borrow_decoder(model, 4)
     assert one is not two
     give_back_decoder(one)
-    assert borrow_decoder(model) is one
+    assert borrow_decoder(model, 3) is one
+    give_back_decoder(one)
+    assert borrow_decoder(model, 5) is not one  # its recordings are for fewer rows
 
 
-def step_inputs(rows: int = 2, span: int = 3) -> StepInputs:
-    values = torch.arange(rows, dtype=torch.float32)
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def cache_of(decoder: Decoder) -> weakref.ref[torch.Tensor]:
+    keys = decoder._cache._keys[0]
+    assert keys is not None
+    return weakref.ref(keys)
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize("rows", [0, 1])
+def test_the_cache_goes_with_its_decoder_without_a_collection(model: D2VLM, rows: int) -> None:
+    decoder = Decoder(model, recorded_rows=rows, recorder=Graphs())
+    decode(decoder, make_prompts(model, 1), 3)
+    cache = cache_of(decoder)
+    del decoder
+    assert cache() is None
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize("count", [2, 1])
+def test_the_cache_is_gone_when_memory_is_released(
+    model: D2VLM, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both when fewer rows are tried next and when the error of a single one is handed on."""
+    monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Graphs())
+    caches: list[weakref.ref[torch.Tensor]] = []
+    released: list[bool] = []
+    step = Decoder.step
+
+    def tight(decoder: Decoder, embeds: torch.Tensor) -> None:
+        step(decoder, embeds)
+        if decoder.room == count and len(caches) < 3:
+            caches.append(cache_of(decoder))
+            if len(caches) == 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Decoder, "step", tight)
+    monkeypatch.setattr(
+        "vidground.generation.generation_queue.release_memory",
+        lambda: released.append(all(cache() is None for cache in caches)),
+    )
+    queue = GenerationQueue(model, BatchSize(count), graphs=True)
+    for prompt in make_prompts(model, count):
+        queue.add(prompt, DecodingSettings(max_new_tokens=9))
+    ended: dict[int, object] = {}
+    while len(queue):
+        ended |= dict(queue.advance())
+    assert released == [True]
+    failed = [isinstance(answer, torch.OutOfMemoryError) for answer in ended.values()]
+    assert failed == ([True] if count == 1 else [False, False])
+
+
+def test_rows_that_memory_was_taken_for_are_halved(
+    model: D2VLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of them do not mean that two are too many."""
+    monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Graphs())
+    add = Decoder.add
+
+    def tight(decoder: Decoder, batch: Any) -> None:
+        add(decoder, batch)
+        if decoder.room > 9:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Decoder, "add", tight)
+    prompts, settings = make_prompts(model, 2), DecodingSettings(max_new_tokens=4)
+    size = BatchSize(32)
+    queue = GenerationQueue(model, size, graphs=True)
+    for prompt in prompts:
+        queue.add(prompt, settings)
+    ended: dict[int, Any] = {}
+    while len(queue):
+        ended |= dict(queue.advance())
+    assert size.now == 8
+    alone = [generate(model, [prompt], settings)[0].token_ids for prompt in prompts]
+    assert [ended[ticket].token_ids for ticket in (1, 2)] == alone
+
+
+def step_inputs(rows: int = 2, span: int = 3, value: float = 1.0) -> StepInputs:
+    values = value * torch.arange(1, rows + 1, dtype=torch.float32)
     return StepInputs(
         values[:, None, None],
-        torch.zeros(rows, dtype=torch.long),
+        torch.full((rows,), int(value)),
         values[:, None, None],
         values[:, None, None],
         torch.ones(rows, 1, 1, span, dtype=torch.bool),
@@ -151,64 +265,243 @@ def double(inputs: StepInputs) -> StepOutputs:
 
 
 def test_each_shape_is_recorded_once() -> None:
-    tape = Tape()
+    tape = Graphs()
     graphs = StepGraphs(double, tape)
-    for _ in range(3):
+    for value in (1.0, 2.0, 3.0):
         for rows, span in ((1, 3), (2, 3), (2, 4)):
-            inputs = step_inputs(rows, span)
+            inputs = step_inputs(rows, span, value)
             torch.testing.assert_close(graphs(inputs), double(inputs))
-    assert tape.recorded == 3
+    assert (tape.recorded, tape.replayed) == (3, 6)
     graphs.forget()
     graphs(step_inputs())
     assert tape.recorded == 4
 
 
+def test_a_recording_is_checked_with_inputs_that_it_was_not_recorded_with() -> None:
+    tape = Graphs()
+    graphs = StepGraphs(double, tape)
+    for _ in range(3):
+        torch.testing.assert_close(graphs(step_inputs()), double(step_inputs()))
+    assert tape.replayed == 0
+    graphs(step_inputs(value=2.0))
+    assert tape.replayed == 1
+
+
+def test_numbers_that_are_not_finite_prove_nothing() -> None:
+    tape = Graphs()
+    graphs = StepGraphs(double, tape)
+    for value in (1.0, float("inf")):
+        inputs = StepInputs(value * step_inputs().embeds, *step_inputs().tensors[1:])
+        assert graphs(inputs)[0].equal(2 * inputs.embeds)
+    tape._record = None  # type: ignore[method-assign, assignment]  # nothing is recorded anew
+    inputs = step_inputs(value=3.0)
+    graphs._compute = lambda _: (torch.zeros_like(inputs.embeds),)
+    with pytest.raises(ReplayError):
+        graphs(inputs)
+
+
 def test_a_step_overwrites_neither_inputs_nor_outputs_of_those_before() -> None:
-    graphs = StepGraphs(double, Tape())
-    recorded, replayed = step_inputs(), step_inputs()
-    outputs = [graphs(inputs)[0] for inputs in (recorded, replayed)]
-    graphs(StepInputs(*(5 * tensor for tensor in step_inputs().tensors)))
-    for inputs, output in zip((recorded, replayed), outputs, strict=True):
-        assert inputs.embeds.equal(step_inputs().embeds)
-        assert output.equal(double(step_inputs())[0])
+    graphs = StepGraphs(double, Graphs())
+    for value in (1.0, 2.0):
+        graphs(step_inputs(value=value))
+    first, second = step_inputs(value=3.0), step_inputs(value=4.0)
+    outputs = [graphs(inputs)[0] for inputs in (first, second)]
+    graphs(step_inputs(value=5.0))
+    for inputs, output, value in zip((first, second), outputs, (3.0, 4.0), strict=True):
+        assert inputs.embeds.equal(step_inputs(value=value).embeds)
+        assert output.equal(double(step_inputs(value=value))[0])
 
 
-@pytest.mark.parametrize("fault", ["wrong", "fails"])
-def test_a_recording_that_does_not_work_is_told_of_and_done_without(
-    fault: str, caplog: pytest.LogCaptureFixture
+class Step:
+    """A step that keeps something between calls, each in a way that no recording can follow."""
+
+    def __init__(self, fault: str) -> None:
+        self._fault = fault
+        self._calls = 0
+        self._memory = torch.zeros(1)
+        self._seen = step_inputs()
+
+    def __call__(self, inputs: StepInputs) -> StepOutputs:
+        if self._fault == "a number of the host":
+            return (inputs.embeds * self._calls,)
+        if self._fault == "other memory":
+            return (inputs.embeds + self._memory,)
+        if self._fault == "inputs of before":
+            return (2 * self._seen.embeds,)
+        if self._fault == "a copy to the host":
+            return (inputs.embeds * float(inputs.positions.max()),)
+        return double(inputs)
+
+    def next(self, inputs: StepInputs) -> None:
+        """What happens between two steps."""
+        self._calls += 1
+        self._memory = torch.full((1,), float(self._calls))
+        self._seen = inputs
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("a number of the host", "other numbers"),
+        ("other memory", "other numbers"),
+        ("inputs of before", "other numbers"),
+        ("a copy to the host", "operation not permitted when stream is capturing"),
+        ("none", ""),
+    ],
+)
+def test_a_step_that_cannot_be_recorded_is_computed(
+    fault: str, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def record(run: Callable[[], StepOutputs]) -> tuple[Callable[[], None], StepOutputs]:
-        if fault == "fails":
-            raise RuntimeError("operation not permitted when stream is capturing")
-        return lambda: None, tuple(torch.zeros_like(output) for output in run())
-
-    graphs = StepGraphs(double, record)
+    step = Step(fault)
+    graphs = StepGraphs(step, Graphs())
+    wrong: list[int] = []
     with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            torch.testing.assert_close(graphs(step_inputs()), double(step_inputs()))
-    assert len(caplog.records) == 1
-    assert "not replayed" in caplog.text
+        for number in range(1, 5):
+            inputs = step_inputs(value=number)
+            step.next(inputs)
+            try:
+                found = graphs(inputs)
+            except ReplayError:
+                wrong.append(number)
+                found = graphs(inputs)
+            torch.testing.assert_close(found, step(inputs))
+    assert wrong == ([2] if told == "other numbers" else [])
+    assert len(caplog.records) == bool(told)
+    assert told in caplog.text
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
-def test_every_output_of_a_recording_is_compared(wrong: int) -> None:
-    def twice(inputs: StepInputs) -> StepOutputs:
-        return (*double(inputs), *double(inputs))
+def test_a_replay_that_does_nothing_is_noticed_in_every_output(wrong: int) -> None:
+    """Even where what stands in the memory of its outputs happens to be right."""
+
+    def constant(_: StepInputs) -> StepOutputs:
+        return torch.ones(2), torch.ones(3)
 
     def record(run: Callable[[], StepOutputs]) -> tuple[Callable[[], None], StepOutputs]:
-        outputs = [output.clone() for output in run()]
-        outputs[wrong].zero_()
-        return lambda: None, tuple(outputs)
+        outputs = run()
 
-    torch.testing.assert_close(StepGraphs(twice, record)(step_inputs()), twice(step_inputs()))
+        def replay() -> None:
+            outputs[1 - wrong].fill_(1.0)
+
+        return replay, outputs
+
+    graphs = StepGraphs(constant, lambda: record)
+    graphs(step_inputs())
+    with pytest.raises(ReplayError, match="other numbers than the step itself"):
+        graphs(step_inputs(value=2.0))
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_answers_do_not_suffer_from_a_replay_that_goes_wrong(
+    model: D2VLM, writes: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does nothing, or writes to the cache, of which the rows' past is not to be had again."""
+
+    class Wrong(Graphs):
+        def _record(self, run: Callable[[], StepOutputs]) -> Any:
+            replay, outputs = super()._record(run)
+
+            def go_wrong() -> None:
+                replay()
+                for decoder in lent:
+                    for keys in decoder._cache._keys:
+                        assert keys is not None
+                        keys.fill_(3.0)
+
+            return go_wrong if writes else lambda: None, outputs
+
+    lent: list[Decoder] = []
+    step = Decoder.step
+    monkeypatch.setattr(Decoder, "step", lambda d, e: (lent.append(d), step(d, e))[1])
+    monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Wrong())
+    prompts, settings = make_prompts(model, 3), DecodingSettings(max_new_tokens=12)
+    expected = [generate(model, [prompt], settings)[0].token_ids for prompt in prompts]
+    lent.clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            size = BatchSize(3)
+            queue = GenerationQueue(model, size, graphs=True)
+            tickets = [queue.add(prompt, settings) for prompt in prompts]
+            ended: dict[int, Any] = {}
+            while len(queue):
+                ended |= dict(queue.advance())
+            assert [ended[ticket].token_ids for ticket in tickets] == expected
+            assert size.now == 3
+    assert len(caplog.records) == 1
 
 
 def test_a_step_that_runs_out_of_memory_says_so() -> None:
     def record(_: Callable[[], StepOutputs]) -> tuple[Callable[[], None], StepOutputs]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(torch.OutOfMemoryError):
-        StepGraphs(double, record)(step_inputs())
+    def broken_off(_: Callable[[], StepOutputs]) -> tuple[Callable[[], None], StepOutputs]:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:  # as leaving a recording does
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    for recorder in (record, broken_off):
+        with pytest.raises(torch.OutOfMemoryError):
+            StepGraphs(double, lambda recorder=recorder: recorder)(step_inputs())  # type: ignore[misc]
+
+
+class Cuda:
+    """Just what `CudaRecorder` calls of `torch.cuda`, written down."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.device = 0
+        self.pools = 0
+        self.recordings: list[tuple[Any, Any]] = []  # the pool, and the device of the stream
+        vidground.generation.cuda_graphs._side_stream.cache_clear()
+        for name in ("current_device", "current_stream", "graph_pool_handle", "graph", "stream"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+        monkeypatch.setattr(torch.cuda, "Stream", CudaStream)
+
+    def replay(self) -> None:
+        pass
+
+    def current_device(self) -> int:
+        return self.device
+
+    def current_stream(self) -> "CudaStream":
+        return CudaStream(self.device)
+
+    def graph_pool_handle(self) -> int:
+        self.pools += 1
+        return self.pools
+
+    def stream(self, _: object) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def graph(self, _: object, *, pool: int, stream: "CudaStream", **__: object) -> Any:
+        self.recordings.append((pool, stream.device))
+        return nullcontext()
+
+
+class CudaStream:
+    def __init__(self, device: int) -> None:
+        self.device = device
+
+    def wait_stream(self, other: "CudaStream") -> None:
+        assert other.device == self.device
+
+
+def test_every_device_is_recorded_on_a_stream_of_its_own_and_one_pool_a_decoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = Cuda(monkeypatch)
+    models = [StepGraphs(double), StepGraphs(double)]
+    for cuda.device, graphs in enumerate(models):
+        for rows in (1, 2):
+            graphs(step_inputs(rows))
+    cuda.device = 0
+    models[0].forget()
+    models[0](step_inputs())
+    # A pool that all graphs have left is none that CUDA takes again.
+    assert cuda.recordings == [(1, 0), (1, 0), (2, 1), (2, 1), (3, 0)]
+    monkeypatch.undo()
+    vidground.generation.cuda_graphs._side_stream.cache_clear()
 
 
 def test_graphs_need_a_gpu() -> None:
@@ -220,10 +513,14 @@ def test_a_step_can_be_compiled(model: D2VLM) -> None:
     """It has neither branches on values nor copies to the host, which recording needs as well."""
     (prompt,) = make_prompts(model, 1)
     expected = generate(model, [prompt], DecodingSettings(max_new_tokens=12))[0].token_ids
-    decoder = borrow_decoder(model)
+    decoder = borrow_decoder(model, 1)
     give_back_decoder(decoder)
-    compiled = torch.compile(decoder._computed, backend="eager", fullgraph=True, dynamic=False)
-    decoder._graphs = StepGraphs(compiled, Tape())
+    assert decoder._graphs is not None
+    compiled = torch.compile(
+        decoder._graphs._compute, backend="eager", fullgraph=True, dynamic=False
+    )
+    decoder._graphs = StepGraphs(compiled)
+    decoder._graphs._works = False  # which leaves the compiled step
     queue = GenerationQueue(model, BatchSize(1), graphs=True)
     queue.add(prompt, DecodingSettings(max_new_tokens=12))
     while len(queue):

@@ -1,9 +1,13 @@
 """The next token: greedy, drawn, penalised; and answers that say one thing over and over."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from vidground.generation.token_choice import TokenChooser, is_loop
+from vidground.generation.token_choice import _STEP, TokenChooser, _gumbel, _mixed, is_loop
 from vidground.settings import DecodingSettings
 
 
@@ -63,3 +67,85 @@ def test_repetition_penalty_by_hand() -> None:
     torch.testing.assert_close(chooser.penalised(logits), torch.tensor([[1.0, -2.0, 3.0, 4.0]]))
     assert chooser.choose(torch.tensor([[2.0, -1.0, 3.0, 0.0]])).item() == 2
     torch.testing.assert_close(chooser.penalised(logits), torch.tensor([[1.0, -2.0, 1.5, 4.0]]))
+
+
+def test_a_row_without_a_temperature_is_greedy_beside_one_that_draws() -> None:
+    chooser = TokenChooser(50, 0)
+    for temperature in (0.0, 5.0, 0.0):
+        chooser.add([1], DecodingSettings(temperature=temperature))
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    for _ in range(20):
+        chosen = chooser.choose(logits)
+        assert chosen[0] == logits[0].argmax()
+        assert chosen[2] == logits[2].argmax()
+
+
+def test_draws_are_those_of_the_row_whatever_the_others_and_its_place() -> None:
+    """Rows come and go; the logits are equal, so that only the draws can tell rows apart."""
+    logits = torch.zeros(1, 1000)
+    alone: dict[int, list[int]] = {}
+    for seed in (3, 8, -1, 2**70 + 5):
+        chooser = chooser_of([[0]], 1000, DecodingSettings(temperature=1.0, seed=seed), evidence=0)
+        alone[seed] = [int(chooser.choose(logits)) for _ in range(9)]
+    assert len({tuple(drawn) for drawn in alone.values()}) == 4
+    together = TokenChooser(1000, 0)
+    found: dict[int, list[int]] = {seed: [] for seed in alone}
+    rows: list[int] = []
+    for arrives, leaves in (
+        (8, None),
+        (3, None),
+        (-1, None),
+        (None, 8),
+        (2**70 + 5, None),
+        (None, 3),
+    ):
+        if arrives is not None:
+            together.add([0], DecodingSettings(temperature=1.0, seed=arrives))
+            rows.append(arrives)
+        if leaves is not None:
+            together.remove(rows.index(leaves))
+            rows[rows.index(leaves)] = rows[-1]
+            rows.pop()
+        for seed, token in zip(rows, together.choose(logits.expand(len(rows), -1)), strict=True):
+            found[seed].append(int(token))
+    assert found == {seed: drawn[: len(found[seed])] for seed, drawn in alone.items()}
+    assert min(map(len, found.values())) >= 2
+
+
+def test_random_numbers_are_those_of_splitmix64() -> None:
+    """The first outputs for the seed 1234567, as published with the reference implementation."""
+    outputs = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    states = 1234567 + torch.arange(1, 5) * _STEP
+    assert [number % 2**64 for number in _mixed(states).tolist()] == outputs
+
+
+def test_noise_has_the_distribution_of_gumbel() -> None:
+    noise = _gumbel(torch.tensor([[5], [6]]), torch.tensor([[0], [7]]), 200_000)
+    assert bool(noise.isfinite().all())
+    for row in noise:
+        for share in (0.001, 0.1, 0.5, 0.9, 0.999):
+            quantile = -math.log(-math.log(share))
+            found = (row <= quantile).float().mean().item()
+            assert abs(found - share) < 5 * math.sqrt(share * (1 - share) / 200_000)
+    assert abs(torch.corrcoef(noise)[0, 1].item()) < 5 / math.sqrt(200_000)
+
+
+def test_choosing_copies_nothing_between_host_and_device() -> None:
+    """On a card each copy waits for all that was asked of it before."""
+
+    class NoCopies(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+        ) -> Any:
+            name = str(func)
+            assert "item" not in name
+            assert "scalar_dense" not in name
+            assert "lift_fresh" not in name  # as making a tensor of a list does
+            return func(*args, **(kwargs or {}))
+
+    chooser = TokenChooser(7, 3)
+    chooser.add([1, 2], DecodingSettings(temperature=0.5, repetition_penalty=1.3))
+    chooser.add([1], DecodingSettings())
+    with NoCopies():
+        for _ in range(3):
+            chooser.choose(torch.ones(2, 7))

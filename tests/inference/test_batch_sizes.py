@@ -1,5 +1,6 @@
 """Batches that fit into memory, and what becomes of those that do not."""
 
+import copy
 import os
 import weakref
 from functools import partial
@@ -95,16 +96,20 @@ def test_readers_follow_the_cores(
     assert on_gpu.readers == {1: 2, 3: 3, 64: 16}[cores]
 
 
-def test_another_token_costs_a_row_its_keys_and_values(model: D2VLM) -> None:
+def test_another_block_of_tokens_costs_a_row_its_keys_and_values(model: D2VLM) -> None:
     layers = model.config.text_config.num_hidden_layers
     cache = KeyValueCache(layers)
     embeds = torch.zeros(1, 1, model.config.text_config.hidden_size)
     with torch.inference_mode():
-        context = model.context(torch.zeros(1, 1, dtype=torch.long), None, cache)
+        seen = torch.ones(1, 1, 1, dtype=torch.bool)
+        context = model.context(torch.zeros(1, 1, dtype=torch.long), seen, cache)
         model.run_layers(embeds, 0, layers, context)
     stores = [store for store in (*cache._keys, *cache._values) if store is not None]
     a_position = sum(store[:, :, :1].nbytes for store in stores)
-    assert row_bytes(model.config, 4, 11) - row_bytes(model.config, 4, 10) == a_position
+    config = copy.deepcopy(model.config)
+    config.max_frames, config.text_config.max_position_embeddings = 128, 4096  # prompts of 256
+    sizes = [row_bytes(config, 4, tokens) for tokens in (1, 256, 257, 100_000)]
+    assert [size - sizes[0] for size in sizes] == [0, 0, 256 * a_position, 3584 * a_position]
 
 
 def test_fewer_read_at_once_where_each_takes_memory_of_a_card(

@@ -181,6 +181,43 @@ def test_prompts_are_taken_when_there_is_room_and_answered_in_order(shared: Shar
     assert through == [6]
 
 
+@pytest.mark.parametrize("recording", [False, True])
+def test_work_that_goes_on_is_left_between_two_layers(
+    model: D2VLM,
+    shared: SharedModel,
+    eyes: Eyes,
+    recording: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """But not while a CUDA graph is recorded, which is finished before."""
+    done: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: recording)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: len(done) < 10)
+    pixels = torch.zeros(1, 3, model.config.image_size, model.config.image_size)
+    model.encode_frames(pixels)
+
+    def endless(_: Tensor) -> Tensor:
+        eyes.called.set()
+        assert eyes.go.wait(SOON_S)
+        while True:
+            model.encode_frames(pixels)
+            done.append(len(done))
+
+    eyes.encode_frames = endless  # type: ignore[method-assign]
+    waits = begun(lambda: shared.client(1).encode_frames(frames(0)))
+    assert eyes.called.wait(SOON_S)
+    closing = threading.Thread(target=shared.close, daemon=True)
+    closing.start()
+    while not shared._abandoned.is_set():
+        time.sleep(0.001)
+    eyes.go.set()
+    closing.join(SOON_S)
+    assert not closing.is_alive()
+    assert isinstance(waits.exception(SOON_S), AbandonedError)
+    assert len(done) == (10 if recording else 0)
+    assert not any(part._forward_pre_hooks for part in model.modules())
+
+
 def test_who_waits_or_comes_when_the_model_is_closed_is_told(
     shared: SharedModel, eyes: Eyes
 ) -> None:

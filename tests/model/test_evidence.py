@@ -1,5 +1,6 @@
 """Intervals from relevance, by hand arithmetic and by a plain reading of the rule."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,3 +99,29 @@ def test_given_spans_are_rounded_clamped_and_swapped() -> None:
     first, last = interval_frames(start, end, 8)
     assert first.tolist() == [2, 0, 7, 2]
     assert last.tolist() == [3, 0, 7, 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("frames", [3, 257, 299, 1000])
+def test_interval_means_in_few_bits_are_rounded_once(dtype: torch.dtype, frames: int) -> None:
+    """The count of frames is not: bfloat16 holds 299 as 300 and 1/299 to 8 bits."""
+    generator = torch.Generator().manual_seed(frames)
+    values = (60 + torch.randn(1, frames + 2, 40, generator=generator)).to(dtype)
+    first, last = torch.tensor([1]), torch.tensor([frames])
+    exact = values.double()[:, 1:-1].mean(1)
+    mean = interval_mean(values, first, last)
+    assert mean.dtype == dtype
+    # The nearest number of the dtype is off by half a unit in the last place; float32 adds up.
+    error = ((mean.double() - exact) / exact).abs().max()
+    assert error <= 0.5 * torch.finfo(dtype).eps + 1e-6 * (dtype == torch.float32) + 1e-7 * 60
+
+
+def test_near_relevance_in_few_bits_makes_no_ties() -> None:
+    """Two frames whose products differ by less than bfloat16 holds span no interval together."""
+    evidence = torch.tensor([[1.0, 1.0]], dtype=torch.bfloat16)
+    keys = torch.tensor([[[4.0, 0.001], [0.0, 0.0], [4.0, 0.002]]], dtype=torch.bfloat16)
+    curve = relevance(evidence, keys)
+    first, last = best_interval(curve, torch.ones(1, 3, dtype=torch.bool), threshold=0.9)
+    assert (first.item(), last.item()) == (2, 2)
+    exact = torch.sigmoid((keys.double() @ evidence.double()[..., None])[..., 0] / 2**0.5)
+    torch.testing.assert_close(curve.double(), exact, rtol=1e-6, atol=0)

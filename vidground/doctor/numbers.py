@@ -19,7 +19,7 @@ from torch import Tensor
 from vidground.checkpoints.known_models import KNOWN_MODELS
 from vidground.doctor.film import draw_film, film_questions
 from vidground.generation.batch_decoder import Decoder
-from vidground.generation.cuda_graphs import Record
+from vidground.generation.cuda_graphs import Recorder
 from vidground.generation.generation_queue import Generation, generate_each
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
 from vidground.inference.batch_sizes import BatchSize
@@ -88,15 +88,16 @@ def forced_logits(
     prompts: Sequence[PromptInputs],
     tokens: Sequence[Sequence[int]],
     *,
-    record: Record | None = None,
+    recorder: Recorder | None = None,
 ) -> Tensor:
     """Logits before each step when the answers are given: (steps, B, V), float32 on the CPU.
 
     Args:
         tokens: of each answer; the shorter ones go on with their last token.
-        record: records the steps, which are then replayed; None for plain steps.
+        recorder: makes what records the steps, which are then replayed; None for plain steps.
     """
-    decoder = Decoder(model, graphs=record is not None, record=record)
+    rows = 0 if recorder is None else len(prompts)
+    decoder = Decoder(model, recorded_rows=rows, recorder=recorder)
     decoder.add(batch_prompts(model, prompts))
     logits = []
     for step in range(max(map(len, tokens))):

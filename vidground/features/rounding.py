@@ -27,9 +27,7 @@ def pack(features: Tensor, bits: int) -> Tensor:
     """
     if bits == 8:
         return _quantized(features)
-    if features.dtype == torch.bfloat16:
-        return features
-    rows = features.to(torch.float16)
+    rows = features if features.dtype == torch.bfloat16 else features.to(torch.float16)
     _require_finite(rows)
     return rows
 

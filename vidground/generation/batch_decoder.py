@@ -1,23 +1,27 @@
 """Rows in decoding: one token further for all of them, whoever comes and goes.
 
-Every row is computed as if it were alone: padding changes nothing. Knows no text and no settings.
+No row sees another one or its padding; only how sums are grouped can depend on the other rows.
+Knows no text and no settings.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from vidground.generation.cuda_graphs import Record, StepGraphs, StepInputs, StepOutputs
+from vidground.generation.cuda_graphs import Recorder, StepGraphs, StepInputs, StepOutputs
 from vidground.generation.prefix_cache import prompt_start
 from vidground.generation.prompt_batch import PromptBatch
 from vidground.generation.weight_memo import kept
 from vidground.model.d2vlm import D2VLM, DecoderContext
-from vidground.model.evidence import best_interval, interval_mean, relevance
+from vidground.model.evidence import best_interval, interval_mean, relevance, widened
 from vidground.model.kv_cache import RowCache
 
 _SPAN = 64
-"""Cached positions are looked at in so many at once: sums over them are grouped alike then,
+"""Cached positions are looked at in multiples of this: sums over them are grouped alike then,
 whatever the other rows are."""
 _RECORDED_SPAN = 256
 """The same for steps that are recorded, of which there should be few."""
@@ -31,19 +35,36 @@ class Decoder:
     them on by one token.
 
     Args:
-        graphs: whether steps are recorded and replayed (`StepGraphs`). record: by what; for tests.
+        recorded_rows: rows there will be at most, if steps are to be recorded and replayed
+            (`StepGraphs`); memory for all of them is taken as soon as there are two, because
+            growing it later would make every recording useless. 0: steps are not recorded.
+        recorder: see `StepGraphs`.
     """
 
-    def __init__(self, model: D2VLM, *, graphs: bool = False, record: Record | None = None) -> None:
+    def __init__(
+        self,
+        model: D2VLM,
+        *,
+        recorded_rows: int = 0,
+        recorder: Recorder | None = None,
+    ) -> None:
         self.model = model
+        self.recorded_rows = recorded_rows
         self._cache = RowCache(model.config.text_config.num_hidden_layers)
         self._lengths: list[int] = []
         self._state: dict[str, Tensor] = {}
-        self._graphs = StepGraphs(self._computed, record) if graphs else None
+        # Not a method of this object: in a cycle its memory would outlive it until a collection.
+        compute = partial(compute_step, model, self._cache)
+        self._graphs = StepGraphs(compute, recorder) if recorded_rows else None
         self._moves = 0
 
     def __len__(self) -> int:
         return len(self._lengths)
+
+    @property
+    def room(self) -> int:
+        """Rows that memory is taken for."""
+        return self._cache.rows
 
     @property
     def logits(self) -> Tensor:
@@ -64,6 +85,8 @@ class Decoder:
         """Read new prompts, which become the last rows; what all begin with was read once."""
         model, config = self.model, self.model.config
         first, rows, length = len(self), len(batch.lengths), batch.embeds.shape[1]
+        if first + rows > 1:
+            self._cache.reserve(self.recorded_rows, length)
         self._cache.add(first, rows, length, prompt_start(model, batch.start))
         batch = batch.after_start()
         context = model.context(batch.position_ids, batch.visible(), self._cache)
@@ -71,9 +94,10 @@ class Decoder:
         memory = batch.at_frames(hidden)
         hidden = model.run_layers(hidden, config.evidence_layer, config.matching_layer, context)
         frame_keys = model.frame_head(batch.at_frames(hidden))
-        matching, logits = self._finish(hidden, context, batch)
-        self._put(first, "memory", memory.masked_fill(~batch.frame_mask[..., None], 0))
-        self._put(first, "frame_keys", frame_keys)
+        matching, logits = _finish(model, hidden, context, batch)
+        memory = memory.masked_fill(~batch.frame_mask[..., None], 0)
+        self._put(first, "memory", widened(memory))  # once, and not at every step
+        self._put(first, "frame_keys", widened(frame_keys))
         self._put(first, "frame_mask", batch.frame_mask)
         self._put(first, "matching", matching)
         self._put(first, "logits", logits)
@@ -85,17 +109,23 @@ class Decoder:
         """Remove a row; the last one takes its place."""
         last = len(self) - 1
         if row != last:
-            self._cache.move(last, row)
+            self._cache.move(last, row, self._lengths[last])
             for store in self._state.values():
                 store[row] = store[last]
             self._lengths[row] = self._lengths[last]
         self._lengths.pop()
 
+    def erase(self, row: int) -> None:
+        """Write zeros over a row that holds NaN or infinity, before it is removed."""
+        self._cache.erase(row)
+        for name in ("matching", "logits", "memory", "frame_keys"):
+            self._state[name][row] = 0
+
     def step(self, embeds: Tensor) -> None:
         """Feed one embedded token per row, (B, H)."""
         inputs = self._inputs(embeds)
         if self._graphs is None:
-            outputs = self._computed(inputs)
+            outputs = compute_step(self.model, self._cache, inputs)
         else:
             self._cache.reserve(*inputs.shape)
             if self._cache.moves != self._moves:
@@ -111,10 +141,10 @@ class Decoder:
         self._lengths = []
 
     def _inputs(self, embeds: Tensor) -> StepInputs:
-        """What a step is fed; recorded ones have rows that stand for none, at position 0."""
+        """The inputs of a step; recorded ones have rows of padding, at position 0."""
         rows, block = len(self), _SPAN
         if self._graphs is not None:
-            rows, block = 1 << (rows - 1).bit_length(), _RECORDED_SPAN
+            rows, block = step_rows(rows, max(rows, self.recorded_rows)), _RECORDED_SPAN
             embeds = torch.nn.functional.pad(embeds, (0, 0, 0, rows - len(self)))
         # What the host knows of lengths is not copied to the GPU, which would wait for that.
         positions = self._state["positions"][: len(self), 0]
@@ -122,17 +152,7 @@ class Decoder:
         span = -(-(max(self._lengths) + 1) // block) * block
         visible = torch.arange(span, device=embeds.device) <= positions[:, None, None]
         context = self.model.context(positions[:, None], visible)
-        assert context.mask is not None
         return StepInputs(embeds[:, None], positions, *context.rotary, context.mask)
-
-    def _computed(self, inputs: StepInputs) -> StepOutputs:
-        """The state to match with, and logits, after a step."""
-        rotary = inputs.cosines, inputs.sines
-        self._cache.step(inputs.positions, inputs.shape[1])
-        context = DecoderContext(rotary, inputs.positions[:, None], inputs.mask, self._cache)
-        matching_layer = self.model.config.matching_layer
-        hidden = self.model.run_layers(inputs.embeds, 0, matching_layer, context)
-        return self._finish(hidden, context)
 
     def evidence(self) -> tuple[Tensor, Tensor, Tensor]:
         """Relevance (B, T) of the frames to an `<evi>` predicted now, and its interval.
@@ -154,20 +174,10 @@ class Decoder:
 
     def meaning(self, first: Tensor, last: Tensor) -> Tensor:
         """What an `<evi>` with these intervals adds to its embedding (paper, eq. 4): (B, H)."""
-        return interval_mean(self.memory, first, last)
-
-    def _finish(
-        self, hidden: Tensor, context: DecoderContext, batch: PromptBatch | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The last layer: the state to match with, and logits, of each row's last position."""
-        matching_layer = self.model.config.matching_layer
-        last = self.model.run_layers(hidden, matching_layer, matching_layer + 1, context)
-        if batch is None:
-            return hidden[:, -1], self.model.logits(last[:, -1])
-        return batch.at_end(hidden), self.model.logits(batch.at_end(last))
+        return interval_mean(self.memory, first, last).to(self.logits.dtype)
 
     def _put(self, first: int, name: str, values: Tensor) -> None:
-        """Write rows of a state, (rows, …) or (rows, T, …) with T as large as need be."""
+        """Write rows of a state, (rows, …) or (rows, T, …), which grows as needed."""
         store, rows = self._state.get(name), first + len(values)
         frames = values.shape[1]
         if store is None or store.shape[0] < rows or store.shape[1] < frames:
@@ -180,20 +190,53 @@ class Decoder:
         store[first:rows, frames:] = 0
 
 
+def step_rows(rows: int, most: int) -> int:
+    """Rows that a recorded step computes for `rows` prompts, of which there are at most `most`.
+
+    A power of two or `most`, so that there are few recordings and no more memory than planned.
+    """
+    return min(1 << (rows - 1).bit_length(), most)
+
+
+def compute_step(model: D2VLM, cache: RowCache, inputs: StepInputs) -> StepOutputs:
+    """The state to match with, and logits, after a step: (B, H) and (B, V)."""
+    cache.step(inputs.positions, inputs.shape[1])
+    rotary = inputs.cosines, inputs.sines
+    context = DecoderContext(rotary, inputs.positions[:, None], inputs.mask, cache)
+    hidden = model.run_layers(inputs.embeds, 0, model.config.matching_layer, context)
+    return _finish(model, hidden, context)
+
+
+def _finish(
+    model: D2VLM, hidden: Tensor, context: DecoderContext, batch: PromptBatch | None = None
+) -> tuple[Tensor, Tensor]:
+    """The last layer: the state to match with, and logits, of each row's last position."""
+    matching_layer = model.config.matching_layer
+    last = model.run_layers(hidden, matching_layer, matching_layer + 1, context)
+    if batch is None:
+        return hidden[:, -1], model.logits(last[:, -1])
+    return batch.at_end(hidden), model.logits(batch.at_end(last))
+
+
 class _IdleDecoders(list[Decoder]):
     """Decoders that have recorded steps for a model, and no rows."""
 
 
-def borrow_decoder(model: D2VLM) -> Decoder:
-    """A decoder that records its steps, if possible one that has recorded some for this model."""
+def borrow_decoder(model: D2VLM, rows: int) -> Decoder:
+    """A decoder that records its steps, if possible one that has recorded some for this model.
+
+    Args:
+        rows: there will be at most. A decoder for fewer is let go, and its memory with it.
+    """
     idle = kept(model, _IdleDecoders)
-    try:
-        return idle.pop()
-    except IndexError:
-        return Decoder(model, graphs=True)
+    with suppress(IndexError):
+        decoder = idle.pop()
+        if decoder.recorded_rows >= rows:
+            return decoder
+    return Decoder(model, recorded_rows=rows)
 
 
 def give_back_decoder(decoder: Decoder) -> None:
-    """Keep a decoder for the next who borrows one; its rows are removed."""
+    """Keep a decoder for the next one to borrow; its rows are removed."""
     decoder.clear()
     kept(decoder.model, _IdleDecoders)[:] = [decoder]

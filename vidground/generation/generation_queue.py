@@ -1,64 +1,37 @@
 """Prompts to answers: rows are decoded together, each `<evi>` resolved and fed back.
 
-A row that ends makes room for a prompt that waits, so that a batch stays full. Every row is
-decoded as if it were alone: neither padding nor other rows change its tokens. Nothing is copied
-to the host within a step on a GPU; rows that ended are looked for every few steps.
+A row that ends makes room for a prompt that waits, so that a batch stays full. No row sees another
+one or its padding; only how sums are grouped can depend on the other rows. Nothing is copied to the
+host within a step on a GPU; rows that ended are looked for every few steps.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from vidground.errors import InputError
+from vidground.errors import InputError, NumericError
 from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_back_decoder
+from vidground.generation.cuda_graphs import ReplayError
+from vidground.generation.finite import not_finite
+from vidground.generation.generated import Evidence, Generation, Row
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts, check_prompt
-from vidground.generation.token_choice import TokenChooser, is_loop
+from vidground.generation.token_choice import TokenChooser
 from vidground.inference.batch_sizes import BatchSize
 from vidground.memory import is_out_of_memory, release_memory
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
+__all__ = ["Evidence", "Generation", "GenerationQueue", "generate", "generate_each"]
+
 _GPU_STEPS = 16  # steps between looks at whether rows ended: one wait for the GPU
-_STEPS_PER_LOOP_CHECK = 32  # a row's own steps, so that its end does not depend on the batch
-_PROMPT_BLOCK = 32
-"""Prompts are padded to multiples of this and read with others of the same padded length and start
-only, so that sums over a prompt's positions are grouped alike whatever it is read with."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One generated `<evi>`.
-
-    position: its index in the answer's tokens. first, last: its interval in frames, inclusive.
-    curve: (T,) float32 on the CPU, relevance of every frame of the prompt.
-    """
-
-    position: int
-    first: int
-    last: int
-    curve: Tensor
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One answer.
-
-    token_ids: with the token that ends it, unless it was truncated. evidence: one per `<evi>`
-    among them, in order. prompt_curve: (T,) relevance at the position that predicts the first
-    token, whether or not that was an `<evi>`. truncated: whether it was stopped before it ended:
-    at the cap on tokens, or (looped) because it said the same over and over.
-    """
-
-    token_ids: list[int]
-    evidence: tuple[Evidence, ...]
-    prompt_curve: Tensor
-    truncated: bool
-    looped: bool = False
+_NO_TOKEN = -1
+"""Stands among the tokens of a row, which are copied anyway, where its logits are not finite."""
 
 
 def generate(
@@ -121,36 +94,6 @@ def generate_each(
         yield answer
 
 
-@dataclass
-class _Row:
-    """A prompt, and its answer as far as it is known."""
-
-    ticket: int
-    prompt: PromptInputs
-    settings: DecodingSettings
-    cap: int
-    prompt_curve: Tensor | None = None
-    token_ids: list[int] = field(default_factory=list)
-    evidence: list[Evidence] = field(default_factory=list)
-
-    @property
-    def frames(self) -> int:
-        return len(self.prompt.frame_tokens)
-
-    @property
-    def padded(self) -> int:
-        return -(-len(self.prompt) // _PROMPT_BLOCK) * _PROMPT_BLOCK
-
-    @property
-    def kind(self) -> tuple[int, tuple[int, ...]]:
-        """Prompts of one kind may be read together."""
-        return self.padded, tuple(self.prompt.before)
-
-    def again(self) -> _Row:
-        """The row before it was decoded."""
-        return _Row(self.ticket, self.prompt, self.settings, self.cap)
-
-
 @dataclass(frozen=True)
 class _StepEvidence:
     """Evidence of one step for all rows: curve (B, T), first and last (B,)."""
@@ -170,9 +113,10 @@ class GenerationQueue:
 
     def __init__(self, model: D2VLM, size: BatchSize, *, graphs: bool | None = None) -> None:
         self._model = model
+        self._turn_end = model.config.turn_end_token_id
         self._size = size
         self._graphs = model.device.type == "cuda" if graphs is None else graphs
-        self._waiting: list[_Row] = []
+        self._waiting: list[Row] = []
         self._tickets = 0
         self._lent: Decoder | None = None
         self._attempted = 0  # rows that were to be decoded with those being read now
@@ -181,7 +125,7 @@ class GenerationQueue:
     def _clear(self) -> None:
         config, device = self._model.config, self._model.device
         vocabulary = self._model.lm_head.out_features
-        self._rows: list[_Row] = []
+        self._rows: list[Row] = []
         self._lent = None
         self._chooser = TokenChooser(vocabulary, config.evidence_token_id, device)
         self._next = torch.empty(0)  # (B, H): what the next step is fed
@@ -190,8 +134,11 @@ class GenerationQueue:
     def _decoder(self) -> Decoder:
         """Made or borrowed when there is work."""
         if self._lent is None:
-            self._lent = borrow_decoder(self._model) if self._graphs else Decoder(self._model)
+            self._lent = self._new_decoder()
         return self._lent
+
+    def _new_decoder(self) -> Decoder:
+        return borrow_decoder(self._model, self._size.now) if self._graphs else Decoder(self._model)
 
     def __len__(self) -> int:
         """Prompts without an answer."""
@@ -211,7 +158,7 @@ class GenerationQueue:
         check_prompt(self._model, prompt)
         cap = _token_cap(self._model, prompt, settings)
         self._tickets += 1
-        self._waiting.append(_Row(self._tickets, prompt, settings, cap))
+        self._waiting.append(Row(self._tickets, prompt, settings, cap))
         return self._tickets
 
     @torch.inference_mode()
@@ -219,14 +166,20 @@ class GenerationQueue:
         """Read prompts that there is room for and decode some tokens; return what has ended.
 
         When memory runs out the rows begin again, fewer at once; a single prompt that is too
-        much ends with the error.
+        much ends with the error. A prompt that the model computes NaN or infinity for ends with a
+        NumericError. After a recorded step that went wrong the rows begin again without recordings.
         """
         try:
             tokens, found = self._decode(_GPU_STEPS if self._model.device.type == "cuda" else 1)
+        except ReplayError:
+            self._wait_again()
+            self._rest()
+            return []
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             given_up = self._begin_again(error)
+            traceback.clear_frames(error.__traceback__)  # also of one that is handed on
         else:
             self._record(tokens, found)
             return self._remove_ended()
@@ -236,9 +189,11 @@ class GenerationQueue:
     def _remove_ended(self) -> list[tuple[int, Generation | Exception]]:
         ended: list[tuple[int, Generation | Exception]] = []
         for index in reversed(range(len(self._rows))):
-            generation = self._ended(self._rows[index])
-            if generation is not None:
-                ended.append((self._rows[index].ticket, generation))
+            answer = self._answer(self._rows[index])
+            if answer is not None:
+                if isinstance(answer, NumericError):
+                    self._decoder.erase(index)
+                ended.append((self._rows[index].ticket, answer))
                 self._remove(index)
         if not len(self):
             self._rest()
@@ -275,11 +230,16 @@ class GenerationQueue:
             self._attempted = 0
 
     def _choose(self) -> tuple[Tensor, _StepEvidence | None]:
-        """Choose the next token of every row, and what is fed for it."""
+        """Choose the next token of every row, and what is fed for it.
+
+        Returns:
+            tokens (B,), `_NO_TOKEN` where there is none to choose, and their evidence.
+        """
         config, decoder = self._model.config, self._decoder
         token = self._chooser.choose(decoder.logits)
         is_evidence = token == config.evidence_token_id
         self._next = decoder.embed(token)
+        token = token.where(decoder.logits.isfinite().all(-1), _NO_TOKEN)
         if not (is_evidence.is_cuda or bool(is_evidence.any())):
             return token, None
         found = _StepEvidence(*decoder.evidence())
@@ -291,10 +251,13 @@ class GenerationQueue:
     def _record(self, tokens: Tensor, found: Sequence[_StepEvidence | None]) -> None:
         """Give every row its tokens up to its end, and the evidence of its `<evi>` among them."""
         evidence_id = self._model.config.evidence_token_id
-        chosen: list[tuple[_Row, int, int, int]] = []  # row, its index, step, position
+        chosen: list[tuple[Row, int, int, int]] = []  # row, its index, step, position
         for index, (row, ids) in enumerate(zip(self._rows, tokens.tolist(), strict=True)):
             for step, token in enumerate(ids):
-                if self._ended(row) is not None:
+                if row.generation(self._turn_end) is not None:
+                    break
+                if token == _NO_TOKEN:
+                    row.finite = False
                     break
                 if token == evidence_id:
                     chosen.append((row, index, step, len(row.token_ids)))
@@ -307,16 +270,16 @@ class GenerationQueue:
         curves = torch.stack([s.curve[i] for s, i in at]).cpu()
         for (row, _, _, position), (first, last), curve in zip(chosen, spans, curves, strict=True):
             row.evidence.append(Evidence(position, first, last, curve[: row.frames].clone()))
+            row.finite = row.finite and bool(curve.isfinite().all())
 
-    def _ended(self, row: _Row) -> Generation | None:
-        ids = row.token_ids
-        ended = bool(ids) and ids[-1] == self._model.config.turn_end_token_id
-        checked = len(ids) % _STEPS_PER_LOOP_CHECK == 0
-        looped = not ended and checked and is_loop(ids, row.settings.loop_tokens)
-        if row.prompt_curve is None or not (ended or looped or len(ids) >= row.cap):
+    def _answer(self, row: Row) -> Generation | Exception | None:
+        """What came of a row; None while it goes on."""
+        generation = row.generation(self._turn_end) if row.finite else None
+        if generation is None and row.finite:
             return None
-        curve = row.prompt_curve.cpu().clone()
-        return Generation(ids, tuple(row.evidence), curve, truncated=not ended, looped=looped)
+        if generation is None or not bool(generation.prompt_curve.isfinite().all()):
+            return not_finite(self._model, row.prompt)
+        return generation
 
     def _remove(self, index: int) -> None:
         """Remove a row; the last one takes its place."""
@@ -334,10 +297,16 @@ class GenerationQueue:
             give_back_decoder(self._decoder)
         self._clear()
 
+    def _wait_again(self) -> None:
+        """Let all rows wait as if they had not been decoded."""
+        self._waiting = [row.again() for row in self._rows] + self._waiting
+        self._rows = []
+
     def _begin_again(self, error: Exception) -> list[tuple[int, Generation | Exception]]:
         """Let all rows wait again, and take fewer at once."""
-        attempted = max(len(self._rows), self._attempted)
-        self._waiting = [row.again() for row in self._rows] + self._waiting
+        room = 0 if self._lent is None else self._lent.room
+        attempted = max(len(self._rows), self._attempted, room)
+        self._wait_again()
         self._clear()
         if attempted > 1:
             self._size.halve(attempted)

@@ -6,7 +6,7 @@ Knows logits and settings; no model, no text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -14,10 +14,38 @@ from torch import Tensor
 from vidground.settings import LOOP_REPEATS, DecodingSettings
 
 
+@dataclass
+class _Rows:
+    """What belongs to each row, on the device that logits are on.
+
+    temperature, penalty: (B, 1) float32. stream: (B, 1) int64, which random numbers are drawn;
+    drawn: (B, 1) int64, how many tokens were. seen: (B, V) bool, the tokens that are penalised.
+    """
+
+    temperature: Tensor
+    penalty: Tensor
+    stream: Tensor
+    drawn: Tensor
+    seen: Tensor
+
+    def append(self, other: _Rows) -> None:
+        """Put the rows of another one after the last."""
+        for name in (field.name for field in fields(self)):
+            setattr(self, name, torch.cat((getattr(self, name), getattr(other, name))))
+
+    def remove(self, row: int) -> None:
+        """Remove a row; the last one takes its place."""
+        for name in (field.name for field in fields(self)):
+            values = getattr(self, name)
+            values[row] = values[-1]
+            setattr(self, name, values[:-1])
+
+
 class TokenChooser:
     """Chooses the next token of rows that come and go; greedy unless a temperature is set.
 
-    Draws depend on the seed and the row's own logits alone, not on the rest of the batch.
+    A draw depends on the row's seed, its logits and how many tokens it has drawn; not on the other
+    rows, nor on its place among them. Between adding rows nothing is copied to or from the device.
 
     Args:
         vocabulary: how many tokens there are.
@@ -29,52 +57,67 @@ class TokenChooser:
     ) -> None:
         self._evidence_token_id = evidence_token_id
         self._settings: list[DecodingSettings] = []
-        self._generators: list[torch.Generator] = []
-        self._no_tokens = torch.zeros(vocabulary, dtype=torch.bool, device=device)
-        self._seen: list[Tensor] = []  # (V,) each: what the penalty is on
+        self._vocabulary = vocabulary
         self._device = device
+        self._rows = self._row((), None)
 
     def add(self, prompt: Sequence[int], settings: DecodingSettings) -> None:
         """Add a row. prompt: its text tokens, which count as said already."""
-        seen = self._no_tokens.clone() if settings.repetition_penalty != 1 else self._no_tokens
-        if settings.repetition_penalty != 1:
-            seen[torch.tensor(list(prompt), device=self._device, dtype=torch.long)] = True
-        self._seen.append(seen)
         self._settings.append(settings)
-        self._generators.append(torch.Generator(self._device).manual_seed(settings.seed))
+        self._rows.append(self._row(prompt, settings))
 
     def remove(self, row: int) -> None:
         """Remove a row; the last one takes its place."""
-        _remove(self._seen, row)
-        _remove(self._settings, row)
-        _remove(self._generators, row)
+        self._rows.remove(row)
+        self._settings[row] = self._settings[-1]
+        self._settings.pop()
 
     def choose(self, logits: Tensor) -> Tensor:
         """(B, V) logits to (B,) tokens."""
-        scores = self.penalised(logits)
-        drawn = [row for row, settings in enumerate(self._settings) if settings.temperature > 0]
-        if drawn:
-            scores = scores.clone()
-        for row in drawn:
+        rows, scores = self._rows, self.penalised(logits)
+        if any(settings.temperature > 0 for settings in self._settings):
             # The largest of logit / temperature + Gumbel noise is a draw from the softmax.
-            noise = _gumbel(scores.shape[1], self._generators[row])
-            scores[row] = scores[row] / self._settings[row].temperature + noise
+            noise = _gumbel(rows.stream, rows.drawn, self._vocabulary)
+            drawn = scores / rows.temperature + noise
+            scores = torch.where(rows.temperature > 0, drawn, scores)
+            rows.drawn += 1
         tokens = scores.argmax(-1)
-        for row, settings in enumerate(self._settings):
-            if settings.repetition_penalty != 1:
-                self._seen[row].index_fill_(0, tokens[row], True)
+        if self._penalises:
+            rows.seen.scatter_(1, tokens[:, None], True)
+            rows.seen[:, self._evidence_token_id].fill_(False)
         return tokens
 
     def penalised(self, logits: Tensor) -> Tensor:
         """Scores (B, V), float32, after the repetition penalty."""
         scores = logits.float()
-        if all(settings.repetition_penalty == 1 for settings in self._settings):
+        if not self._penalises:
             return scores
-        seen = torch.stack(self._seen)
-        seen[:, self._evidence_token_id] = False
-        penalty = scores.new_tensor([[s.repetition_penalty] for s in self._settings])
+        penalty = self._rows.penalty
         lowered = torch.where(scores < 0, scores * penalty, scores / penalty)
-        return torch.where(seen, lowered, scores)
+        return torch.where(self._rows.seen, lowered, scores)
+
+    @property
+    def _penalises(self) -> bool:
+        return any(settings.repetition_penalty != 1 for settings in self._settings)
+
+    def _row(self, prompt: Sequence[int], settings: DecodingSettings | None) -> _Rows:
+        """A row; without settings none, of the same types."""
+        chosen = [] if settings is None else [settings]
+        seen = torch.zeros(len(chosen), self._vocabulary, dtype=torch.bool)
+        seen[:, list(prompt)] = True
+        seen[:, self._evidence_token_id] = False
+        seeds = torch.tensor([_signed(one.seed) for one in chosen], dtype=torch.int64)
+
+        def column(values: Tensor) -> Tensor:
+            return values[:, None].to(self._device)
+
+        return _Rows(
+            temperature=column(torch.tensor([one.temperature for one in chosen])),
+            penalty=column(torch.tensor([one.repetition_penalty for one in chosen])),
+            stream=column(_mixed(seeds)),
+            drawn=column(torch.zeros_like(seeds)),
+            seen=seen.to(self._device),
+        )
 
 
 def is_loop(token_ids: Sequence[int], length: int) -> bool:
@@ -90,13 +133,35 @@ def is_loop(token_ids: Sequence[int], length: int) -> bool:
     return any(last[block:] == last[:-block] for block in blocks)
 
 
-def _remove(rows: list[Any], row: int) -> None:
-    last = rows.pop()
-    if row < len(rows):
-        rows[row] = last
+_STEP = -0x61C8864680B583EB  # 2^64 divided by the golden ratio, as a signed number
 
 
-def _gumbel(size: int, generator: torch.Generator) -> Tensor:
-    uniform = torch.rand(size, generator=generator, device=generator.device, dtype=torch.float64)
-    exponential = -torch.log1p(-uniform)  # of [0, 1), so that no logarithm of 0 is taken
-    return -torch.log(exponential.clamp(min=torch.finfo(torch.float64).tiny)).float()
+def _gumbel(stream: Tensor, drawn: Tensor, size: int) -> Tensor:
+    """Standard Gumbel noise, (B, size) float32, the same wherever and with whatever it is drawn.
+
+    Number i of a stream is the i-th of the generator SplitMix64 (Steele, Lea and Flood, 2014),
+    which can be computed without those before it. stream, drawn: (B, 1) int64.
+    """
+    column = torch.arange(1, size + 1, device=stream.device)
+    bits = _mixed(stream + (drawn * size + column) * _STEP)
+    # 32 bits are enough: it is near 0 that a Gumbel's long tail comes from, where floats are dense.
+    uniform = ((_shifted(bits, 32)).float() + 0.5) * 2.0**-32
+    exponential = -torch.log1p(-uniform.clamp(max=1 - 2.0**-24))
+    return -torch.log(exponential)
+
+
+def _mixed(numbers: Tensor) -> Tensor:
+    """SplitMix64's output for states, int64; products are taken modulo 2^64."""
+    numbers = (numbers ^ _shifted(numbers, 30)) * -0x40A7B892E31B1A47
+    numbers = (numbers ^ _shifted(numbers, 27)) * -0x6B2FB644ECCEEE15
+    return numbers ^ _shifted(numbers, 31)
+
+
+def _shifted(numbers: Tensor, bits: int) -> Tensor:
+    """Bits of int64 moved to the right, zeros put before them."""
+    return (numbers >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(number: int) -> int:
+    """The last 64 bits of a number, as an int64 has them."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)

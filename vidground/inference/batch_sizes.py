@@ -84,10 +84,13 @@ def choose_sizes(
 
 def row_bytes(config: Any, item_bytes: int, new_tokens: int) -> int:
     """Memory for a prompt of full length in decoding: keys and values, and while it is read."""
+    from vidground.model.kv_cache import CACHE_BLOCK  # which loads torch
+
     text, room = config.text_config, config.text_config.max_position_embeddings
     prompt = min(room, config.max_frames + 128)
     width = text.hidden_size // text.num_attention_heads * text.num_key_value_heads
-    cached = 2 * text.num_hidden_layers * width * min(room, prompt + new_tokens)
+    positions = -(-min(room, prompt + new_tokens) // CACHE_BLOCK) * CACHE_BLOCK
+    cached = 2 * text.num_hidden_layers * width * positions
     read = prompt * (8 * text.hidden_size + 3 * text.intermediate_size)
     return int((cached + read) * item_bytes)
 

@@ -6,11 +6,11 @@ and their prompts are decoded together. Knows no videos and no files.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -26,12 +26,38 @@ from vidground.inference.batch_sizes import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
-_PATIENCE_S = 0.5
-"""So long may a batch go on that nobody wants any more."""
-
 
 class AbandonedError(BaseException):
     """Nobody wants the work any more. No Exception, so that nothing takes it for a failure."""
+
+
+@contextmanager
+def _abandonable(model: D2VLM, abandoned: threading.Event) -> Iterator[None]:
+    """Let this thread leave the block before any layer of the model, once its work is abandoned.
+
+    On a CPU a batch takes minutes, so that looking between batches is not enough. A CUDA graph that
+    is being recorded is finished first: a recording that breaks off can leave torch unusable.
+    """
+    thread = threading.get_ident()
+
+    def look(*_: object) -> None:
+        if abandoned.is_set() and threading.get_ident() == thread and not _is_recording():
+            raise AbandonedError
+
+    layers = [part for part in model.modules() if type(part).__name__ in model._no_split_modules]
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _is_recording() -> bool:
+    # Without CUDA it cannot even be asked.
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    return torch.cuda.is_current_stream_capturing()
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +108,8 @@ class SharedModel:
         self._generation = self._new_queue()
         self._requests: SimpleQueue[_Frames | _Prompt | None] = SimpleQueue()
         self._ended: BaseException | None = None  # why nothing is served any more
+        self._model = model
+        self._abandoned = threading.Event()
         self._closing = threading.Lock()
         self._to_see: list[_Frames] = []
         self._to_answer: deque[_Prompt] = deque()
@@ -104,13 +132,9 @@ class SharedModel:
     def close(self) -> None:
         """End the work in progress, soon, and all that waits for it."""
         self._end(AbandonedError())
+        self._abandoned.set()
         self._requests.put(None)
-        self._thread.join(_PATIENCE_S)
-        while self._thread.is_alive():
-            # Between two steps of the computation, as Ctrl-C would end it in the main thread.
-            thread_id = ctypes.c_ulong(self._thread.ident or 0)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, ctypes.py_object(AbandonedError))
-            self._thread.join(_PATIENCE_S)
+        self._thread.join()
         self._abandon()
 
     def _end(self, error: BaseException) -> None:
@@ -119,18 +143,22 @@ class SharedModel:
 
     def _serve(self) -> None:
         try:
-            while self._ended is None:
-                self._take(wait=not (self._to_see or len(self._generation)))
-                self._accept()
-                if self._to_see:
-                    self._see()
-                elif len(self._generation):
-                    self._advance()
+            with _abandonable(self._model, self._abandoned):
+                while self._ended is None:
+                    self._serve_some()
         except AbandonedError:
             return
         except BaseException as error:  # noqa: BLE001 - raised in every thread that waits
             self._end(error)
             self._abandon()
+
+    def _serve_some(self) -> None:
+        self._take(wait=not (self._to_see or len(self._generation)))
+        self._accept()
+        if self._to_see:
+            self._see()
+        elif len(self._generation):
+            self._advance()
 
     def _take(self, *, wait: bool) -> None:
         """Sort the requests that have come, waiting for one if there is nothing else to do."""
@@ -189,9 +217,11 @@ class SharedModel:
         try:
             seen = self._computed(batch)
             parts = torch.split(seen, [len(request.values) for request in batch])
-        except Exception as error:  # noqa: BLE001 - raised in the threads that asked
+        except BaseException as error:
             for request in batch:
                 request.reply.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
             return
         for request, part in zip(batch, parts, strict=True):
             request.reply.set_result(part)

@@ -51,7 +51,7 @@ class DecoderContext:
 
     rotary: tuple[Tensor, Tensor]
     position_ids: Tensor
-    mask: Tensor | None
+    mask: Tensor
     cache: KeyValueCache | RowCache | None
 
 
@@ -116,21 +116,22 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
     def context(
         self,
         position_ids: Tensor,
-        visible: Tensor | None,
+        visible: Tensor,
         cache: KeyValueCache | RowCache | None = None,
     ) -> DecoderContext:
         """Prepare a pass through decoder layers.
 
         Args:
             position_ids: (B, L) positions within each row's own sequence.
-            visible: (B, L, S) bool, which of the S cached and new positions a position sees;
-                None for all of them.
+            visible: (B, L, S) bool, which of the S cached and new positions a position sees. There
+                is no pass without it: for a missing mask transformers' SDPA attention is causal
+                and its eager attention sees everything.
             cache: where keys and values are kept; None for a pass that stands alone.
         """
         weight = self.lm_head.weight
         rotary = self.language_model.rotary_emb(weight, position_ids=position_ids)
-        mask = None if visible is None else visible.unsqueeze(1)
-        if mask is not None and self.config._attn_implementation == "eager":
+        mask = visible.unsqueeze(1)
+        if self.config._attn_implementation == "eager":
             blocked = torch.finfo(weight.dtype).min
             mask = torch.zeros(mask.shape, dtype=weight.dtype, device=mask.device).masked_fill(
                 ~mask, blocked

@@ -27,7 +27,8 @@ def similarity(evidence: Tensor, frame_keys: Tensor) -> Tensor:
 
 def similarities(evidence: Tensor, frame_keys: Tensor) -> Tensor:
     """The logits of `similarity` of several `<evi>`: (..., E, H) and (..., T, H) to (..., E, T)."""
-    scores = torch.matmul(evidence, frame_keys.transpose(-1, -2))
+    # In float32 also for heads of 16 bits, whose 8 or 11 bits would make ties of near values.
+    scores = torch.matmul(widened(evidence), widened(frame_keys).transpose(-1, -2))
     return scores.float() / float(evidence.shape[-1] ** 0.5)
 
 
@@ -88,8 +89,15 @@ def interval_means(values: Tensor, first: Tensor, last: Tensor) -> Tensor:
     """As `interval_mean`, for E intervals in each row: first, last (B, E); (B, E, H)."""
     frames = torch.arange(values.shape[1], device=values.device)
     inside = (frames >= first.unsqueeze(-1)) & (frames <= last.unsqueeze(-1))
-    weights = inside.to(values.dtype) / inside.sum(-1, keepdim=True).to(values.dtype)
-    return weights @ values
+    # Divided and added in float32: bfloat16 holds no count above 256 and no 1/count exactly.
+    wide = widened(values)
+    weights = inside.to(wide.dtype) / inside.sum(-1, keepdim=True)
+    return (weights @ wide).to(values.dtype)
+
+
+def widened(values: Tensor) -> Tensor:
+    """Values of 16 bits in float32, others as they are: what evidence is computed in."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def interval_frames(start: Tensor, end: Tensor, frames: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 256  # positions taken at once: few copies, and memory that follows the real length
+CACHE_BLOCK = 256
+"""Positions that a cache grows by: few copies, and memory that follows the real length."""
 
 
 class KeyValueCache:
@@ -50,7 +51,7 @@ class KeyValueCache:
     def _written(self, store: Tensor | None, new: Tensor, start: int) -> Tensor:
         stop = start + new.shape[2]
         if store is None or store.shape[2] < stop:
-            size = max(self._capacity, -(-stop // _BLOCK) * _BLOCK)
+            size = max(self._capacity, -(-stop // CACHE_BLOCK) * CACHE_BLOCK)
             larger = new.new_zeros(*new.shape[:2], size, new.shape[3])
             if store is not None:
                 larger[:, :, :start] = store[:, :, :start]
@@ -118,15 +119,30 @@ class RowCache:
         self._index, self._at = torch.arange(len(positions), device=positions.device), positions
         self._span = span
 
-    def move(self, source: int, target: int) -> None:
-        """Put a row in the place of another one."""
+    @property
+    def rows(self) -> int:
+        """Rows that there is memory for."""
+        return self._size[0]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Put the first `length` positions of a row in the place of those of another one."""
         for store in (*self._keys, *self._values):
             if store is not None:
-                store[target] = store[source]
+                store[target, :, :length] = store[source, :, :length]
+
+    def erase(self, row: int) -> None:
+        """Write zeros over all of a row.
+
+        Attention gives positions that a row does not see the weight 0, and 0 x NaN is NaN: what a
+        row of NaN leaves behind would spoil the next row in its place.
+        """
+        for store in (*self._keys, *self._values):
+            if store is not None:
+                store[row] = 0
 
     def reserve(self, rows: int, positions: int) -> None:
-        """Make room for so many rows and positions."""
-        blocks = -(-positions // _BLOCK) * _BLOCK
+        """Make room for this many rows and positions."""
+        blocks = -(-positions // CACHE_BLOCK) * CACHE_BLOCK
         size = max(self._size[0], rows), max(self._size[1], blocks)
         if size == self._size:
             return
