@@ -21,6 +21,24 @@ settings.register_profile(
 settings.load_profile("vidground")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--other-rounding",
+        action="store_true",
+        help="round products in the last bits by the number of rows, as another processor might",
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def other_rounding(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        if request.config.getoption("--other-rounding"):
+            from tests.helpers import other_rounding  # which loads torch
+
+            other_rounding.install(patched)
+        yield
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_users_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fixtures of modules keep no videos in the cache of whoever runs the tests."""

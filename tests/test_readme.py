@@ -10,6 +10,8 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.smoke
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

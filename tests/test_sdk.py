@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.tokenizer_files import GOLDEN_CHECKPOINT, released_checkpoint
 from tests.helpers.video_files import make_video
 from vidground import (
@@ -26,6 +27,9 @@ from vidground import (
 from vidground.grounder import peaks
 from vidground.progress import Progress
 from vidground.results.formats import load
+
+pytestmark = [pytest.mark.smoke, pytest.mark.numbers]
+
 
 SHORT = DecodingSettings(max_new_tokens=20)
 
@@ -81,7 +85,7 @@ def test_several_texts_at_once_are_the_same(model: D2VLM, video: Path) -> None:
         alone = one_by_one.query(video, text)
         assert replace(result, relevance=alone.relevance, moments=alone.moments) == alone
         assert [m.start_s for m in result.moments] == [m.start_s for m in alone.moments]
-        assert result.relevance.values == pytest.approx(alone.relevance.values, abs=1e-5)
+        assert result.relevance.values == pytest.approx(alone.relevance.values, abs=ROUNDING)
 
 
 def test_the_threshold_decides_what_is_found(model: D2VLM, video: Path) -> None:
@@ -114,7 +118,7 @@ def test_a_long_video_is_seen_in_windows(model: D2VLM, video: Path) -> None:
         batch=BatchSettings(prompts=1, frames=2),
     )
     again = single.query(video, "a square")
-    assert again.relevance.values == pytest.approx(result.relevance.values, abs=1e-5)
+    assert again.relevance.values == pytest.approx(result.relevance.values, abs=ROUNDING)
     assert again.answer == result.answer
 
 

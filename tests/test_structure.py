@@ -135,6 +135,7 @@ def test_packages_stay_small_and_their_init_files_hold_a_docstring_alone() -> No
                 "video.container_facts",
                 "video.nvdec",
                 "video.pixels",
+                "video.pyav",
                 "video.video_file",
                 "video.writing",
             },

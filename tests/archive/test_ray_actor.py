@@ -16,6 +16,9 @@ from vidground.errors import CheckpointError, InternalError, VideoError, Vidgrou
 from vidground.results.documents import Result
 from vidground.results.types import Event
 
+pytestmark = pytest.mark.smoke
+
+
 RESULT = captions(Event(0.0, 1.0, "a goal"))
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.random_models import prompts, tiny_config
 from tests.helpers.video_files import make_video, read_index
 from vidground import DecodingSettings
@@ -28,6 +29,8 @@ from vidground.model.d2vlm import D2VLM
 from vidground.model.evidence import best_interval
 from vidground.video.frame_sampler import Footage
 from vidground.video.reader import VideoReader
+
+pytestmark = pytest.mark.numbers
 
 CPU = torch.device("cpu")
 
@@ -57,8 +60,8 @@ def test_random_weights_answer_alike(model) -> None:
         assert len(found.evidence) == 4
         for their, our in zip(found.evidence, wanted.evidence, strict=True):
             assert (their.position, their.first, their.last) == (our.position, our.first, our.last)
-            torch.testing.assert_close(their.curve, our.curve, atol=1e-5, rtol=0)
-        torch.testing.assert_close(found.prompt_curve, wanted.prompt_curve, atol=1e-5, rtol=0)
+            torch.testing.assert_close(their.curve, our.curve, atol=ROUNDING, rtol=0)
+        torch.testing.assert_close(found.prompt_curve, wanted.prompt_curve, atol=ROUNDING, rtol=0)
 
 
 def test_a_trained_model_answers_alike_and_ends(toy, video) -> None:

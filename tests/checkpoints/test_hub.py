@@ -15,6 +15,9 @@ from vidground.checkpoints.hub_files import HubAccess
 from vidground.checkpoints.known_models import KNOWN_MODELS
 from vidground.errors import CheckpointError, InputError
 
+pytestmark = pytest.mark.smoke
+
+
 NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing answers
 
 # The hub client reads its environment when it is imported, so these run in their own process.

@@ -23,6 +23,8 @@ from vidground.errors import CheckpointError, InputError
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture(scope="module")
 def golden() -> D2VLM:

@@ -12,6 +12,9 @@ from vidground.checkpoints.model_folder import read_json
 from vidground.checkpoints.stored_tensors import plain_name
 from vidground.errors import CheckpointError
 
+pytestmark = pytest.mark.smoke
+
+
 PLAIN: dict[str, Any] = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none"}
 
 

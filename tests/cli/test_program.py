@@ -18,6 +18,8 @@ from tests.helpers.tokenizer_files import released_checkpoint
 from vidground import __version__
 from vidground.cli.main import COMMANDS, cli
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):

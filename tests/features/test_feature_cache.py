@@ -31,6 +31,8 @@ from vidground.storage.row_file import RowWriter
 from vidground.training.toy.model import make_toy_model, toy_config
 from vidground.video.reader import VideoReader
 
+pytestmark = pytest.mark.numbers
+
 SHORT = DecodingSettings(max_new_tokens=12)
 SECONDS = 40  # three chunks of frames
 

@@ -25,6 +25,9 @@ from vidground.features.onnx_encoder import OnnxVision
 from vidground.features.onnx_folder import check_weights, read_export, weights_digest
 from vidground.results.formats import load
 
+pytestmark = pytest.mark.smoke
+
+
 SHORT = DecodingSettings(max_new_tokens=20)
 
 NEAR = {"rtol": 1e-3, "atol": 1e-5}  # sums of 32-bit numbers in another order

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.paths import CHECKPOINT
 from vidground.errors import InputError
 from vidground.generation.batch_decoder import Decoder
@@ -21,6 +22,8 @@ from vidground.inference.batch_sizes import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.model.kv_cache import KeyValueCache
 from vidground.settings import DecodingSettings
+
+pytestmark = pytest.mark.numbers
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def test_cached_decoding_equals_a_full_forward(model: D2VLM, frames: int) -> Non
             [PromptInputs(prompt.before, [*prompt.after, *extra.tolist()], prompt.frame_tokens)],
         )
         whole = model(longer.embeds, longer.position_ids, longer.visible())[0]
-    torch.testing.assert_close(torch.stack(stepwise), whole[-4:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.stack(stepwise), whole[-4:], rtol=0, atol=ROUNDING)
 
 
 def test_frames_see_each_other_and_text_is_causal(model: D2VLM) -> None:
@@ -211,7 +214,7 @@ def assert_same(one: Generation, other: object) -> None:
         [other.prompt_curve, *(e.curve for e in other.evidence)],
         strict=True,
     ):
-        torch.testing.assert_close(curve, same, rtol=0, atol=1e-5)
+        torch.testing.assert_close(curve, same, rtol=0, atol=ROUNDING)
 
 
 def test_answers_come_in_the_order_of_prompts_that_are_taken_when_there_is_room(

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.paths import GOLDEN
 from vidground.checkpoints.released_format import our_name
 from vidground.model.d2vlm import D2VLM
@@ -89,4 +90,4 @@ def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     largest = max(float(gradient.norm()) for gradient in expected.values())
     for name, gradient in found.items():
-        assert torch.dist(gradient, expected[name]) <= 1e-5 * largest, name
+        assert torch.dist(gradient, expected[name]) <= ROUNDING * largest, name

@@ -14,6 +14,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from vidground.video.pyav import open_input
+
 GRID = 4
 """Cells in a row and in a column; their 16 bits hold indices below 65,536."""
 
@@ -141,7 +143,7 @@ def plain_decode(path: Path) -> list[tuple[int | None, npt.NDArray[np.uint8]]]:
     The independent measurement that readers are held against; a damaged packet gives nothing.
     """
     frames = []
-    with av.open(str(path), metadata_errors="replace") as container:
+    with open_input(str(path)) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, av.VideoStream)
         stream.thread_count = 1

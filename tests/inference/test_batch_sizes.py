@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import vidground.inference.batch_sizes
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.paths import CHECKPOINT
 from vidground.features.frame_encoding import FittingEncoder
 from vidground.generation.batch_decoder import Decoder
@@ -235,7 +236,7 @@ def test_vision_takes_fewer_frames_when_memory_runs_out(
 
     monkeypatch.setattr(model, "encode_frames", tight)
     found = FittingEncoder(model, BatchSize(16)).encode_frames(pixels)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("place", ["add", "step"])

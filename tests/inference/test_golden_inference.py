@@ -16,6 +16,8 @@ from vidground.generation.token_choice import TokenChooser
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
+pytestmark = [pytest.mark.smoke, pytest.mark.numbers]
+
 CASES = json.loads((GOLDEN / "cases.json").read_text())
 NAMES = ("generate_query", "generate_referring", "generate_one_frame")
 TOLERANCE = {"rtol": 0.0, "atol": 1e-4}

@@ -11,6 +11,7 @@ import torch
 
 import vidground.generation.batch_decoder
 import vidground.generation.generation_queue
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.random_models import tiny_config
 from tests.helpers.training_runs import tiny_model
 from tests.helpers.video_files import make_video
@@ -29,6 +30,8 @@ from vidground.settings import (
     SamplingSettings,
 )
 from vidground.video.reader import FrameRun, VideoReader
+
+pytestmark = pytest.mark.numbers
 
 SHORT = DecodingSettings(max_new_tokens=24)
 LENGTHS = (31, 12, 5, 64, 20, 9, 40)  # frames at 4 per second
@@ -104,7 +107,7 @@ def test_many_at_once_are_as_one_by_one(
     for results, ours in zip(alone, found, strict=True):
         for one, other in zip(results, ours, strict=True):
             assert plain(one) == plain(other)
-            assert numbers(one) == pytest.approx(numbers(other), abs=1e-5)
+            assert numbers(one) == pytest.approx(numbers(other), abs=ROUNDING)
 
 
 def test_one_after_the_other_gives_the_same_bits_however_long_things_take(
@@ -368,4 +371,4 @@ def test_videos_in_flight_fill_the_cache_and_come_out_of_it(
     monkeypatch.setattr(model, "encode_frames", encode_frames)
     for one, other in zip(first, results(), strict=True):
         assert plain(one) == plain(other)
-        assert numbers(one) == pytest.approx(numbers(other), abs=1e-5)
+        assert numbers(one) == pytest.approx(numbers(other), abs=ROUNDING)

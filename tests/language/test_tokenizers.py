@@ -19,6 +19,9 @@ from tests.helpers.tokenizer_files import (
 from vidground.errors import CheckpointError
 from vidground.language.tokenizers import TokenIds, Tokenizers, check_sizes
 
+pytestmark = pytest.mark.smoke
+
+
 QUESTION = "when does the red ball appear?"
 
 

@@ -22,6 +22,9 @@ from vidground.media.ffmpeg import (
 )
 from vidground.video import video_file as decoding
 
+pytestmark = pytest.mark.smoke
+
+
 HOSTILE = "-y %d 'q\" : \\ ;[a],\nb\udcff.mp4"
 
 

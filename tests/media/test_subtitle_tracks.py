@@ -23,6 +23,9 @@ from vidground.media.timed_video import TimedVideo
 from vidground.results.cues import CueSettings
 from vidground.results.types import Event
 
+pytestmark = pytest.mark.smoke
+
+
 HOSTILE = "<b>5 > 4</b> {\\an8}a\\Nb & 'c': %d, [x];"
 EVENTS = (Event(0.5, 1.0, "first"), Event(1.2, 1.6, HOSTILE))
 

@@ -15,6 +15,8 @@ from vidground.model.d2vlm import D2VLM
 from vidground.model.packed_linear import PackedLinear, pack_linears
 from vidground.settings import DecodingSettings
 
+pytestmark = pytest.mark.smoke
+
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN"
 )

@@ -18,6 +18,9 @@ from vidground.results.formats import render
 from vidground.results.safe_text import plain_text
 from vidground.results.types import Captions, Event
 
+pytestmark = pytest.mark.smoke
+
+
 DAY_S = 24 * 3600.0
 
 

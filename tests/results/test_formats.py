@@ -24,6 +24,8 @@ from vidground.results.formats import (
 )
 from vidground.results.types import Captions, Event, Groundings
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.mark.parametrize(
     ("format", "text"),

@@ -12,6 +12,9 @@ from tests.helpers.result_makers import TWO, any_events, captions, expected
 from vidground.results.formats import CueSettings, render
 from vidground.results.types import Event
 
+pytestmark = pytest.mark.smoke
+
+
 TT = "{http://www.w3.org/ns/ttml}"
 TTS = "{http://www.w3.org/ns/ttml#styling}"
 XML_ID = "{http://www.w3.org/XML/1998/namespace}id"

@@ -17,6 +17,8 @@ from vidground.errors import InputError
 from vidground.results.types import Groundings, Moment
 from vidground.review.plots import MOST_QUERIES, plot_relevance
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.helpers.nearly import assert_nearly_equal
 from tests.helpers.tokenizer_files import released_checkpoint
 from tests.helpers.video_files import make_video
 from vidground import DecodingSettings, DenseCaptioner, Grounder, SamplingSettings
@@ -17,7 +18,9 @@ from vidground.errors import InputError, VideoError
 from vidground.model.d2vlm import D2VLM
 from vidground.results.formats import load, save
 from vidground.results.types import Captions, Groundings
-from vidground.review.replay import Replay, _compare, _Row, replay
+from vidground.review.replay import Replay, _answer_notes, _compare, _Row, replay
+
+pytestmark = pytest.mark.numbers
 
 SAMPLING = SamplingSettings(fps=2, window_s=2.5, overlap=0.4)
 DECODING = DecodingSettings(max_new_tokens=20, repetition_penalty=1.1)
@@ -75,7 +78,7 @@ def test_a_result_made_again_is_the_same(
 ) -> None:
     again = replay(stored[kind], local_files_only=True)
     assert (again.same, again.notes) == (True, ())
-    assert again.result == load(stored[kind])
+    assert_nearly_equal(again.result, load(stored[kind]))
     (asked,) = [entry for entry in loaded_once if isinstance(entry["model"], str)]
     assert asked["model"] == str(place / "model")
     assert (asked["dtype"], asked["device"]) == ("float32", "cpu")
@@ -96,8 +99,43 @@ def edited(path: Path, *keys: str | int, value: object) -> Path:
 def test_settings_that_differ_give_other_results(stored: dict[str, Path]) -> None:
     other = edited(stored["answers"], "provenance", "fps", value=1.0)
     again = replay(other)
-    assert "the model's answers, or the relevance curve, are not the same" in again.notes
+    assert "the relevance curve has other times" in again.notes
     assert "the video was seen in 2 windows, now 3" in again.notes
+
+
+@pytest.mark.parametrize(
+    ("dtype", "moved", "noted"),
+    [
+        ("float32", 5e-5, False),
+        ("float32", 2e-4, True),
+        ("bfloat16", 8e-3, False),
+        ("bfloat16", 2e-2, True),
+    ],
+)
+def test_relevance_is_compared_up_to_rounding(
+    stored: dict[str, Path], dtype: str, moved: float, noted: bool
+) -> None:
+    old = load(stored["answers"])
+    assert isinstance(old, Groundings)
+    first, *others = old.results
+    middle = len(first.relevance) // 2
+    values = list(first.relevance.values)
+    values[middle] += moved
+    made = replace(
+        first,
+        relevance=replace(first.relevance, values=tuple(values)),
+        provenance=replace(first.provenance, dtype=dtype),
+    )
+    notes = _answer_notes(old, Groundings((made, *others)))
+    assert (len(notes) == 1) == noted
+    assert all(note.startswith(f"relevance differs by up to {moved:.2g}; ") for note in notes)
+
+
+@pytest.mark.parametrize("kind", ["captions", "answers"])
+def test_an_answer_of_other_words_is_told(stored: dict[str, Path], kind: str) -> None:
+    keys = ("answers", 0) if kind == "captions" else ("results", 1, "answer")
+    again = replay(edited(stored[kind], *keys, value="something else"))
+    assert again.notes == ("the model's answers are not the same",)
 
 
 def test_moments_that_differ_are_told(stored: dict[str, Path]) -> None:

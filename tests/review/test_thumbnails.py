@@ -12,6 +12,8 @@ from vidground.errors import InternalError, VideoError
 from vidground.review.thumbnails import THUMBNAIL_SIZE, Thumbnailer
 from vidground.settings import IsolationSettings
 
+pytestmark = pytest.mark.smoke
+
 FAULTY = "tests.helpers.faulty_footage"
 
 

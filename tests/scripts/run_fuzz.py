@@ -28,6 +28,7 @@ from tests.helpers.damaged_files import DamagedFile, write_damaged
 from vidground.errors import VidgroundError
 from vidground.settings import IsolationSettings
 from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.pyav import open_input
 
 _REASONS = ("crashed", "was killed", "no progress", "of memory", "internal error")
 """What only a process of its own survives; everything else is told of any damaged file."""
@@ -88,7 +89,7 @@ def _entries(summary: Path) -> list[dict[str, object]]:
 
 def gives_a_frame(path: Path) -> bool:
     """Whether plain decoding, which knows nothing of vidground, finds a frame in the file."""
-    with av.open(str(path), metadata_errors="replace") as container:
+    with open_input(str(path)) as container:
         # A stream whose codec is unknown has no context.
         streams = [s for s in container.streams.video if s.codec_context is not None]
         with suppress(av.FFmpegError):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.scripted_model import Said, ScriptedModel
 from tests.helpers.tokenizer_files import released_checkpoint
 from tests.helpers.training_cases import golden_model
@@ -90,7 +91,7 @@ def test_an_answer_is_generated_as_it_is_trained(
     )
     batch = Collator.of(model.config, settings)([sample])
     (outputs,) = run_responses(model, batch, visual_semantics=semantics)
-    torch.testing.assert_close(found, outputs.log_probs[0].detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found, outputs.log_probs[0].detach(), rtol=0, atol=ROUNDING)
 
 
 def test_semantics_change_what_follows_the_evidence_only(

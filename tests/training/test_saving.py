@@ -27,6 +27,8 @@ from vidground.training.saving import (
 )
 from vidground.training.starting_model import load_start
 
+pytestmark = pytest.mark.smoke
+
 LAYOUT = json.loads((GOLDEN / "official_layout.json").read_text())
 
 

@@ -25,6 +25,9 @@ from vidground.settings import check_decode_on
 from vidground.video.frame_sampler import Footage
 from vidground.video.nvdec import accelerator, opens_card
 
+pytestmark = pytest.mark.smoke
+
+
 FRAMES = 60
 HAS_CARD = opens_card("auto")
 

@@ -47,8 +47,8 @@ def one_by_one(
 ) -> Generator[Landed[Item, Made], None, None]:
     """Work on one item after the other, in the thread that iterates.
 
-    Which prompts share a batch does not depend on when threads have their turns then, so that
-    what is computed is equal in all bits whenever it is computed.
+    Which prompts share a batch then does not depend on when threads have their turns: the same
+    operations run in the same order, and give the same bits each time on one machine.
     """
     for item in items:
         begin = time.monotonic()

@@ -42,6 +42,10 @@ from vidground.video.info import VideoInfo
 
 _SCORE_TOLERANCE = 0.01
 """Scores of one answer differ by less between devices and versions of libraries."""
+_ROUNDING = {"float32": 1e-4}
+"""Relevance differs by less between batches, processors and runs, by the type computed in: sums
+are rounded in another order, which may also move a feature to the next of its 16 or 8 bit values.
+In 16 bits it is `_SCORE_TOLERANCE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Replay:
     """A result made again.
 
     differences: lines on events or moments that are not as before; empty if all are. notes: what
-    else is not as it was: the video, versions, answers. result: the new one.
+    else is not as it was: the video, versions, answers, and relevance that differs by more than
+    rounding explains (1e-4 in float32, 0.01 in 16 bits). result: the new one.
     """
 
     result: Result
@@ -259,11 +264,35 @@ def _runtime_notes(old: Provenance, new: Provenance) -> list[str]:
 
 
 def _answer_notes(stored: Result, made: Result) -> list[str]:
-    old, new = _answers(stored), _answers(made)
-    return [] if old == new else ["the model's answers, or the relevance curve, are not the same"]
+    notes = []
+    if _answers(stored) != _answers(made):
+        notes.append("the model's answers are not the same")
+    if isinstance(stored, Captions) or isinstance(made, Captions):
+        return notes
+    pairs = zip(stored.results, made.results, strict=True)
+    curves = [(old.relevance, new.relevance) for old, new in pairs]
+    if any(not _same_times(old, new) for old, new in curves):
+        notes.append("the relevance curve has other times")
+        return notes
+    moved = max((_largest_gap(old.values, new.values) for old, new in curves), default=0.0)
+    rounding = _ROUNDING.get(provenance_in(made).dtype, _SCORE_TOLERANCE)
+    if moved > rounding:
+        notes.append(
+            f"relevance differs by up to {moved:.2g}; rounding explains no more than {rounding:g}"
+        )
+    return notes
 
 
-def _answers(result: Result) -> list[tuple[str | Relevance, ...]]:
+def _answers(result: Result) -> list[str]:
     if isinstance(result, Captions):
-        return [result.answers]
-    return [(answer.answer, answer.relevance) for answer in result.results]
+        return list(result.answers)
+    return [answer.answer for answer in result.results]
+
+
+def _same_times(old: Relevance, new: Relevance) -> bool:
+    """Whether both were sampled at the same times, to the millisecond."""
+    return len(old) == len(new) and _largest_gap(old.times_s, new.times_s) < 1e-3
+
+
+def _largest_gap(old: Sequence[float], new: Sequence[float]) -> float:
+    return max((abs(a - b) for a, b in zip(old, new, strict=True)), default=0.0)

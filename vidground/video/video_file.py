@@ -1,4 +1,4 @@
-"""Packets and frames of a video file: with `pixels` and `nvdec` all reading by PyAV.
+"""Packets and frames of a video file: with `pixels`, `nvdec` and `pyav` all reading by PyAV.
 
 Opens a file so that it is a file and not a program, lists its packets, decodes all of them or
 only chosen stretches, on the CPU or on a card. Knows nothing of sampling, of tensors, or of what
@@ -26,6 +26,7 @@ from vidground.video.container_facts import ContainerFacts, container_facts
 from vidground.video.nvdec import CudaError, accelerator, require_exact
 from vidground.video.packets import PacketList, Packets
 from vidground.video.pixels import DecodedFrame, Looks
+from vidground.video.pyav import open_input, positive_fraction, positive_fractions
 from vidground.video.timeline import Clock, Stretch
 
 _FORMATS = (
@@ -116,8 +117,9 @@ class VideoFile:
         except BaseException:
             self._container.close()
             raise
-        aspect = self._stream.sample_aspect_ratio
-        self._looks = Looks(path, aspect if aspect and aspect > 0 else Fraction(1))
+        self._looks = Looks(
+            path, positive_fraction(self._stream.sample_aspect_ratio) or Fraction(1)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -134,8 +136,8 @@ class VideoFile:
     def facts(self) -> StreamFacts:
         """What the container says of the stream."""
         stream = self._stream
-        time_base = stream.time_base or Fraction(1, av.time_base)
-        rates = (stream.average_rate, stream.guessed_rate)
+        time_base = self._time_base
+        rates = positive_fractions(stream.average_rate, stream.guessed_rate)
         if stream.duration:
             claimed_s = [float(stream.duration * time_base)]
         elif self._container.duration:  # some writers count from 0, not from the start
@@ -145,10 +147,14 @@ class VideoFile:
             claimed_s = []
         return StreamFacts(
             self._context.name,
-            Clock(time_base, tuple(rate for rate in rates if rate and rate > 0)),
+            Clock(time_base, rates),
             tuple(claimed_s),
             container_facts(self._container, stream),
         )
+
+    @property
+    def _time_base(self) -> Fraction:
+        return positive_fraction(self._stream.time_base) or Fraction(1, av.time_base)
 
     @property
     def stores_presentation_times(self) -> bool:
@@ -171,9 +177,7 @@ class VideoFile:
         path = str(Path(self.path).absolute())  # which is never taken for an address or an option
         card = accelerator(decode_on) if self._on_card else None
         try:
-            return av.open(
-                path, "r", options=_SAFE_OPTIONS, metadata_errors="replace", hwaccel=card
-            )
+            return open_input(path, options=_SAFE_OPTIONS, hwaccel=card)
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 self._watch.no_memory()
@@ -193,7 +197,7 @@ class VideoFile:
         Raises:
             VideoError: the stream is encrypted.
         """
-        table = PacketList(self._stream.time_base or Fraction(1, av.time_base))
+        table = PacketList(self._time_base)
         first: DecodedFrame | None = None
         failed: list[int] = []
         codec = self._context.name

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.training_cases import (
     assert_alike,
     assert_golden_gradients,
@@ -19,6 +20,8 @@ from vidground.training.data.samples import PreferenceSample, Response, SftSampl
 from vidground.training.objectives.fpo import FpoLosses, fpo_losses, reference_log_probs
 from vidground.training.objectives.settings import FpoSettings, SftSettings
 from vidground.training.objectives.sft import sft_losses
+
+pytestmark = pytest.mark.numbers
 
 SETTINGS = FpoSettings()
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}
@@ -94,7 +97,7 @@ def test_accumulated_parts_are_the_batch(model: D2VLM, samples: list[PreferenceS
     assert whole.grounded.tolist() == [True, True, False]
     assert whole.preference.grounding_margin[2].item() == 0
     preferred = whole.total(SETTINGS) - whole.sft.total(SETTINGS.sft)
-    torch.testing.assert_close(preferred, whole.preference.loss.sum() / 3, rtol=0, atol=1e-5)
+    torch.testing.assert_close(preferred, whole.preference.loss.sum() / 3, rtol=0, atol=ROUNDING)
     expected = gradients(model, whole.total(SETTINGS))
     parts = [losses_of(model, [sample]) for sample in samples]
     counts = parts[0].sft.counts + parts[1].sft.counts + parts[2].sft.counts
@@ -133,7 +136,7 @@ def test_a_model_is_indifferent_against_itself(
     assert not reference[0].text.requires_grad
     found = fpo_losses(model, batch, SETTINGS, reference=reference)
     expected = torch.full((2,), 0.6931472)  # log 2
-    torch.testing.assert_close(found.preference.loss, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.preference.loss, expected, rtol=0, atol=ROUNDING)
 
 
 def test_report_by_factor(model: D2VLM, samples: list[PreferenceSample]) -> None:

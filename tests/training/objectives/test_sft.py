@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.helpers.nearly import ROUNDING
 from tests.helpers.training_cases import (
     assert_alike,
     assert_golden_gradients,
@@ -21,6 +22,9 @@ from vidground.training.objectives.batches import LossCounts
 from vidground.training.objectives.forward import at_columns, embed, run_responses
 from vidground.training.objectives.settings import SftSettings
 from vidground.training.objectives.sft import SftLosses, sft_losses
+
+pytestmark = [pytest.mark.smoke, pytest.mark.numbers]
+
 
 SETTINGS = SftSettings()
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}
@@ -67,7 +71,7 @@ def test_token_log_probs(model: D2VLM, name: str) -> None:
         logits = golden_tensors(name)["logits"][row, start : start + len(answer)]
         expected = logits.log_softmax(-1).gather(1, answer[:, None])[:, 0]
         found = outputs.log_probs[row, : len(answer)]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found, expected, rtol=0, atol=ROUNDING)
 
 
 def test_a_batch_is_its_rows(model: D2VLM, samples: list[SftSample]) -> None:
@@ -153,7 +157,7 @@ def test_without_visual_semantics_evidence_is_a_plain_token(
     expected = at_columns(logits, response.columns).log_softmax(-1)
     expected = expected.gather(-1, response.labels[..., None])[..., 0]
     torch.testing.assert_close(
-        outputs.log_probs[response.mask], expected[response.mask], rtol=0, atol=1e-5
+        outputs.log_probs[response.mask], expected[response.mask], rtol=0, atol=ROUNDING
     )
     (full,) = run_responses(model, batch)
     changed = (full.log_probs - outputs.log_probs).abs().detach()
