@@ -13,8 +13,8 @@ from torch import Tensor
 from tests.helpers.training_runs import tiny_model
 from vidground.errors import InputError
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.batch_sizes import BatchSize
 from vidground.inference.model_thread import AbandonedError, SharedModel
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 

@@ -26,6 +26,7 @@ from vidground.inference.provenance import weight_bits
 from vidground.inference.reading import Reading, answer_notes, read_answers
 from vidground.language.prompts import chat_prompt
 from vidground.language.response_parsing import format_interval, released_text
+from vidground.memory import is_out_of_memory
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import (
     FULL_WEIGHTS,

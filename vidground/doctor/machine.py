@@ -27,7 +27,7 @@ def check_system() -> Iterator[Finding]:
     yield ok("system", f"{platform.platform()}", platform=platform.platform(), libc=libc)
     import torch
 
-    from vidground.inference.batch_sizes import free_bytes
+    from vidground.memory import free_bytes
 
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit, free = container_limit_bytes(), free_bytes(torch.device("cpu"))

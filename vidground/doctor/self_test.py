@@ -21,7 +21,7 @@ from vidground.doctor.numbers import (
     share_apart,
     tolerance,
 )
-from vidground.inference.batch_sizes import free_bytes
+from vidground.memory import free_bytes
 from vidground.model.d2vlm import D2VLM
 
 _REINSTALL = "install it again: pip install --force-reinstall --no-deps vidground"

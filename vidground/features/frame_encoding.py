@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidground.features.windows import Window
-from vidground.inference.batch_sizes import BatchSize, in_parts
+from vidground.memory import BatchSize, in_parts
 from vidground.video.preprocessing import normalize
 from vidground.video.reader import FrameRun
 

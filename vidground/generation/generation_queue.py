@@ -18,8 +18,7 @@ from vidground.errors import InputError
 from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_back_decoder
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts, check_prompt
 from vidground.generation.token_choice import TokenChooser, is_loop
-from vidground.inference.batch_sizes import BatchSize
-from vidground.memory import is_out_of_memory, release_memory
+from vidground.memory import BatchSize, is_out_of_memory, release_memory
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 

@@ -37,12 +37,13 @@ from vidground.features.windows import Window, plan_windows, windows_about
 from vidground.generation.generation_queue import Generation, generate_each
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.inference.answers import Answer, Answers
-from vidground.inference.batch_sizes import BatchSize, choose_sizes
+from vidground.inference.batch_sizes import choose_sizes
 from vidground.inference.model_setup import open_vision, ready_model
 from vidground.inference.model_thread import SharedModel
 from vidground.inference.provenance import provenance_of, runtime_of
 from vidground.inference.video_threads import Flight, Landed, Pipeline, in_order, one_by_one
 from vidground.language.prompts import Prompt, PromptIds, encode_prompt
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.progress import OnProgress, Progress, Tracker
 from vidground.results.types import Provenance

@@ -22,7 +22,7 @@ from torch import Tensor
 from vidground.features.frame_encoding import FrameEncoder
 from vidground.generation.generation_queue import Generation, GenerationQueue
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.batch_sizes import BatchSize
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
