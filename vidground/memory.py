@@ -117,7 +117,8 @@ def system_free_bytes(root: Path = Path("/")) -> int:
     Args:
         root: where proc and sys are mounted.
     """
-    return max(0, min([_available(root), *_left_in_groups(root)]))
+    left = [left for _, left in _group_limits(root)]
+    return max(0, min([_available(root), *left]))
 
 
 def _available(root: Path) -> int:
@@ -128,11 +129,22 @@ def _available(root: Path) -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _left_in_groups(root: Path) -> Iterator[int]:
-    """What is left in each control group with a limit: that of this process and those above."""
+def container_limit_bytes(root: Path = Path("/")) -> int | None:
+    """The tightest limit that control groups put on this process's memory; None if there is none.
+
+    Args:
+        root: where proc and sys are mounted.
+    """
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = [limit for limit, _ in _group_limits(root)]
+    return min((limit for limit in limits if limit < total), default=None)
+
+
+def _group_limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Limit, and what is left of it, of each control group with one: of this process, and above."""
     for version, mount, group in _memory_groups(root):
         while True:
-            yield from _left(mount.joinpath(*group.parts[1:]), version)
+            yield from _limit_of(mount.joinpath(*group.parts[1:]), version)
             if group == group.parent:
                 break
             group = group.parent
@@ -157,8 +169,8 @@ def _memory_groups(root: Path) -> Iterator[tuple[int, Path, PurePosixPath]]:
             yield (1 if controllers else 2), mount, PurePosixPath("/") / inner
 
 
-def _left(folder: Path, version: int) -> Iterator[int]:
-    """What a control group may still take; its file cache counts as free as far as it is idle."""
+def _limit_of(folder: Path, version: int) -> Iterator[tuple[int, int]]:
+    """A control group's limit and what is left; its file cache counts as free where it is idle."""
     limits, usage, cache = _FILES[version]
     bounds = [int(text) for name in limits for text in _lines(folder / name) if text.isdigit()]
     used = [int(text) for text in _lines(folder / usage)]
@@ -166,7 +178,7 @@ def _left(folder: Path, version: int) -> Iterator[int]:
         return
     counts = (line.split() for line in _lines(folder / "memory.stat"))
     idle = sum(int(count) for name, count in counts if name == cache)
-    yield min(bounds) - used[0] + idle
+    yield min(bounds), min(bounds) - used[0] + idle
 
 
 def _lines(path: Path) -> list[str]:

@@ -61,7 +61,8 @@ MODEL_OPTIONS = [
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Type of the weights; by default bfloat16 on a GPU and float32 on the CPU.",
+        help="Type of the weights; by default what suits the device: bfloat16 on a GPU that has "
+        "units for it, float32 on the CPU.",
     ),
     click.option(
         "--weights",

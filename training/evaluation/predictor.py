@@ -26,7 +26,6 @@ from vidground.inference.provenance import weight_bits
 from vidground.inference.reading import Reading, answer_notes, read_answers
 from vidground.language.prompts import chat_prompt
 from vidground.language.response_parsing import format_interval, released_text
-from vidground.memory import is_out_of_memory
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import (
     FULL_WEIGHTS,
@@ -53,7 +52,7 @@ class Predictor:
 
     Args:
         model: a known name, a folder, a hub id, or a loaded `D2VLM`.
-        device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
+        device, dtype: by default a GPU if there is one, and the type that suits it; see `Engine`.
         weights: "full" or "int8"; see `Engine`.
         decoding: of all tasks; those with options get `option_penalty` as repetition penalty.
         grounding: what counts as found, and how many moments are kept.

@@ -76,7 +76,8 @@ class Engine:
         model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a hub id, or a `D2VLM` that is
             loaded already.
         device: default CUDA if there is one, else the CPU.
-        dtype: default bfloat16 on CUDA and float32 on the CPU.
+        dtype: of the weights and of what is computed; default bfloat16 on cards that have units
+            for it and float32 on the CPU (`devices.choose_dtype`).
         weights: "full", or "int8" to hold the weights of the language model's linear layers in 8
             bits and compute in dtype all the same: less memory, and slightly other numbers.
         vision: what encodes frames: "torch" (the model itself), "onnx:DIR" (what `vidground export

@@ -11,6 +11,7 @@ import torch
 from tests.helpers.stated_cards import GIB, StatedCard, state_cards
 from vidground.memory import (
     BatchSize,
+    container_limit_bytes,
     free_bytes,
     in_parts,
     is_out_of_memory,
@@ -49,6 +50,10 @@ class Host:
     def free_gib(self) -> float:
         return system_free_bytes(self.root) / GIB
 
+    def limit_gib(self) -> float | None:
+        limit = container_limit_bytes(self.root)
+        return None if limit is None else limit / GIB
+
     def _write(self, name: str, content: str) -> None:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,9 +66,11 @@ V2_MOUNT = "30 1 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,n
 def test_without_limits_it_is_what_the_system_has(tmp_path: Path) -> None:
     host = Host(tmp_path)
     assert host.free_gib() == 64
+    assert host.limit_gib() is None
     host.groups("0::/user.slice", V2_MOUNT)
     host.group("user.slice", memory__max="max", memory__high="max", memory__current=5)
     assert host.free_gib() == 64
+    assert host.limit_gib() is None
 
 
 def test_a_container_is_limited_to_its_share(tmp_path: Path) -> None:
@@ -75,18 +82,23 @@ def test_a_container_is_limited_to_its_share(tmp_path: Path) -> None:
         memory__current=3 * GIB,
         memory__stat=f"anon 9\ninactive_file {GIB // 2}\nactive_file {GIB}",
     )
+    assert host.limit_gib() == 4
     assert host.free_gib() == 1.5  # the idle file cache makes room
     Host(tmp_path, available_gib=1)
     assert host.free_gib() == 1  # of a small host a container gets no more than there is
 
 
-def test_the_tightest_of_all_groups_above_counts(tmp_path: Path) -> None:
+def test_the_tightest_of_all_groups_above_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = Host(tmp_path)
     host.groups("0::/slurm/job_7/step_0", V2_MOUNT)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 1 << 30, "SC_PAGE_SIZE": 512}.get)
     host.group("slurm", memory__max=100 * GIB, memory__current=90 * GIB)
     host.group("slurm/job_7", memory__max="max", memory__high=6 * GIB, memory__current=2 * GIB)
     host.group("slurm/job_7/step_0", memory__max=30 * GIB, memory__current=2 * GIB)
     assert host.free_gib() == 4
+    assert host.limit_gib() == 6
     host.group("slurm/job_7", memory__high=GIB)  # which it is above already
     assert host.free_gib() == 0
 
@@ -116,6 +128,7 @@ def test_version_1_of_control_groups(tmp_path: Path, top: str, group: str) -> No
         host.group("memory", memory__limit_in_bytes=UNLIMITED_V1, memory__usage_in_bytes=GIB)
     host.group("cpu/docker/c1", **(files | {"memory__limit_in_bytes": 1}))  # no business of memory
     assert host.free_gib() == 3
+    assert host.limit_gib() == 8
 
 
 def test_a_system_that_tells_nothing(tmp_path: Path) -> None:
