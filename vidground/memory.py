@@ -108,7 +108,7 @@ def free_bytes(device: Any) -> int:
     free, total = cuda.mem_get_info(index)
     used, held = cuda.memory_allocated(index), cuda.memory_reserved(index)
     allowed = int(cuda.get_per_process_memory_fraction(index) * total)
-    return max(0, min(free + held - used, allowed - used))
+    return max(0, int(min(free + held, allowed) - used))
 
 
 def system_free_bytes(root: Path = Path("/")) -> int:

@@ -18,6 +18,7 @@ from vidground.memory import BatchSize, in_parts
 from vidground.model.d2vlm import D2VLM
 from vidground.model.kv_cache import KeyValueCache
 from vidground.settings import BatchSettings, DecodingSettings
+from vidground.video.preprocessing import normalize
 
 GIB = 1 << 30
 
@@ -166,8 +167,9 @@ def test_vision_takes_fewer_frames_when_memory_runs_out(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = model.config.image_size
-    pixels = torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(0))
-    expected = model.encode_frames(pixels)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (5, 3, size, size), generator=generator, dtype=torch.uint8)
+    expected = model.encode_frames(normalize(pixels, dtype=torch.float32, device="cpu"))
     encode = model.encode_frames
 
     def tight(part: torch.Tensor) -> torch.Tensor:
@@ -176,7 +178,7 @@ def test_vision_takes_fewer_frames_when_memory_runs_out(
         return encode(part)
 
     monkeypatch.setattr(model, "encode_frames", tight)
-    found = FittingEncoder(model, BatchSize(16)).encode_frames(pixels)
+    found = FittingEncoder(model, BatchSize(16)).encode_pixels(pixels)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 

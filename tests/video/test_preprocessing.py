@@ -117,3 +117,17 @@ def test_normalize() -> None:
 def test_the_mean_colour_becomes_zero() -> None:
     frames = (torch.tensor(CLIP_MEAN) * 255).round().to(torch.uint8).view(1, 3, 1, 1)
     assert normalize(frames, dtype=torch.float32, device="cpu").abs().max() < 0.01
+
+
+def test_normalising_changes_nothing_but_what_it_returns() -> None:
+    # Its constants are made once, whichever mode the first call is made in.
+    with torch.inference_mode():
+        normalize(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), dtype=torch.float32, device="cpu")
+    frames = torch.randint(256, (2, 3, 4, 4)).to(torch.float32)
+    kept = frames.clone()
+    first = normalize(frames, dtype=torch.float32, device="cpu")
+    assert torch.equal(frames, kept)
+    assert torch.equal(first, normalize(frames, dtype=torch.float32, device="cpu"))
+    weight = torch.ones((), requires_grad=True)
+    (normalize(kept, dtype=torch.float32, device="cpu") * weight).sum().backward()
+    assert weight.grad is not None

@@ -23,6 +23,7 @@ from vidground.features.frame_encoding import (
     FittingEncoder,
     FrameEncoder,
     PatchChunk,
+    PixelEncoder,
     TokenChunk,
     window_tokens,
 )
@@ -386,7 +387,7 @@ class Engine:
         return {"vision": self._eyes, "batch_size": size}
 
     @property
-    def _eyes(self) -> FrameEncoder:
+    def _eyes(self) -> PixelEncoder:
         """What encodes frames for this thread."""
         return self._encoder if self._flight is None else self._flight.model
 
@@ -421,5 +422,5 @@ class Engine:
 
 
 class _Seeing(TypedDict):
-    vision: FrameEncoder
+    vision: PixelEncoder
     batch_size: int
