@@ -82,7 +82,8 @@ MODEL_OPTIONS = [
     click.option(
         "--provider",
         type=click.Choice(["tensorrt", "cuda", "cpu"]),
-        help="Where --vision onnx:DIR runs; by default the best on the model's device.",
+        help="Where --vision onnx:DIR runs; by default cuda or cpu, by the model's device. "
+        "tensorrt builds an engine first, which takes minutes.",
     ),
     click.option("--offline", is_flag=True, help="Use what the cache holds, never the network."),
 ]

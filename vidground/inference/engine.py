@@ -83,8 +83,8 @@ class Engine:
             bits and compute in dtype all the same: less memory, and slightly other numbers.
         vision: what encodes frames: "torch" (the model itself), "onnx:DIR" (what `vidground export
             onnx` wrote to DIR), or a `FrameEncoder` of your own.
-        provider: "tensorrt", "cuda" or "cpu", for "onnx:DIR"; default the best on the model's
-            device.
+        provider: where "onnx:DIR" runs, "cuda", "cpu" or "tensorrt"; default one of the first two,
+            by the model's device. TensorRT builds an engine first, which takes minutes.
         isolation: limits of the process that videos are decoded in; None to decode in this one.
         decode_on: where videos are decoded: "cpu"; "cuda" or "cuda:1", an NVIDIA card, on which a
             video fails that is not surely decoded to the same pictures; or "auto", a card where
