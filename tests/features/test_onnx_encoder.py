@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -88,6 +89,18 @@ def test_what_was_not_exported_runs_on_torch() -> None:
     wanted = model.compress_each(patches.float(), [[7, 8, 9]])
     assert backend.compress_each(patches, [[7, 8, 9]]).equal(wanted)
     assert str(backend).endswith(" on cpu: vision float16")
+
+
+def test_features_in_16_bit_go_into_a_model_of_another_16_bit_type(
+    video: Path, tmp_path: Path
+) -> None:
+    folder = exported("fp16", "vision").path
+    model = copy.deepcopy(golden_model()).bfloat16()
+    for cache in (None, CacheSettings(folder=str(tmp_path), max_gib=1)):
+        grounder = Grounder(model, decoding=SHORT, vision=f"onnx:{folder}", cache=cache)
+        assert {chunk.patches.dtype for chunk in grounder.encode(video).chunks} == {torch.float16}
+        found = grounder.query(video, "a cat")
+        assert np.isfinite(found.relevance.values).all()
 
 
 def test_answers_are_the_same_and_say_what_made_them(folder: Path, video: Path) -> None:

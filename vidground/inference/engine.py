@@ -16,6 +16,7 @@ from typing import Any, TypedDict, TypeVar
 
 import torch
 
+from vidground.devices import choose_device
 from vidground.errors import InputError, VidgroundError
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.feature_cache import FeatureCache
@@ -58,6 +59,7 @@ from vidground.settings import (
     IsolationSettings,
     SamplingSettings,
     check_decode_on,
+    decode_on_card,
 )
 from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
 from vidground.video.nvdec import opens_card
@@ -89,7 +91,7 @@ class Engine:
         decode_on: where videos are decoded: "cpu"; "cuda" or "cuda:1", an NVIDIA card, on which a
             video fails that is not surely decoded to the same pictures; or "auto", a card where
             there is one and for the videos that it decodes, else the CPU, which a result's
-            warnings tell.
+            warnings tell. A card without a number is the model's, else the first.
         cache: what is kept of videos for later questions; None keeps and rounds nothing.
         load_options: passed on to `checkpoint.load_model` (revision, subfolder, …).
 
@@ -117,6 +119,10 @@ class Engine:
         load_options: Mapping[str, Any] | None = None,
     ) -> None:
         check_decode_on(decode_on)
+        if decode_on != CPU:
+            place = model.device if isinstance(model, D2VLM) else choose_device(device)
+            card = place.index if place.type == "cuda" else None
+            decode_on = decode_on_card(decode_on, card or 0)
         has_card = opens_card(decode_on)
         self.decode_on = decode_on
         self._decoder = None
