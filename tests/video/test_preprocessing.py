@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 
 from vidground.video.orientation import Orientation
-from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD, normalize, resize_and_crop
+from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD, _colours, normalize, resize_and_crop
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -120,14 +120,12 @@ def test_the_mean_colour_becomes_zero() -> None:
 
 
 def test_normalising_changes_nothing_but_what_it_returns() -> None:
-    # Its constants are made once, whichever mode the first call is made in.
-    with torch.inference_mode():
+    _colours.cache_clear()
+    with torch.inference_mode():  # its constants are made once, whichever mode is on at that time
         normalize(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), dtype=torch.float32, device="cpu")
-    frames = torch.randint(256, (2, 3, 4, 4)).to(torch.float32)
-    kept = frames.clone()
-    first = normalize(frames, dtype=torch.float32, device="cpu")
+    frames = torch.randint(256, (2, 3, 4, 4)).to(torch.float32).requires_grad_()
+    kept = frames.detach().clone()
+    normalize(frames, dtype=torch.float32, device="cpu").sum().backward()
     assert torch.equal(frames, kept)
-    assert torch.equal(first, normalize(frames, dtype=torch.float32, device="cpu"))
-    weight = torch.ones((), requires_grad=True)
-    (normalize(kept, dtype=torch.float32, device="cpu") * weight).sum().backward()
-    assert weight.grad is not None
+    expected = 1 / (255 * torch.tensor(CLIP_STD)).view(3, 1, 1)
+    torch.testing.assert_close(frames.grad, expected.expand(2, 3, 4, 4))
