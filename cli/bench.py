@@ -40,7 +40,8 @@ STDOUT = "-"
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="Type of the weights; by default bfloat16 on a GPU and float32 on the CPU.",
+    help="Type of the weights; by default what suits the device: bfloat16 on a GPU that has units "
+    "for it, float32 on the CPU.",
 )
 @click.option("--offline", is_flag=True, help="Use what the cache holds, never the network.")
 @click.option(
@@ -168,6 +169,7 @@ def _load(
 
     from vidground.benchmark.random_model import random_model
     from vidground.captioner import DenseCaptioner
+    from vidground.devices import choose_device
 
     if random_weights is None:
         options: dict[str, Any] = {"local_files_only": True} if offline else {}
@@ -178,7 +180,6 @@ def _load(
             **settings,
             **options,
         )
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = dtype or ("bfloat16" if device.startswith("cuda") else "float32")
-    weights = random_model(random_weights, device=device, dtype=getattr(torch, dtype))
+    kept = None if dtype is None else getattr(torch, dtype)
+    weights = random_model(random_weights, device=choose_device(device), dtype=kept)
     return DenseCaptioner(weights, **settings)

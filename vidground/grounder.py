@@ -48,7 +48,7 @@ class Grounder:
 
     Args:
         model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a hub id, or a loaded `D2VLM`.
-        device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
+        device, dtype: by default a GPU if there is one, and the type that suits it; see `Engine`.
         weights: "int8" holds the language model's weights in 8 bits, which saves memory; see
             `Engine`.
         sampling, decoding, grounding, batch: see `vidground.settings`.

@@ -22,9 +22,9 @@ TORCH, ONNX = "torch", "onnx:"
 FULL_WEIGHTS, INT8_WEIGHTS = WEIGHTS = ("full", "int8")
 """How the language model's linear layers hold their weights: in the model's type, or in 8 bits."""
 
-CPU, AUTO = "cpu", "auto"
-"""Where videos are decoded: on the CPU, or on an NVIDIA card as far as it can. A card that is
-demanded is "cuda", or "cuda:N" for the one with this number."""
+CPU, AUTO, CUDA = "cpu", "auto", "cuda"
+"""Where videos are decoded: on the CPU; on an NVIDIA card as far as it can; on a card and nowhere
+else. "auto:N" and "cuda:N" name the card; without a number it is the model's, else the first."""
 
 LOOP_REPEATS = 8
 """So often must a block of tokens stand in a row to be a loop."""
@@ -39,10 +39,20 @@ def check_decode_on(value: str) -> None:
     """Refuse a value that names no place to decode videos on.
 
     Raises:
-        InputError: it is none of "cpu", "auto", "cuda" and "cuda:N".
+        InputError: it is none of "cpu", "auto", "auto:N", "cuda" and "cuda:N".
     """
-    known = re.fullmatch(rf"{CPU}|{AUTO}|cuda(:[0-9]+)?", value) is not None
-    _require(known, "decode_on", repr(value), "'cpu', 'auto', 'cuda' or 'cuda:N'")
+    known = re.fullmatch(rf"{CPU}|({AUTO}|{CUDA})(:[0-9]+)?", value) is not None
+    _require(known, "decode_on", repr(value), "'cpu', 'auto', 'cuda' or, for card N, 'cuda:N'")
+
+
+def decode_on_card(value: str, card: int) -> str:
+    """Where videos are decoded if the model is on a card: there, unless another one is named."""
+    return f"{value}:{card}" if card and value in (AUTO, CUDA) else value
+
+
+def may_use_cpu(decode_on: str) -> bool:
+    """Whether a video may be decoded on the CPU that was to be decoded on a card."""
+    return decode_on.partition(":")[0] == AUTO
 
 
 @dataclass(frozen=True, slots=True)

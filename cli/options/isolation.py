@@ -26,9 +26,9 @@ DECODE_ON = click.option(
     default=CPU,
     show_default=True,
     callback=_parse_place,
-    help="Where videos are decoded. On cuda, an NVIDIA card, one fails that is not surely decoded "
-    "to the same pictures; auto leaves it to the CPU, and all if there is no card. Not tried on a "
-    "card yet.",
+    help="Where videos are decoded. On cuda, an NVIDIA card (the model's if it is on one), a video "
+    "fails that is not surely decoded to the same pictures; auto leaves it to the CPU, and all if "
+    "there is no card. Not tried on a card yet.",
 )
 
 

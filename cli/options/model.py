@@ -61,7 +61,8 @@ MODEL_OPTIONS = [
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Type of the weights; by default bfloat16 on a GPU and float32 on the CPU.",
+        help="Type of the weights; by default what suits the device: bfloat16 on a GPU that has "
+        "units for it, float32 on the CPU.",
     ),
     click.option(
         "--weights",
@@ -81,7 +82,8 @@ MODEL_OPTIONS = [
     click.option(
         "--provider",
         type=click.Choice(["tensorrt", "cuda", "cpu"]),
-        help="Where --vision onnx:DIR runs; by default the best on the model's device.",
+        help="Where --vision onnx:DIR runs; by default cuda or cpu, by the model's device. "
+        "tensorrt builds an engine first, which takes minutes.",
     ),
     click.option("--offline", is_flag=True, help="Use what the cache holds, never the network."),
 ]

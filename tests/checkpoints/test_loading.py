@@ -17,8 +17,10 @@ from tests.helpers.tokenizer_files import (
     make_language_tokenizer,
     released_checkpoint,
 )
+from vidground import Grounder
 from vidground.checkpoints.loading import load_model
 from vidground.checkpoints.released_format import translate
+from vidground.devices import ChosenDtype
 from vidground.errors import CheckpointError, InputError
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
@@ -128,7 +130,7 @@ def test_attention_can_be_chosen(golden: D2VLM) -> None:
         ({"attn_implementation": "flash_attention_2"}, "'flash_attention_2'.*'sdpa', 'eager'"),
         ({"dtype": "float33"}, "'float33'.*bfloat16"),
         ({"dtype": torch.int8}, "torch.int8.*bfloat16"),
-        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"device": "abacus"}, "device 'abacus' is unknown; use cpu"),
         ({"revision": "main"}, "is a folder and has none"),
         ({"device_map": "auto"}, "no option 'device_map'"),
     ],
@@ -386,3 +388,22 @@ def test_uploading_while_saving_is_refused(tmp_path: Path) -> None:
     model = D2VLM.from_pretrained(GOLDEN_CHECKPOINT)
     with pytest.raises(InputError, match="leave out the tokenizers"):
         model.save_pretrained(tmp_path, push_to_hub=True)
+
+
+def test_the_type_follows_the_device_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    golden = load_model(GOLDEN_CHECKPOINT)
+    parameters = sum(parameter.numel() for parameter in golden.parameters())
+    asked: list[tuple[torch.device, int]] = []
+
+    def choose(device: torch.device, count: int) -> ChosenDtype:
+        asked.append((device, count))
+        return ChosenDtype("float16", "a test wants it")
+
+    monkeypatch.setattr("vidground.checkpoints.loading.choose_dtype", choose)
+    assert load_model(GOLDEN_CHECKPOINT, dtype="device").dtype == torch.float16
+    assert Grounder("toy").engine.model.dtype == torch.float16
+    assert asked[0] == (torch.device("cpu"), pytest.approx(parameters, rel=1e-3))
+    assert asked[1][0] == torch.device("cpu")
+    assert Grounder("toy", dtype="bfloat16").engine.model.dtype == torch.bfloat16
+    assert load_model(GOLDEN_CHECKPOINT).dtype == torch.float32  # as stored
+    assert len(asked) == 2

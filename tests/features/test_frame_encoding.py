@@ -2,16 +2,21 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import Tensor
 
 from vidground.features.frame_encoding import (
+    FittingEncoder,
     PatchChunk,
     WindowTokens,
     compress_chunks,
+    stack_pixels,
     window_tokens,
 )
 from vidground.features.windows import Window, plan_windows
+from vidground.memory import BatchSize
+from vidground.video.preprocessing import normalize
 
 
 class CountingModel(SimpleNamespace):
@@ -62,3 +67,44 @@ def test_frames_that_no_window_shows_are_not_compressed() -> None:
     (found,) = answered(model, chunks(1), [[0]], [Window(2, 5, 2, 5)])
     torch.testing.assert_close(found.tokens[0][:, 0], torch.tensor([1.0, 1.0, 2.0]))
     assert model.seen == [1, 2]
+
+
+class Mirror:
+    """Sees frames as they are, in 16 bits, and remembers how many came at once."""
+
+    device, dtype = torch.device("cpu"), torch.float16
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def encode_frames(self, pixel_values: Tensor) -> Tensor:
+        self.sizes.append(len(pixel_values))
+        return pixel_values
+
+    def compress_each(self, patches: Tensor, _: list[list[int]]) -> Tensor:
+        return patches
+
+
+def test_pixels_are_normalised_a_part_at_a_time_in_the_type_of_the_encoder() -> None:
+    pixels = torch.randint(256, (5, 3, 4, 4), dtype=torch.uint8)
+    mirror = Mirror()
+    seen = FittingEncoder(mirror, BatchSize(2)).encode_pixels(pixels)
+    assert mirror.sizes == [2, 2, 1]
+    assert seen.dtype == torch.float16
+    assert torch.equal(seen, normalize(pixels, dtype=torch.float16, device="cpu"))
+
+
+def test_pictures_for_a_card_are_gathered_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = [torch.full((3, 2, 2), value, dtype=torch.uint8) for value in (7, 200)]
+    pinned: list[bool] = []
+    empty = torch.empty
+
+    def noting(shape: tuple[int, ...], *, dtype: torch.dtype, pin_memory: bool) -> Tensor:
+        pinned.append(pin_memory)  # which without a card cannot be done
+        return empty(shape, dtype=dtype)
+
+    monkeypatch.setattr(torch, "empty", noting)
+    for place in ("cuda:1", "cpu"):
+        stacked = stack_pixels(pictures, torch.device(place))
+        assert torch.equal(stacked, torch.stack(pictures))
+    assert pinned == [True, False]

@@ -5,7 +5,10 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any, ClassVar, cast
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner
@@ -21,14 +24,23 @@ from vidground import (
     InputError,
 )
 from vidground.cli.main import cli
+from vidground.features.frame_encoding import FittingEncoder
 from vidground.features.onnx_encoder import OnnxVision
 from vidground.features.onnx_folder import check_weights, read_export, weights_digest
+from vidground.memory import BatchSize
+from vidground.model.d2vlm import D2VLM
 from vidground.results.formats import load
 
 pytestmark = pytest.mark.smoke
 
 
 SHORT = DecodingSettings(max_new_tokens=20)
+
+CARD_PROVIDERS = (
+    "TensorrtExecutionProvider",
+    "CUDAExecutionProvider",
+    "CPUExecutionProvider",
+)
 
 NEAR = {"rtol": 1e-3, "atol": 1e-5}  # sums of 32-bit numbers in another order
 
@@ -80,6 +92,18 @@ def test_what_was_not_exported_runs_on_torch() -> None:
     wanted = model.compress_each(patches.float(), [[7, 8, 9]])
     assert backend.compress_each(patches, [[7, 8, 9]]).equal(wanted)
     assert str(backend).endswith(" on cpu: vision float16")
+
+
+def test_features_in_16_bit_go_into_a_model_of_another_16_bit_type(
+    video: Path, tmp_path: Path
+) -> None:
+    folder = exported("fp16", "vision").path
+    model = copy.deepcopy(golden_model()).bfloat16()
+    for cache in (None, CacheSettings(folder=str(tmp_path), max_gib=1)):
+        grounder = Grounder(model, decoding=SHORT, vision=f"onnx:{folder}", cache=cache)
+        assert {chunk.patches.dtype for chunk in grounder.encode(video).chunks} == {torch.float16}
+        found = grounder.query(video, "a cat")
+        assert np.isfinite(found.relevance.values).all()
 
 
 def test_answers_are_the_same_and_say_what_made_them(folder: Path, video: Path) -> None:
@@ -141,9 +165,8 @@ def test_providers_that_are_not_there_are_refused(folder: Path) -> None:
 @pytest.fixture
 def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a GPU, and an onnxruntime that lists CUDA but cannot use it."""
-    names = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: names)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: list(CARD_PROVIDERS))
 
 
 @pytest.mark.usefixtures("with_gpu")
@@ -153,6 +176,117 @@ def test_falling_back_to_the_cpu_is_an_error(folder: Path) -> None:
         OnnxVision(folder, golden_model(), provider="cuda")
     # Nobody asked for more than the model's own device.
     assert OnnxVision(folder, golden_model()).provider == "cpu"
+
+
+class Session:
+    """Stands for a session on a card; `opened` holds the providers asked for, with options."""
+
+    opened: ClassVar[list[list[tuple[str, dict[str, Any]]]]] = []
+
+    def __init__(self, path: str, options: object, providers: list[Any]) -> None:
+        self.opened.append(providers)
+        self._cpu = CPU_SESSION(path, options, providers=["CPUExecutionProvider"])
+        self._providers = [name for name, _ in providers]
+
+    def get_providers(self) -> list[str]:
+        return self._providers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cpu, name)
+
+
+CPU_SESSION = onnxruntime.InferenceSession
+
+
+class OnCard:
+    """A model that says it is on the second card."""
+
+    device = torch.device("cuda", 1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(golden_model(), name)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_a_card_runs_cuda_and_tensorrt_only_where_it_is_asked_for(
+    dtype: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = exported(dtype, "vision").path  # first: torch would look for the GPU, too
+    request.getfixturevalue("with_gpu")
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    monkeypatch.setattr("vidground.features.onnx_encoder._has_tensorrt", lambda: True)
+    monkeypatch.setattr(Session, "opened", [])
+    model = cast("D2VLM", OnCard())
+    assert OnnxVision(folder, model).provider == "cuda"
+    assert OnnxVision(folder, model, provider="tensorrt").provider == "tensorrt"
+    by_default, asked = ([dict([one]) for one in providers] for providers in Session.opened)
+    assert [next(iter(one)) for one in by_default] == list(CARD_PROVIDERS[1:])
+    assert [next(iter(one)) for one in asked] == list(CARD_PROVIDERS)
+    for options in (by_default[0][CARD_PROVIDERS[1]], *asked[0].values(), *asked[1].values()):
+        assert options["device_id"] == 1
+    half = asked[0][CARD_PROVIDERS[0]]["trt_fp16_enable"]
+    assert half is (dtype == "fp16")
+
+
+@pytest.mark.usefixtures("with_gpu")
+def test_tensorrt_that_is_not_installed_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidground.features.onnx_encoder._has_tensorrt", lambda: False)
+    with pytest.raises(InputError, match="'tensorrt' here; TensorRT 10 is not installed"):
+        OnnxVision(folder, golden_model(), provider="tensorrt")
+
+
+class TightSession:
+    """A session that runs out of memory so many times."""
+
+    def __init__(self, session: Any, times: int) -> None:
+        self._session, self._times = session, times
+
+    def run_with_iobinding(self, binding: object) -> None:
+        if self._times:
+            self._times -= 1
+            states = onnxruntime.capi.onnxruntime_pybind11_state
+            raise states.Fail("Status Message: Failed to allocate memory for requested buffer of …")
+        self._session.run_with_iobinding(binding)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+@torch.inference_mode()
+def test_fewer_frames_are_run_when_memory_runs_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = torch.randint(256, (4, 3, 56, 56), dtype=torch.uint8)
+    wanted = FittingEncoder(OnnxVision(folder, golden_model()), BatchSize(4)).encode_pixels(pixels)
+    for times, size in ((2, 1), (3, None)):
+        monkeypatch.setattr(
+            "onnxruntime.InferenceSession",
+            lambda *given, times=times, **options: TightSession(
+                CPU_SESSION(*given, **options), times
+            ),
+        )
+        frames_at_once = BatchSize(4)
+        encoder = FittingEncoder(OnnxVision(folder, golden_model()), frames_at_once)
+        if size is None:
+            with pytest.raises(MemoryError, match=r"onnxruntime: .*Failed to allocate memory"):
+                encoder.encode_pixels(pixels)
+        else:
+            torch.testing.assert_close(encoder.encode_pixels(pixels), wanted, **NEAR)
+            assert frames_at_once.now == size
+
+
+def test_a_graph_that_does_not_fit_is_not_taken_for_a_damaged_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        states = onnxruntime.capi.onnxruntime_pybind11_state
+        raise states.RuntimeException("CUDA failure 2: out of memory ; GPU=0")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", no_room)
+    with pytest.raises(MemoryError, match="CUDA failure 2"):
+        OnnxVision(folder, golden_model())
 
 
 def test_eight_bit_is_for_the_cpu(request: pytest.FixtureRequest) -> None:

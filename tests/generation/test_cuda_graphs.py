@@ -21,7 +21,7 @@ from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_bac
 from vidground.generation.cuda_graphs import ReplayError, StepGraphs, StepInputs, StepOutputs
 from vidground.generation.generation_queue import GenerationQueue, generate
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
-from vidground.inference.batch_sizes import BatchSize
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import BatchSettings, DecodingSettings
 

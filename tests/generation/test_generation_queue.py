@@ -18,7 +18,7 @@ from vidground.generation.generation_queue import (
     generate_each,
 )
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
-from vidground.inference.batch_sizes import BatchSize
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.model.kv_cache import KeyValueCache
 from vidground.settings import DecodingSettings

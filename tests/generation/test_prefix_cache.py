@@ -12,7 +12,7 @@ from tests.helpers.paths import CHECKPOINT
 from vidground.generation.generation_queue import Generation, GenerationQueue, generate
 from vidground.generation.prefix_cache import _MOST, prompt_start
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
-from vidground.inference.batch_sizes import BatchSize
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 

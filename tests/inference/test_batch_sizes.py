@@ -15,17 +15,12 @@ from vidground.features.frame_encoding import FittingEncoder
 from vidground.generation.batch_decoder import Decoder
 from vidground.generation.generation_queue import GenerationQueue, generate, generate_each
 from vidground.generation.prompt_batch import PromptBatch, PromptInputs
-from vidground.inference.batch_sizes import (
-    BatchSize,
-    BatchSizes,
-    choose_sizes,
-    frame_bytes,
-    in_parts,
-    row_bytes,
-)
+from vidground.inference.batch_sizes import BatchSizes, choose_sizes, frame_bytes, row_bytes
+from vidground.memory import BatchSize, in_parts
 from vidground.model.d2vlm import D2VLM
 from vidground.model.kv_cache import KeyValueCache
 from vidground.settings import BatchSettings, DecodingSettings
+from vidground.video.preprocessing import normalize
 
 GIB = 1 << 30
 
@@ -130,60 +125,13 @@ def test_fewer_read_at_once_where_each_takes_memory_of_a_card(
     assert size(BatchSettings(readers=12), readers_use_card=True).readers == 12
 
 
-def test_free_memory_is_measured() -> None:
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert whole // 256 < vidground.inference.batch_sizes.free_bytes(torch.device("cpu")) <= whole
-
-
-def test_a_size_only_falls() -> None:
-    size = BatchSize(2)
-    size.halve(8)  # of a batch that began before others have made it less
-    assert size.now == 2
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
-    ],
-)
-def test_parts_are_halved_until_they_fit(error: Exception) -> None:
-    sizes: list[int] = []
-
-    def double(part: torch.Tensor) -> torch.Tensor:
-        sizes.append(len(part))
-        if len(part) > 3:
-            raise error
-        return 2 * part
-
-    size = BatchSize(12)
-    assert in_parts(double, torch.arange(8), size).tolist() == list(range(0, 16, 2))
-    assert sizes == [8, 4, 2, 2, 2, 2]
-    assert size.now == 2  # and stays
-
-
-def test_one_that_does_not_fit_and_other_errors_are_raised() -> None:
-    def no_room(_: torch.Tensor) -> torch.Tensor:
-        raise MemoryError
-
-    def broken(_: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("shapes differ")
-
-    with pytest.raises(MemoryError):
-        in_parts(no_room, torch.arange(4), BatchSize(4))
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        in_parts(broken, torch.arange(4), BatchSize(4))
-
-
 class Memory:
     """Stands for a GPU's: what a failed computation has made must be gone before it is freed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held: list[weakref.ref[torch.Tensor]] = []
         self.freed = 0
-        for module in ("inference.batch_sizes", "generation.generation_queue"):
+        for module in ("memory", "generation.generation_queue"):
             monkeypatch.setattr(f"vidground.{module}.release_memory", self.release)
 
     def run_out(self) -> None:
@@ -225,8 +173,9 @@ def test_vision_takes_fewer_frames_when_memory_runs_out(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = model.config.image_size
-    pixels = torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(0))
-    expected = model.encode_frames(pixels)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (5, 3, size, size), generator=generator, dtype=torch.uint8)
+    expected = model.encode_frames(normalize(pixels, dtype=torch.float32, device="cpu"))
     encode = model.encode_frames
 
     def tight(part: torch.Tensor) -> torch.Tensor:
@@ -235,7 +184,7 @@ def test_vision_takes_fewer_frames_when_memory_runs_out(
         return encode(part)
 
     monkeypatch.setattr(model, "encode_frames", tight)
-    found = FittingEncoder(model, BatchSize(16)).encode_frames(pixels)
+    found = FittingEncoder(model, BatchSize(16)).encode_pixels(pixels)
     torch.testing.assert_close(found, expected, rtol=0, atol=ROUNDING)
 
 

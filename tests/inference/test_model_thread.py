@@ -13,8 +13,8 @@ from torch import Tensor
 from tests.helpers.training_runs import tiny_model
 from vidground.errors import InputError
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.batch_sizes import BatchSize
 from vidground.inference.model_thread import AbandonedError, SharedModel
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
@@ -28,15 +28,15 @@ class Eyes:
     `served` tells what was done, in order; nothing is done before `go` is set.
     """
 
-    device, dtype = torch.device("cpu"), torch.float32
+    device = torch.device("cpu")
 
     def __init__(self) -> None:
         self.served: list[tuple[str, list[float]]] = []
         self.go = threading.Event()
         self.called = threading.Event()
 
-    def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        return self._seen("encode", pixel_values)
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        return self._seen("encode", pixels)
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         self._seen("compress", patches)
@@ -90,7 +90,7 @@ def ask_at_once(
     shared: SharedModel, eyes: Eyes, *requests: Callable[[], Tensor]
 ) -> list[Future[Tensor]]:
     """Keep the model busy until all requests wait, then let it go on until they are done."""
-    first = begun(lambda: shared.client(0).encode_frames(frames(0)))
+    first = begun(lambda: shared.client(0).encode_pixels(frames(0)))
     assert eyes.called.wait(SOON_S)
     futures = []
     for request in requests:
@@ -108,7 +108,7 @@ def test_compressing_comes_first_then_the_video_that_began_first(
     shared: SharedModel, eyes: Eyes
 ) -> None:
     def encode(number: int) -> Callable[[], Tensor]:
-        return lambda: shared.client(number).encode_frames(frames(number, 3))
+        return lambda: shared.client(number).encode_pixels(frames(number, 3))
 
     def compress() -> Tensor:
         return shared.client(9).compress_each(frames(9), [[5]])
@@ -123,8 +123,8 @@ def test_what_goes_together_is_handed_back_to_who_asked(shared: SharedModel, eye
     found = ask_at_once(
         shared,
         eyes,
-        lambda: one.encode_frames(frames(1)),
-        lambda: three.encode_frames(frames(3, 3)),
+        lambda: one.encode_pixels(frames(1)),
+        lambda: three.encode_pixels(frames(3, 3)),
     )
     assert [future.result().tolist() for future in found] == [[[1]], [[3]] * 3]
     assert eyes.served[1:] == [("encode", [1, 3, 3, 3])]  # 4 frames, as many as go at once
@@ -147,14 +147,14 @@ def test_an_error_is_told_to_all_whose_frames_were_in_the_batch(
         raise RuntimeError("no such kernel")
 
     def request(number: int) -> Callable[[], Tensor]:
-        return lambda: shared.client(number).encode_frames(frames(number))
+        return lambda: shared.client(number).encode_pixels(frames(number))
 
     seen = eyes._seen
     eyes._seen = lambda what, values: broken(values) if values.sum() else seen(what, values)  # type: ignore[method-assign]
     for future in ask_at_once(shared, eyes, request(1), request(2)):
         with pytest.raises(RuntimeError, match="no such kernel"):
             future.result()
-    assert shared.client(3).encode_frames(frames(0)).tolist() == [[0]]  # and the model goes on
+    assert shared.client(3).encode_pixels(frames(0)).tolist() == [[0]]  # and the model goes on
 
 
 def test_a_prompt_that_does_not_fit_is_told_to_who_asked(shared: SharedModel) -> None:
@@ -222,7 +222,7 @@ def test_who_waits_or_comes_when_the_model_is_closed_is_told(
     shared: SharedModel, eyes: Eyes
 ) -> None:
     def encode(number: int) -> Callable[[], Tensor]:
-        return lambda: shared.client(number).encode_frames(frames(0))
+        return lambda: shared.client(number).encode_pixels(frames(0))
 
     begun(encode(1))
     assert eyes.called.wait(SOON_S)

@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import vidground.features.frame_encoding
 import vidground.generation.batch_decoder
 import vidground.generation.generation_queue
 from tests.helpers.nearly import ROUNDING
@@ -251,23 +253,40 @@ def test_an_error_that_nobody_hears_ends_the_iteration_at_its_place(
         next(many)
 
 
+def test_threads_of_videos_hand_over_bytes_and_leave_the_rest_to_the_model(
+    model: D2VLM, videos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normalised: list[tuple[str, torch.dtype]] = []
+    normalize = vidground.features.frame_encoding.normalize
+
+    def noting(frames: torch.Tensor, **options: Any) -> torch.Tensor:
+        normalised.append((threading.current_thread().name, frames.dtype))
+        return normalize(frames, **options)
+
+    monkeypatch.setattr(vidground.features.frame_encoding, "normalize", noting)
+    captioner = DenseCaptioner(model, decoding=SHORT)
+    found = list(captioner.caption_many(videos, on_error=lambda *_: None))
+    assert len(found) == len(videos) - 1  # one is broken
+    assert set(normalised) == {("model", torch.uint8)}
+
+
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_a_mistake_of_the_program_is_told_per_video_or_raised_as_it_was(
     model: D2VLM, videos: list[Path], at_once: int
 ) -> None:
     captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=at_once))
-    encode = captioner.engine._encoder.encode_frames
+    encode = captioner.engine._encoder.encode_pixels
 
-    def encode_frames(pixels: torch.Tensor) -> torch.Tensor:
+    def encode_pixels(pixels: torch.Tensor) -> torch.Tensor:
         if len(heard) < 2:
             raise RuntimeError("the card fell off the bus")
         return encode(pixels)
 
     heard: list[tuple[str, VidgroundError]] = []
-    captioner.engine._encoder.encode_frames = encode_frames  # type: ignore[method-assign]
+    captioner.engine._encoder.encode_pixels = encode_pixels  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match=r"^the card fell off the bus$"):
         list(captioner.caption_many(videos[:2]))
-    captioner.engine._encoder.encode_frames = encode_frames  # type: ignore[method-assign]
+    captioner.engine._encoder.encode_pixels = encode_pixels  # type: ignore[method-assign]
     good = list(captioner.caption_many(videos, on_error=lambda *told: heard.append(told)))
     internal = [error for _, error in heard if isinstance(error, InternalError)]
     assert 2 <= len(internal) <= 2 + at_once
@@ -275,7 +294,7 @@ def test_a_mistake_of_the_program_is_told_per_video_or_raised_as_it_was(
     for error in internal:
         assert "RuntimeError: the card fell off the bus" in str(error)
         assert isinstance(error.__cause__, RuntimeError)
-        assert "in encode_frames" in error.traceback
+        assert "in encode_pixels" in error.traceback
 
 
 def test_ending_early_ends_all_threads(model: D2VLM, videos: list[Path]) -> None:

@@ -87,8 +87,8 @@ def run_steps(kind: str, model: D2VLM, sizes: Sizes, *, steps: int, checkpointin
         sample = SftSample(pair.prompt, pair.chosen) if kind == "sft" else pair
         batch = Collator.of(model.config, SftSettings())([sample]).to(device)
         if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats(device)
+            torch.cuda.synchronize(device)
         start = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16):
             loss = objective(batch)["loss"]
@@ -98,8 +98,8 @@ def run_steps(kind: str, model: D2VLM, sizes: Sizes, *, steps: int, checkpointin
         told = f"{float(loss.detach()):.3f}"  # waits for the device
         peak = "not measured"
         if device.type == "cuda":
-            torch.cuda.synchronize()
-            peak = f"{torch.cuda.max_memory_allocated() / GIBIBYTE:.2f} GiB"
+            torch.cuda.synchronize(device)
+            peak = f"{torch.cuda.max_memory_allocated(device) / GIBIBYTE:.2f} GiB"
         seconds = time.perf_counter() - start
         print(f"{kind} step {step}: loss {told}, {seconds:.2f} s, peak {peak}", flush=True)
 

@@ -46,8 +46,8 @@ from vidground.benchmark.workload import token_work, vision_work
 from vidground.errors import VidgroundError
 from vidground.generation.generation_queue import generate_each
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.batch_sizes import BatchSize
 from vidground.language.prompts import PromptIds, captioning_question, chat_prompt, encode_prompt
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import BatchSettings
 

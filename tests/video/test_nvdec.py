@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 
 import vidground.video.nvdec
 from tests.helpers.card_stand_in import moved, put_in
@@ -269,7 +270,44 @@ def test_other_places_are_refused(value: str) -> None:
 
 
 def test_the_card_with_a_number_is_meant() -> None:
-    assert [accelerator(place).device_id for place in ("cuda", "auto", "cuda:2")] == [0, 0, 2]
+    numbers = {"cuda": 0, "auto": 0, "cuda:2": 2, "auto:1": 1}
+    assert {place: accelerator(place).device_id for place in numbers} == numbers
+    for place in numbers:
+        check_decode_on(place)
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "meant"),
+    [
+        ("cuda", "cuda:1", "cuda:1"),
+        ("auto", "cuda:1", "auto:1"),
+        ("cuda:2", "cuda:1", "cuda:2"),
+        ("cuda", "cuda:0", "cuda"),
+        ("cuda", "cpu", "cuda"),
+    ],
+)
+def test_videos_are_decoded_on_the_card_of_the_model(
+    asked: str, model: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FoundError(Exception):
+        pass
+
+    def opens(decode_on: str) -> bool:
+        raise FoundError(decode_on)
+
+    monkeypatch.setattr("vidground.inference.engine.choose_device", torch.device)
+    monkeypatch.setattr("vidground.inference.engine.opens_card", opens)
+    with pytest.raises(FoundError, match=f"^{meant}$"):
+        Grounder("no model is looked for", device=model, decode_on=asked)
+
+
+def test_a_numbered_card_leaves_videos_to_the_cpu_only_if_it_may(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "video.mp4")
+    assert not opens_card("auto:7")
+    wanted = pictures(Footage(path, fps=5.0))
+    assert pictures(on("auto:7", path)) == wanted
+    with pytest.raises(VideoError, match="on cuda:7"):
+        pictures(on("cuda:7", path))
 
 
 def no_device(_: object) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 
 from vidground.video.orientation import Orientation
-from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD, normalize, resize_and_crop
+from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD, _colours, normalize, resize_and_crop
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -117,3 +117,15 @@ def test_normalize() -> None:
 def test_the_mean_colour_becomes_zero() -> None:
     frames = (torch.tensor(CLIP_MEAN) * 255).round().to(torch.uint8).view(1, 3, 1, 1)
     assert normalize(frames, dtype=torch.float32, device="cpu").abs().max() < 0.01
+
+
+def test_normalising_changes_nothing_but_what_it_returns() -> None:
+    _colours.cache_clear()
+    with torch.inference_mode():  # its constants are made once, whichever mode is on at that time
+        normalize(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), dtype=torch.float32, device="cpu")
+    frames = torch.randint(256, (2, 3, 4, 4)).to(torch.float32).requires_grad_()
+    kept = frames.detach().clone()
+    normalize(frames, dtype=torch.float32, device="cpu").sum().backward()
+    assert torch.equal(frames, kept)
+    expected = 1 / (255 * torch.tensor(CLIP_STD)).view(3, 1, 1)
+    torch.testing.assert_close(frames.grad, expected.expand(2, 3, 4, 4))

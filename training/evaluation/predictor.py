@@ -52,7 +52,7 @@ class Predictor:
 
     Args:
         model: a known name, a folder, a hub id, or a loaded `D2VLM`.
-        device, dtype: default CUDA and bfloat16 if there is a GPU, else the CPU and float32.
+        device, dtype: by default a GPU if there is one, and the type that suits it; see `Engine`.
         weights: "full" or "int8"; see `Engine`.
         decoding: of all tasks; those with options get `option_penalty` as repetition penalty.
         grounding: what counts as found, and how many moments are kept.

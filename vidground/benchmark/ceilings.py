@@ -8,9 +8,18 @@ from pathlib import Path
 
 import torch
 
+from vidground.memory import free_bytes, release_memory
+
 _LEAST_S = 0.3
 """A measurement goes on for so long, in runs of which the best counts."""
 _FEWEST_RUNS = 3
+
+_SHARE = 0.25
+"""Part of the free memory that a measurement may take."""
+_SMALLEST_SIDE = 256
+_COPIED_BYTES = {"cuda": 2 << 30, "cpu": 256 << 20}
+_FEWEST_COPIED_BYTES = 1 << 20
+"""A copy is of so many bytes: more than any cache holds, where there is room for that."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +35,37 @@ class Ceilings:
 def measure_ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """Measure a device, which must have nothing else to do; takes a second or two.
 
-    dtype: of the matrices, that of the model to be compared.
+    Takes at most a quarter of the free memory, and 4 GiB of a card.
+
+    Args:
+        dtype: of the matrices, that of the model to be compared.
     """
+    room = int(free_bytes(device) * _SHARE)
+    found = Ceilings(_product_rate(device, dtype, room), _copy_rate(device, room))
+    release_memory()
+    return found
+
+
+def _product_rate(device: torch.device, dtype: torch.dtype, room: int) -> float:
+    """Operations per second of a product of square matrices that take `room` bytes at most."""
     on_gpu = device.type == "cuda"
     side = 8192 if on_gpu else 1024 if dtype in (torch.float16, torch.bfloat16) else 2048
-    matrix = torch.randn(side, side, device=device, dtype=torch.float32).to(dtype)
+    while side > _SMALLEST_SIDE and 4 * dtype.itemsize * side**2 > room:
+        side //= 2
+    matrix = torch.randn(side, side, device=device, dtype=dtype)
     product = torch.empty_like(matrix)
     best_s = best_seconds(lambda: torch.mm(matrix, matrix, out=product), device)
-    source = torch.ones(2**30 if on_gpu else 2**26, device=device, dtype=torch.float32)
+    return 2 * side**3 / best_s
+
+
+def _copy_rate(device: torch.device, room: int) -> float:
+    """Bytes per second, read and written, of a copy that takes `room` bytes at most."""
+    most = _COPIED_BYTES["cuda" if device.type == "cuda" else "cpu"]
+    size = max(_FEWEST_COPIED_BYTES, min(most, room // 2))
+    source = torch.ones(size // 4, device=device, dtype=torch.float32)
     target = torch.empty_like(source)
     copied_s = best_seconds(lambda: target.copy_(source), device)
-    return Ceilings(2 * side**3 / best_s, 2 * source.nbytes / copied_s)
+    return 2 * source.nbytes / copied_s
 
 
 def best_seconds(

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from vidground.checkpoints.loading import Checkpoint, build_model
+from vidground.devices import choose_device, choose_dtype
 from vidground.errors import InputError
 from vidground.language.tokenizers import (
     EVIDENCE,
@@ -47,13 +48,14 @@ def random_model(
     size: Size,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     seed: int = 0,
 ) -> D2VLM:
     """A model to be timed; the same arguments give the same weights.
 
     size: "official" is the released size, 5.0 B parameters; "mid" has 0.12 B, and its parts share
         the time on a CPU about as those of the released size do on a GPU.
+    dtype: of the weights; None for what suits the device (`devices.choose_dtype`).
 
     Raises:
         InputError: there is no such size.
@@ -69,14 +71,14 @@ def randomized(
     *,
     name: str = "random",
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     seed: int = 0,
 ) -> D2VLM:
     """A model of these sizes with random weights and made-up tokenizers; see `random_model`.
 
     config: its token ids become those of the tokenizers.
     """
-    place = torch.device(device)
+    place = choose_device(device)
     tokenizers = Tokenizers(
         _language_tokenizer(config.text_config.vocab_size),
         _question_tokenizer(config.qformer_config.vocab_size),
@@ -88,10 +90,22 @@ def randomized(
     config._attn_implementation = "sdpa"
     tensors = _tensors(config, tokenizers, torch.Generator(place).manual_seed(seed))
     checkpoint = Checkpoint(config, released=False, files=(), tensors=tensors)
+    if dtype is None:
+        dtype = getattr(torch, choose_dtype(place, parameter_count(config)).name)
     model = build_model(checkpoint, source=name, dtype=dtype, device=place)
     model.tokenizers = tokenizers
     model.name_or_path = config.name_or_path = name
     return model
+
+
+def parameter_count(config: D2VLMConfig) -> int:
+    """How many parameters a model of these sizes has; nothing is allocated."""
+    return sum(shape.numel() for shape in _shapes(config).values())
+
+
+def _shapes(config: D2VLMConfig) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in D2VLM(config).state_dict().items()}
 
 
 def official_config() -> D2VLMConfig:
@@ -116,8 +130,7 @@ def _tensors(
     config: D2VLMConfig, tokenizers: Tokenizers, generator: torch.Generator
 ) -> Iterator[tuple[str, Tensor]]:
     """Every weight: norms are 1 and biases 0, as at a training's start; all else is noise."""
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in D2VLM(config).state_dict().items()}
+    shapes = _shapes(config)
     embeddings, projection = "language_model.embed_tokens.weight", "lm_head.weight"
 
     def noise(name: str, spread: float) -> Tensor:

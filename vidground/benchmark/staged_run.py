@@ -25,15 +25,22 @@ from vidground.benchmark.measuring import (
     StageMeter,
 )
 from vidground.captioner import DenseCaptioner
-from vidground.features.frame_encoding import PatchChunk, compress_chunks, window_tokens
+from vidground.features.frame_encoding import (
+    FittingEncoder,
+    PatchChunk,
+    compress_chunks,
+    stack_pixels,
+    window_tokens,
+)
 from vidground.generation.generation_queue import Generation, generate
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.language.prompts import PromptIds, captioning_question, chat_prompt, encode_prompt
+from vidground.memory import BatchSize
 from vidground.results.formats import save
 from vidground.results.types import Captions
 from vidground.settings import DecodingSettings
 from vidground.video.frame_sampler import Footage
-from vidground.video.preprocessing import normalize, resize_and_crop
+from vidground.video.preprocessing import resize_and_crop
 
 _FORMATS = ("srt", "json")
 
@@ -61,6 +68,8 @@ class StagedRun:
 
     def __init__(self, captioner: DenseCaptioner) -> None:
         self._engine = captioner.engine
+        size = BatchSize(self._engine.sizes.frames)
+        self._encoder = FittingEncoder(self._engine.vision, size)
         self.meter = StageMeter(self._engine.model.device)
         self.prompt: PromptIds = encode_prompt(
             chat_prompt(captioning_question()), self._engine.tokenizers
@@ -101,7 +110,7 @@ class StagedRun:
         chunks = [self._encoded(*batch) for batch in _batches(pixels, spans, engine.sizes.frames)]
         windows = engine.windows(len(footage.times_s))
         with self.meter.stage(COMPRESS):
-            tokens = compress_chunks(engine.vision, chunks, [self.prompt.question], windows)
+            tokens = compress_chunks(self._encoder, chunks, [self.prompt.question], windows)
             seen = [window.tokens[0] for window in window_tokens(tokens, windows)]
         self._waiting += [PromptInputs(self.prompt.before, self.prompt.after, t) for t in seen]
         self.videos.append(
@@ -117,11 +126,10 @@ class StagedRun:
     def _encoded(
         self, pixels: Sequence[torch.Tensor], spans: Sequence[tuple[int, int]]
     ) -> PatchChunk:
-        vision = self._engine.vision
         with self.meter.stage(PREPROCESS):
-            frames = normalize(torch.stack(list(pixels)), dtype=vision.dtype, device=vision.device)
+            frames = stack_pixels(pixels, self._encoder.device)
         with self.meter.stage(VISION):
-            return PatchChunk(vision.encode_frames(frames), tuple(spans))
+            return PatchChunk(self._encoder.encode_pixels(frames), tuple(spans))
 
     def answer(self) -> None:
         """Generate the answers, as many at once as the captioner's settings say.

@@ -17,12 +17,12 @@ from vidground.checkpoints.hub import ModelFolder, find_base, find_model
 from vidground.checkpoints.hub_files import HubAccess
 from vidground.checkpoints.model_folder import PARTIAL_WEIGHTS, has_adapter, weight_files
 from vidground.checkpoints.stored_tensors import read_headers, size_of, stored_type
+from vidground.devices import choose_dtype
 
 _log = logging.getLogger(__name__)
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """Where Linux has a GPU that torch can use: NVIDIA's, one below Windows, AMD's."""
-_CPU_DTYPE = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ def announce_early(
     hub = HubAccess(local_files_only=local_files_only)
     found = find_model(model, revision=revision, subfolder=subfolder, hub=hub)
     device = device or expected_device()
-    dtype = dtype or (None if device is None else default_dtype(device))
+    if dtype is None and device == "cpu":  # for a card it depends on which one it is
+        dtype = choose_dtype(device).name
     announce(model, _files(found, hub), source=found.name, dtype=dtype, device=device)
 
 
@@ -113,11 +114,6 @@ def expected_device() -> str | None:
     if "+cpu" in torch or hidden or without or sys.platform == "darwin":
         return "cpu"
     return None
-
-
-def default_dtype(device: str) -> str | None:
-    """The type of the weights if none is asked for; None on a GPU, where it depends on which."""
-    return _CPU_DTYPE if device == "cpu" else None
 
 
 def spoken_count(count: int) -> str:

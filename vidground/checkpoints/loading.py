@@ -32,8 +32,15 @@ from vidground.checkpoints.model_folder import (
     weight_files,
 )
 from vidground.checkpoints.released_format import released_config, translate, turn_end_token
-from vidground.checkpoints.stored_tensors import of_base_only, plain_name, tensor_names
+from vidground.checkpoints.stored_tensors import (
+    of_base_only,
+    plain_name,
+    read_headers,
+    size_of,
+    tensor_names,
+)
 from vidground.checkpoints.tensors import fill, read_tensors, stored_dtype
+from vidground.devices import FOR_DEVICE, choose_device, choose_dtype
 from vidground.errors import CheckpointError, InputError
 from vidground.language.tokenizers import Tokenizers, check_sizes
 from vidground.model.configuration import D2VLMConfig
@@ -86,7 +93,8 @@ def load_model(
         cache_dir: the hub cache; None for the usual one. What it has is not asked for again.
         token: for private hub repositories; None for the one logged in with.
         local_files_only: never use the network.
-        dtype: of the parameters ("bfloat16", torch.float16, …); None or "auto" as stored.
+        dtype: of the parameters ("bfloat16", torch.float16, …); None or "auto" for what they are
+            stored in, "device" for what suits the device (`devices.choose_dtype`).
         device: where the parameters go.
         attn_implementation: "sdpa" (default) or "eager".
         config: used in place of the checkpoint's own configuration.
@@ -97,15 +105,16 @@ def load_model(
     """
     if from_auto.keys() - _FROM_AUTO:
         raise InputError(f"load_model has no option {min(from_auto.keys() - _FROM_AUTO)!r}")
-    place = _device(device)
-    kept = None if dtype is None or dtype == "auto" else _dtype(dtype)
+    place = choose_device(device)
+    if dtype not in (None, "auto", FOR_DEVICE):
+        dtype = _dtype(dtype)  # before anything is fetched
     hub = HubAccess(cache_dir, token, local_files_only)
     found = find_model(model, revision=revision, subfolder=subfolder, hub=hub)
     checkpoint = open_checkpoint(found, hub, config=config)
     attention = attn_implementation or checkpoint.config._attn_implementation
     checkpoint.config._attn_implementation = _attention(attention)
     tokenizers = _load_tokenizers(found, checkpoint, hub)
-    kept = kept or stored_dtype(checkpoint.files)
+    kept = _kept_dtype(dtype, place, checkpoint.files)
     name = str(kept).removeprefix("torch.")
     announce(model, checkpoint.files, source=found.name, dtype=name, device=str(place))
     built = build_model(checkpoint, source=found.name, dtype=kept, device=place)
@@ -245,14 +254,16 @@ def _attention(asked: str | None) -> str:
     return asked or _ATTENTION[0]
 
 
-def _device(asked: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(asked)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"device {str(asked)!r} cannot be used: {reason}") from error
-    return device
+def _kept_dtype(
+    asked: torch.dtype | str | None, device: torch.device, files: Iterable[Path]
+) -> torch.dtype:
+    """The dtype of the parameters; see `load_model`."""
+    if isinstance(asked, torch.dtype):
+        return asked
+    if asked != FOR_DEVICE:
+        return stored_dtype(files)
+    shapes = {name: tensor.shape for name, tensor in read_headers(files).items()}
+    return _dtype(choose_dtype(device, size_of(shapes).parameters).name)
 
 
 def _dtype(asked: torch.dtype | str) -> torch.dtype:

@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from vidground.devices import has_bfloat16
 from vidground.doctor.findings import Finding, failed, ok, skipped, warning
+from vidground.memory import container_limit_bytes, system_free_bytes
 
 _GIBIBYTE = 1 << 30
 _LITTLE_MEMORY = 2 * _GIBIBYTE
@@ -25,14 +27,8 @@ def check_system() -> Iterator[Finding]:
     """The operating system, and the memory that this process may use."""
     libc = " ".join(platform.libc_ver())
     yield ok("system", f"{platform.platform()}", platform=platform.platform(), libc=libc)
-    import torch
-
-    from vidground.inference.batch_sizes import free_bytes
-
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit, free = container_limit_bytes(), free_bytes(torch.device("cpu"))
-    if limit is not None:
-        free = min(free, limit)
+    limit, free = container_limit_bytes(), system_free_bytes()
     values = {"total_bytes": total, "container_limit_bytes": limit, "free_bytes": free}
     bound = "no container limit" if limit is None else f"container limit {gib(limit)}"
     message = f"{gib(free)} free of {gib(total)}; {bound}"
@@ -90,28 +86,6 @@ def check_cards() -> Iterator[Finding]:
         yield _card(torch, number, driver)
 
 
-def container_limit_bytes() -> int | None:
-    """The memory limit of this process's control groups; None if there is none."""
-    limits = []
-    for line in _lines(Path("/proc/self/cgroup")):
-        number, controllers, group = line.split(":", 2)
-        if number == "0":
-            root, name = Path("/sys/fs/cgroup"), "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
-        else:
-            continue
-        # A limit of any group above holds too; inside a container the own one is the root.
-        own = root / group.lstrip("/")
-        for place in (own, *own.parents):
-            limits += [int(text) for text in _lines(place / name) if text.isdigit()]
-            if place == root:
-                break
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    real = [limit for limit in limits if limit < total]  # "no limit" is a huge number in version 1
-    return min(real, default=None)
-
-
 def nvidia_driver() -> str | None:
     """Version of the NVIDIA kernel driver; None if there is none."""
     for line in _lines(_DRIVER):
@@ -158,7 +132,7 @@ def _card(torch: Any, number: int, driver: str | None) -> Finding:
     device = f"cuda:{number}"
     facts = torch.cuda.get_device_properties(number)
     free, total = torch.cuda.mem_get_info(number)
-    bf16 = facts.major >= 8  # torch.cuda.is_bf16_supported() counts emulation
+    bf16 = torch.version.hip is not None or has_bfloat16((facts.major, facts.minor))
     capability = f"{facts.major}.{facts.minor}"
     values = {
         "name": facts.name, "capability": capability, "free_bytes": free, "total_bytes": total,

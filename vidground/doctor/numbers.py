@@ -22,8 +22,8 @@ from vidground.generation.batch_decoder import Decoder
 from vidground.generation.cuda_graphs import Recorder
 from vidground.generation.generation_queue import Generation, generate_each
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
-from vidground.inference.batch_sizes import BatchSize
 from vidground.language.prompts import encode_prompt
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 from vidground.storage.files import file_sha256

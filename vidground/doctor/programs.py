@@ -50,11 +50,9 @@ def check_onnxruntime() -> Iterator[Finding]:
         )
     else:
         yield ok("packages", named, packages=installed)
-    import torch
-
     from vidground.features.onnx_encoder import provider_faults
 
-    for name, fault in provider_faults(gpu=torch.cuda.is_available()).items():
+    for name, fault in provider_faults().items():
         if fault is None:
             yield ok(f"provider {name}", "opens a session and computes with it")
         else:

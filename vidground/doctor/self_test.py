@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from vidground.benchmark.random_model import official_config
+from vidground.benchmark.random_model import official_config, parameter_count
+from vidground.devices import choose_dtype
 from vidground.doctor.findings import REPORT_IT, Finding, failed, ok, warning
 from vidground.doctor.loading import dtype_name, given_answers, json_number, load_engine
 from vidground.doctor.machine import gib
@@ -22,7 +23,7 @@ from vidground.doctor.numbers import (
     tolerance,
 )
 from vidground.errors import NumericError
-from vidground.inference.batch_sizes import free_bytes
+from vidground.memory import free_bytes
 from vidground.model.d2vlm import D2VLM
 
 _REINSTALL = "install it again: pip install --force-reinstall --no-deps vidground"
@@ -54,12 +55,14 @@ def check_device(device: str) -> Iterator[Finding]:
         f"{sizes.frames} frames, {sizes.videos} videos, {sizes.readers} readers",
         dtype=dtype_name(dtype), free_bytes=free, batch_sizes=chosen,
     )  # fmt: skip
-    needed = released_parameters() * dtype.itemsize
+    parameters = parameter_count(official_config())
+    best = choose_dtype(place, parameters)
+    needed = parameters * getattr(torch, best.name).itemsize
     message = (
-        f"the released weights take {gib(needed)} in {dtype_name(dtype)}, {gib(free)} are free "
-        "(besides, answers and frames need room)"
+        f"the released weights take {gib(needed)} in {best.name}, chosen because {best.reason}; "
+        f"{gib(free)} are free (besides, answers and frames need room)"
     )
-    values = {"needed_bytes": needed, "free_bytes": free, "dtype": dtype_name(dtype)}
+    values = {"needed_bytes": needed, "free_bytes": free, "dtype": best.name}
     if needed < free:
         yield ok(f"{device} room", message, **values)
     else:
@@ -131,9 +134,3 @@ def check_batch(device: str) -> Iterator[Finding]:
         yield ok(subject, message, **values)
     else:
         yield failed(subject, message, f"use --batch-size 1; {REPORT_IT}", **values)
-
-
-def released_parameters() -> int:
-    """How many numbers the released model has; nothing is loaded."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in D2VLM(official_config()).parameters())

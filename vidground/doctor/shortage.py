@@ -12,8 +12,7 @@ from vidground.doctor.findings import REPORT_IT, Finding, failed, ok, skipped
 from vidground.doctor.loading import load_engine
 from vidground.doctor.numbers import answers, film_prompts
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.batch_sizes import BatchSize
-from vidground.memory import is_out_of_memory, release_memory
+from vidground.memory import BatchSize, is_out_of_memory, release_memory
 from vidground.model.d2vlm import D2VLM
 
 _ROWS = 64

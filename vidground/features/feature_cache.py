@@ -19,9 +19,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from vidground.devices import to_device
 from vidground.errors import FormatError, InputError
 from vidground.features.cache_entry import Entry, StoredVideo
-from vidground.features.frame_encoding import FrameEncoder, PatchChunk, TokenChunk
+from vidground.features.frame_encoding import FrameEncoder, PatchChunk, PixelEncoder, TokenChunk
 from vidground.features.rounding import pack, unpack
 from vidground.features.video_features import (
     CompressedVideo,
@@ -94,13 +95,13 @@ class FeatureCache:
         path: str | PathLike[str],
         decode: Decode,
         *,
-        vision: FrameEncoder,
+        vision: PixelEncoder,
         batch_size: int,
     ) -> VideoPatches:
         """A video as patch features, which are kept if they were not.
 
         Args:
-            vision: what computes as the cache's own does, and where features shall be.
+            vision: what computes as the cache's own does.
             batch_size: frames of a chunk that comes from the cache.
 
         Raises:
@@ -120,7 +121,7 @@ class FeatureCache:
         decode: Decode,
         questions: Sequence[Sequence[int]],
         *,
-        vision: FrameEncoder,
+        vision: PixelEncoder,
         batch_size: int,
     ) -> VideoTokens:
         """A video as frame tokens of these questions; the tokens are kept, features are not.
@@ -253,7 +254,7 @@ class _StoredPatches:
     """Features out of the cache."""
 
     def __init__(
-        self, stored: StoredVideo, vision: FrameEncoder, batch_size: int, bits: int
+        self, stored: StoredVideo, vision: PixelEncoder, batch_size: int, bits: int
     ) -> None:
         self._stored = stored
         self._vision = vision
@@ -264,7 +265,7 @@ class _StoredPatches:
     @torch.inference_mode()
     def patches(self, on_samples: OnSamples) -> Iterator[PatchChunk]:
         for (rows,), spans in self._stored.rows(self._batch_size):
-            on_device = rows.to(self._vision.device)
+            on_device = to_device(rows, self._vision.device)
             yield PatchChunk(unpack(on_device, self._bits, self._stored.dtype), spans)
             on_samples(spans[-1][1] + 1)
 
@@ -297,7 +298,7 @@ class _KeptTokens(OfVideo):
 class _StoredTokens:
     """Frame tokens out of the cache."""
 
-    def __init__(self, stored: StoredVideo, vision: FrameEncoder, batch_size: int) -> None:
+    def __init__(self, stored: StoredVideo, vision: PixelEncoder, batch_size: int) -> None:
         self._stored = stored
         self._vision = vision
         self._batch_size = batch_size
@@ -309,7 +310,8 @@ class _StoredTokens:
     ) -> Iterator[TokenChunk]:
         # The questions are those that were looked up, and the windows need no less than all frames.
         for tensors, spans in self._stored.rows(self._batch_size):
-            yield TokenChunk(tuple(rows.to(self._vision.device) for rows in tensors), spans)
+            on_device = tuple(to_device(rows, self._vision.device) for rows in tensors)
+            yield TokenChunk(on_device, spans)
             on_samples(spans[-1][1] + 1)
 
 

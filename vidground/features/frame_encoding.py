@@ -11,8 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vidground.devices import to_device
 from vidground.features.windows import Window
-from vidground.inference.batch_sizes import BatchSize, in_parts
+from vidground.memory import BatchSize, in_parts
 from vidground.video.preprocessing import normalize
 from vidground.video.reader import FrameRun
 
@@ -40,8 +41,26 @@ class FrameEncoder(Protocol):
         and question, (N, Q, H)."""
 
 
+class PixelEncoder(Protocol):
+    """What turns pixels into patch features, and those into frame tokens: `FittingEncoder`, or
+    the model as the thread of one video sees it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Frames, (N, 3, S, S) uint8 RGB in main memory, to patch features, (N, patches, width)."""
+
+    def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
+        """See `FrameEncoder.compress_each`; the patch features may be on any device."""
+
+
 class FittingEncoder:
-    """A `FrameEncoder` that takes fewer frames at once when memory runs out.
+    """A `PixelEncoder` that takes fewer frames at once when memory runs out.
+
+    Frames come to the device as 8-bit pixels, a quarter of their size in float32, and are
+    normalised there.
 
     size: frames given to `vision` at once, at most.
     """
@@ -55,21 +74,21 @@ class FittingEncoder:
         """See `FrameEncoder.device`."""
         return self._vision.device
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """See `FrameEncoder.dtype`."""
-        return self._vision.dtype
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """See `PixelEncoder.encode_pixels`."""
+        vision = self._vision
 
-    def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        """See `FrameEncoder.encode_frames`."""
-        seen: Tensor = in_parts(self._vision.encode_frames, pixel_values, self._size)
+        def encoded(part: Tensor) -> Tensor:
+            return vision.encode_frames(normalize(part, dtype=vision.dtype, device=vision.device))
+
+        seen: Tensor = in_parts(encoded, pixels, self._size)
         return seen
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
-        """See `FrameEncoder.compress_each`."""
+        """See `PixelEncoder.compress_each`."""
 
         def compressed(part: Tensor) -> Tensor:
-            return self._vision.compress_each(part, questions)
+            return self._vision.compress_each(to_device(part, self.device), questions)
 
         tokens: Tensor = in_parts(compressed, patches, self._size)
         return tokens
@@ -107,7 +126,7 @@ class WindowTokens:
 
 @torch.inference_mode()
 def encode_runs(
-    vision: FrameEncoder,
+    vision: PixelEncoder,
     runs: Iterable[FrameRun],
     *,
     batch_size: int,
@@ -130,15 +149,25 @@ def encode_runs(
         on_samples(waiting[-1].last + 1)
 
 
-def _encode(vision: FrameEncoder, runs: Sequence[FrameRun]) -> PatchChunk:
-    pixels = torch.stack([run.pixels for run in runs])
-    frames = normalize(pixels, dtype=vision.dtype, device=vision.device)
-    return PatchChunk(vision.encode_frames(frames), tuple((run.first, run.last) for run in runs))
+def _encode(vision: PixelEncoder, runs: Sequence[FrameRun]) -> PatchChunk:
+    pixels = stack_pixels([run.pixels for run in runs], vision.device)
+    return PatchChunk(vision.encode_pixels(pixels), tuple((run.first, run.last) for run in runs))
+
+
+def stack_pixels(pictures: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Pictures, each (3, S, S) uint8, as one tensor in main memory, (N, 3, S, S).
+
+    device: where they go from there; for a card the memory is pinned, so that the copy does not
+        wait for the card's work.
+    """
+    first = pictures[0]
+    shape, pinned = (len(pictures), *first.shape), device.type == "cuda"
+    return torch.stack(list(pictures), out=torch.empty(shape, dtype=first.dtype, pin_memory=pinned))
 
 
 @torch.inference_mode()
 def compress_chunks(
-    vision: FrameEncoder,
+    vision: PixelEncoder,
     chunks: Iterable[PatchChunk],
     questions: Sequence[Sequence[int]],
     windows: Sequence[Window],
@@ -153,7 +182,7 @@ def compress_chunks(
     for chunk in chunks:
         if chunk.spans[-1][1] < start or chunk.spans[0][0] >= stop:
             continue
-        tokens = vision.compress_each(chunk.patches.to(vision.device), questions)
+        tokens = vision.compress_each(chunk.patches, questions)
         yield TokenChunk(tokens.unbind(1), chunk.spans)
 
 

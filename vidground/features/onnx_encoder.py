@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from vidground.checkpoints.fingerprint import folder_fingerprint
 from vidground.errors import CheckpointError, InputError
 from vidground.features.onnx_folder import ExportFolder, check_weights, read_export
+from vidground.memory import is_out_of_memory
 from vidground.model.d2vlm import D2VLM
 
 PROVIDERS = {
@@ -27,7 +29,7 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
-"""onnxruntime's execution providers by the names used here, best first."""
+"""onnxruntime's execution providers by the names used here."""
 
 _INSTALL = "pip install 'vidground[onnx]' for NVIDIA GPUs, or 'vidground[onnx-cpu]'"
 _ERRORS_ONLY = 3  # onnxruntime's log severity; it warns of much that needs no one's attention
@@ -56,8 +58,9 @@ class OnnxVision:
     Args:
         folder: what `vidground export onnx` wrote.
         model: the model it was exported from.
-        provider: "tensorrt", "cuda" or "cpu"; None for the best on the model's device. That is
-            never the CPU where the model is on a GPU: ask for "cpu" if you want it.
+        provider: "cuda", "cpu" or "tensorrt"; None for the first two by the model's device.
+            TensorRT builds an engine when a graph is first run, which takes minutes, so it has to
+            be asked for; it computes in float16 if the export is in float16.
 
     device, dtype: of the frames that `encode_frames` takes. provider: the one really used.
     content: names the exported graphs.
@@ -156,7 +159,8 @@ class _Graph:
             for name, tensor in given.items():
                 binding.bind_input(*self._bound(name, tensor[start : start + size]))
             binding.bind_output(*self._bound(output.name, result[start : start + size]))
-            self.session.run_with_iobinding(binding)  # returns when the result is there
+            with _memory_errors():
+                self.session.run_with_iobinding(binding)  # returns when the result is there
         return result
 
     def _prepared(self, tensor: Tensor) -> Tensor:
@@ -182,18 +186,16 @@ def _import_runtime() -> Any:
 
 
 def _choose(runtime: Any, asked: str | None, export: ExportFolder, model: D2VLM) -> str:
-    """The provider to try: the one asked for, else the best that the machine has."""
+    """The provider to try: the one asked for, else that of the model's device."""
     if asked is not None and asked not in PROVIDERS:
         raise InputError(f"provider is {asked!r}; it must be one of {', '.join(PROVIDERS)}")
     if asked == "cpu":
         return asked
     if asked is None and model.device.type != "cuda":
         return "cpu"
-    gpu = torch.cuda.is_available()
-    built = [name for name in _usable(runtime, gpu=gpu) if name != "cpu"]
-    wanted = asked or (built[0] if built else "cuda")
-    if wanted not in built:
-        reason = "the machine has no GPU that can be used" if not gpu else f"needed: {_INSTALL}"
+    wanted = asked or "cuda"
+    reason = _missing(runtime, wanted)
+    if reason is not None:
         raise InputError(
             f"onnxruntime cannot use provider {wanted!r} here; {reason}; or ask for provider 'cpu'"
         )
@@ -205,14 +207,15 @@ def _choose(runtime: Any, asked: str | None, export: ExportFolder, model: D2VLM)
     return wanted
 
 
-def _usable(runtime: Any, *, gpu: bool) -> Iterator[str]:
-    """Providers that are built in and, as far as can be seen, have what they need."""
-    built = runtime.get_available_providers()  # lists the GPU's even where there is none
-    for name, long_name in PROVIDERS.items():
-        if long_name in built and (name == "cpu" or gpu):
-            if name == "tensorrt" and not _has_tensorrt():
-                continue
-            yield name
+def _missing(runtime: Any, name: str) -> str | None:
+    """What a provider for GPUs lacks here, as far as can be seen, with the remedy."""
+    if not torch.cuda.is_available():
+        return "the machine has no GPU that can be used"
+    if PROVIDERS[name] not in runtime.get_available_providers():  # what it was built with
+        return f"needed: {_INSTALL}"
+    if name == "tensorrt" and not _has_tensorrt():
+        return "TensorRT 10 is not installed (libnvinfer.so.10)"
+    return None
 
 
 def _has_tensorrt() -> bool:
@@ -232,10 +235,12 @@ def _open(
     options = runtime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = torch.get_num_threads()
+    providers = _providers(provider, export, name, device)
     try:
-        session = runtime.InferenceSession(
-            str(export.path / file), options, providers=_providers(provider, export, name, device)
-        )
+        with _memory_errors():
+            session = runtime.InferenceSession(
+                str(export.path / file), options, providers=providers
+            )
     except _errors(runtime) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
@@ -258,11 +263,8 @@ def _errors(runtime: Any) -> tuple[type[Exception], ...]:
     )
 
 
-def provider_faults(*, gpu: bool) -> dict[str, str | None]:
-    """Try the providers that are built in and usable, by their names here, with a tiny graph.
-
-    Args:
-        gpu: whether the machine has a card that can be used; without one only "cpu" is tried.
+def provider_faults() -> dict[str, str | None]:
+    """Try the providers that nothing is missing for, by their names here, with a tiny graph.
 
     Returns:
         For each provider why it does not work; None for one that opens a session and computes.
@@ -271,7 +273,11 @@ def provider_faults(*, gpu: bool) -> dict[str, str | None]:
         InputError: onnxruntime cannot be imported.
     """
     runtime = _import_runtime()
-    return {name: _fault(runtime, name) for name in _usable(runtime, gpu=gpu)}
+    return {
+        name: _fault(runtime, name)
+        for name in PROVIDERS
+        if name == "cpu" or _missing(runtime, name) is None
+    }
 
 
 def _fault(runtime: Any, name: str) -> str | None:
@@ -295,6 +301,8 @@ def _providers(
     """What a session may use, best first; every list ends with the CPU."""
     chosen: list[tuple[str, dict[str, Any]]] = []
     place = {"device_id": device.index or 0}
+    # Memory that onnxruntime's arena takes beyond what it needs would be missing to torch.
+    frugal = {"arena_extend_strategy": "kSameAsRequested"}
     if provider == "tensorrt" and name == "vision":
         size = export.details["preprocessing"]["image_size"]
         shapes = {"min": 1, "opt": 16, "max": _GPU_FRAMES}
@@ -304,9 +312,10 @@ def _providers(
         }
         cache = {"trt_engine_cache_path": str(export.path), "trt_engine_cache_enable": True}
         writable = os.access(export.path, os.W_OK)  # building an engine takes minutes
-        chosen.append((PROVIDERS["tensorrt"], place | profile | (cache if writable else {})))
+        half = {"trt_fp16_enable": export.parts[name].dtype == "float16"}
+        chosen.append((PROVIDERS["tensorrt"], place | profile | half | (cache if writable else {})))
     if provider != "cpu":
-        chosen.append((PROVIDERS["cuda"], place))
+        chosen.append((PROVIDERS["cuda"], place | frugal))
     return [*chosen, (PROVIDERS["cpu"], {})]
 
 
@@ -327,6 +336,17 @@ def _really_used(graphs: Mapping[str, _Graph], wanted: str, *, strict: bool) -> 
         f"{'cpu' if on_cpu else used}; install the CUDA and cuDNN "
         "that it needs (its messages above name what is missing), or ask for provider 'cpu'"
     )
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Let onnxruntime raise what Python does when memory runs out; it has no error for that."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(f"onnxruntime: {str(error).strip()}") from error
 
 
 def _has_vnni() -> bool:

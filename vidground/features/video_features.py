@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from vidground.features.frame_encoding import (
-    FrameEncoder,
     PatchChunk,
+    PixelEncoder,
     TokenChunk,
     compress_chunks,
     encode_runs,
@@ -70,7 +70,7 @@ class DecodedVideo:
     """A file that is decoded and encoded now. sha256: its hash, if that is known already."""
 
     def __init__(
-        self, reader: Reader, *, vision: FrameEncoder, batch_size: int, sha256: str | None = None
+        self, reader: Reader, *, vision: PixelEncoder, batch_size: int, sha256: str | None = None
     ) -> None:
         self._reader = reader
         self._vision = vision
@@ -117,7 +117,7 @@ class OfVideo:
 class CompressedVideo(OfVideo):
     """Frame tokens of a video whose patch features are there."""
 
-    def __init__(self, video: VideoPatches, vision: FrameEncoder) -> None:
+    def __init__(self, video: VideoPatches, vision: PixelEncoder) -> None:
         super().__init__(video)
         self._video = video
         self._vision = vision

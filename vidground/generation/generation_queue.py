@@ -22,8 +22,7 @@ from vidground.generation.finite import not_finite
 from vidground.generation.generated import Evidence, Generation, Row
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts, check_prompt
 from vidground.generation.token_choice import TokenChooser
-from vidground.inference.batch_sizes import BatchSize
-from vidground.memory import is_out_of_memory, release_memory
+from vidground.memory import BatchSize, is_out_of_memory, release_memory
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 

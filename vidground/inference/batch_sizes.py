@@ -1,18 +1,15 @@
-"""How much is done at once: from the memory that is free, and less when it runs out after all.
+"""How much is done at once, chosen from the free memory.
 
-Knows a model's configuration, not the model; no torch unless it is loaded already.
+Knows a model's configuration, not the model. `memory` shrinks batches that turn out too large.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from vidground.memory import is_out_of_memory, release_memory
+from vidground.memory import free_bytes
 from vidground.settings import BatchSettings
 
 _SHARE_OF_FRAMES, _SHARE_OF_ROWS = 0.2, 0.5
@@ -24,17 +21,6 @@ _MOST_VIDEOS_ON_CPU = 6
 _MOST_READERS = 16
 _MOST_READERS_ON_CARD = 8
 """Each takes some hundred MB of the card for a CUDA context, and a card has a few decoders only."""
-
-
-class BatchSize:
-    """How many are done at once, at most. now: at present; it only ever falls."""
-
-    def __init__(self, most: int) -> None:
-        self.now = most
-
-    def halve(self, tried: int) -> None:
-        """Memory did not suffice for so many, 2 or more: take half of them from now on."""
-        self.now = max(1, min(self.now, tried // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,38 +89,3 @@ def frame_bytes(config: Any, item_bytes: int) -> int:
     attention: int = vision.num_attention_heads * patches**2
     pixels: int = 3 * vision.image_size**2
     return (numbers + attention) * item_bytes + 4 * pixels
-
-
-def in_parts(function: Callable[[Any], Any], items: Any, size: BatchSize) -> Any:
-    """A function of the rows of a tensor, called for `size` rows at once, or fewer.
-
-    Raises:
-        MemoryError, RuntimeError: a single row is too much.
-    """
-    torch = sys.modules["torch"]
-    done, start = [], 0
-    while start < len(items):
-        part = items[start : start + size.now]
-        try:
-            done.append(function(part))
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or len(part) == 1:
-                raise
-            size.halve(len(part))
-        else:
-            start += len(part)
-            continue
-        release_memory()  # here, where the error no longer holds what was computed
-    return done[0] if len(done) == 1 else torch.cat(done)
-
-
-def free_bytes(device: Any) -> int:
-    """Memory that is free on a torch device; for the CPU what the system can still give."""
-    torch = sys.modules["torch"]
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    with Path("/proc/meminfo").open(encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

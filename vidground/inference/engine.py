@@ -16,6 +16,7 @@ from typing import Any, TypedDict, TypeVar
 
 import torch
 
+from vidground.devices import choose_device
 from vidground.errors import InputError, VidgroundError
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.feature_cache import FeatureCache
@@ -23,6 +24,7 @@ from vidground.features.frame_encoding import (
     FittingEncoder,
     FrameEncoder,
     PatchChunk,
+    PixelEncoder,
     TokenChunk,
     window_tokens,
 )
@@ -37,12 +39,13 @@ from vidground.features.windows import Window, plan_windows, windows_about
 from vidground.generation.generation_queue import Generation, generate_each
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.inference.answers import Answer, Answers
-from vidground.inference.batch_sizes import BatchSize, choose_sizes
+from vidground.inference.batch_sizes import choose_sizes
 from vidground.inference.model_setup import open_vision, ready_model
 from vidground.inference.model_thread import SharedModel
 from vidground.inference.provenance import provenance_of, runtime_of
 from vidground.inference.video_threads import Flight, Landed, Pipeline, in_order, one_by_one
 from vidground.language.prompts import Prompt, PromptIds, encode_prompt
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.progress import OnProgress, Progress, Tracker
 from vidground.results.types import Provenance
@@ -56,6 +59,7 @@ from vidground.settings import (
     IsolationSettings,
     SamplingSettings,
     check_decode_on,
+    decode_on_card,
 )
 from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
 from vidground.video.nvdec import opens_card
@@ -75,18 +79,19 @@ class Engine:
         model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a hub id, or a `D2VLM` that is
             loaded already.
         device: default CUDA if there is one, else the CPU.
-        dtype: default bfloat16 on CUDA and float32 on the CPU.
+        dtype: of the weights and of what is computed; default bfloat16 on cards that have units
+            for it and float32 on the CPU (`devices.choose_dtype`).
         weights: "full", or "int8" to hold the weights of the language model's linear layers in 8
             bits and compute in dtype all the same: less memory, and slightly other numbers.
         vision: what encodes frames: "torch" (the model itself), "onnx:DIR" (what `vidground export
             onnx` wrote to DIR), or a `FrameEncoder` of your own.
-        provider: "tensorrt", "cuda" or "cpu", for "onnx:DIR"; default the best on the model's
-            device.
+        provider: where "onnx:DIR" runs, "cuda", "cpu" or "tensorrt"; default one of the first two,
+            by the model's device. TensorRT builds an engine first, which takes minutes.
         isolation: limits of the process that videos are decoded in; None to decode in this one.
         decode_on: where videos are decoded: "cpu"; "cuda" or "cuda:1", an NVIDIA card, on which a
             video fails that is not surely decoded to the same pictures; or "auto", a card where
             there is one and for the videos that it decodes, else the CPU, which a result's
-            warnings tell.
+            warnings tell. A card without a number is the model's, else the first.
         cache: what is kept of videos for later questions; None keeps and rounds nothing.
         load_options: passed on to `checkpoint.load_model` (revision, subfolder, …).
 
@@ -114,6 +119,10 @@ class Engine:
         load_options: Mapping[str, Any] | None = None,
     ) -> None:
         check_decode_on(decode_on)
+        if decode_on != CPU:
+            place = model.device if isinstance(model, D2VLM) else choose_device(device)
+            card = place.index if place.type == "cuda" else None
+            decode_on = decode_on_card(decode_on, card or 0)
         has_card = opens_card(decode_on)
         self.decode_on = decode_on
         self._decoder = None
@@ -384,7 +393,7 @@ class Engine:
         return {"vision": self._eyes, "batch_size": size}
 
     @property
-    def _eyes(self) -> FrameEncoder:
+    def _eyes(self) -> PixelEncoder:
         """What encodes frames for this thread."""
         return self._encoder if self._flight is None else self._flight.model
 
@@ -419,5 +428,5 @@ class Engine:
 
 
 class _Seeing(TypedDict):
-    vision: FrameEncoder
+    vision: PixelEncoder
     batch_size: int

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from vidground.checkpoints.announcement import default_dtype
 from vidground.checkpoints.loading import load_model
+from vidground.devices import FOR_DEVICE, choose_device
 from vidground.errors import CheckpointError, InputError
 from vidground.features.frame_encoding import FrameEncoder
 from vidground.features.onnx_encoder import OnnxVision
@@ -40,9 +40,8 @@ def ready_model(
     if weights not in WEIGHTS:
         raise InputError(f"weights is {weights!r}; it must be {' or '.join(WEIGHTS)}")
     if not isinstance(model, D2VLM):
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = dtype or default_dtype(str(device)) or torch.bfloat16
-        model = load_model(model, device=device, dtype=dtype, **dict(load_options or {}))
+        place, kept = choose_device(device), dtype or FOR_DEVICE
+        model = load_model(model, device=place, dtype=kept, **dict(load_options or {}))
         if weights == INT8_WEIGHTS:
             hold_in_int8(model.language_model)
     elif device is not None or dtype is not None or weights != FULL_WEIGHTS or load_options:

@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidground.features.frame_encoding import FrameEncoder
+from vidground.devices import to_device
+from vidground.features.frame_encoding import PixelEncoder
 from vidground.generation.generation_queue import Generation, GenerationQueue
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.batch_sizes import BatchSize
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
@@ -95,7 +96,7 @@ class SharedModel:
     def __init__(
         self,
         model: D2VLM,
-        vision: FrameEncoder,
+        vision: PixelEncoder,
         *,
         rows: BatchSize,
         frames: BatchSize,
@@ -227,10 +228,11 @@ class SharedModel:
             request.reply.set_result(part)
 
     def _computed(self, batch: Sequence[_Frames]) -> Tensor:
-        values = torch.cat([request.values for request in batch])
+        device = self._vision.device  # pixels and cached features come from main memory
+        values = torch.cat([to_device(request.values, device) for request in batch])
         questions = batch[0].questions
         if questions is None:
-            return self._vision.encode_frames(values)
+            return self._vision.encode_pixels(values)
         return self._vision.compress_each(values, questions)
 
     def _abandon(self) -> None:
@@ -250,31 +252,26 @@ class SharedModel:
 
 
 class SharedModelClient:
-    """The shared model as the thread of one video sees it; a `FrameEncoder` too."""
+    """The shared model as the thread of one video sees it, which also answers prompts."""
 
-    def __init__(self, shared: SharedModel, vision: FrameEncoder, number: int) -> None:
+    def __init__(self, shared: SharedModel, vision: PixelEncoder, number: int) -> None:
         self._shared = shared
         self._vision = vision
         self._number = number
 
     @property
     def device(self) -> torch.device:
-        """See `FrameEncoder.device`."""
+        """See `PixelEncoder.device`."""
         return self._vision.device
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """See `FrameEncoder.dtype`."""
-        return self._vision.dtype
-
-    def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        """See `FrameEncoder.encode_frames`."""
-        kind = (1, (), tuple(pixel_values.shape[1:]))
-        seen: Tensor = self._shared.ask(_Frames(self._number, kind, pixel_values))
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """See `PixelEncoder.encode_pixels`."""
+        kind = (1, (), tuple(pixels.shape[1:]))
+        seen: Tensor = self._shared.ask(_Frames(self._number, kind, pixels))
         return seen
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
-        """See `FrameEncoder.compress_each`."""
+        """See `PixelEncoder.compress_each`."""
         # Compressing comes before encoding: it takes less time, and lets its thread go on.
         kind = (0, tuple(map(tuple, questions)), tuple(patches.shape[1:]))
         seen: Tensor = self._shared.ask(_Frames(self._number, kind, patches, questions))

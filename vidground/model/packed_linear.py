@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidground.inference.batch_sizes import free_bytes
+from vidground.memory import free_bytes
 
 _CPU = torch.device("cpu")
 _MOST_ROWS = 64

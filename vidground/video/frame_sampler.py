@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidground.errors import VideoError
-from vidground.settings import AUTO, CPU
+from vidground.settings import CPU, may_use_cpu
 from vidground.storage.files import printable
 from vidground.video.info import VideoInfo
 from vidground.video.nvdec import EXACT_CODECS, CudaError
@@ -180,7 +180,7 @@ class Footage:
         yield from self._frames_by_skipping(self._decode_on)
 
     def _leave_card(self, error: CudaError | SkippingError) -> None:
-        if self._decode_on != AUTO:
+        if not may_use_cpu(self._decode_on):
             raise VideoError(
                 f"{printable(self._path)}: cannot be decoded on {self._decode_on}: {error}; leave "
                 "such videos to the CPU with --decode-on auto (decode_on='auto')"

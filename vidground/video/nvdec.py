@@ -5,14 +5,13 @@ Opens the card for `decoding`, and makes its pictures those of a decoder on the 
 """
 
 import ctypes
-import re
 
 import av
 from av.codec.hwaccel import HWAccel, HWDeviceType
 from av.video.reformatter import VideoReformatter
 
 from vidground.errors import InputError
-from vidground.settings import AUTO, CPU
+from vidground.settings import CPU, may_use_cpu
 
 EXACT_CODECS = frozenset({"h264", "hevc", "vp8", "vp9"})
 """Those whose standards fix every bit of a decoded picture, and whose decoders in PyAV can use the
@@ -45,7 +44,7 @@ def opens_card(decode_on: str) -> bool:
         accelerator(decode_on).create(av.Codec("h264", "r"))
         ctypes.CDLL(_VIDEO_LIBRARY)
     except (av.FFmpegError, OSError, NotImplementedError) as error:
-        if decode_on == AUTO:
+        if may_use_cpu(decode_on):
             return False
         raise InputError(
             f"decode_on is {decode_on!r} and there is no such card, or its driver lacks the part "
@@ -61,8 +60,7 @@ def accelerator(decode_on: str) -> HWAccel:
     Its pictures are copied to main memory as they come, so none of the few that a card can hold
     out is kept. It has a CUDA context of its own: FFmpeg refuses the one torch has opened.
     """
-    number = re.fullmatch(r"cuda:(\d+)", decode_on)
-    card = number[1] if number else None
+    card = decode_on.partition(":")[2] or None
     # By its constant: a name that the library does not know would stand for any device.
     return HWAccel(HWDeviceType.cuda, card, allow_software_fallback=False)
 

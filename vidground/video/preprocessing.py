@@ -3,11 +3,14 @@
 Knows nothing of video files or times; imports no PyAV.
 """
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
 
+from vidground.devices import to_device
 from vidground.video.orientation import UPRIGHT, Orientation
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -54,10 +57,19 @@ def normalize(
     frames: (N, 3, S, S) uint8 RGB. The result has the same shape, `dtype` and `device`; it is
     computed in float32 and rounded once.
     """
-    mean = torch.tensor(CLIP_MEAN, device=device).view(3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=device).view(3, 1, 1)
-    scaled = frames.to(device).to(torch.float32) / 255
-    return ((scaled - mean) / std).to(dtype)
+    place = torch.device(device)
+    mean, std = _colours(place)
+    scaled = to_device(frames, place).to(torch.float32) / 255
+    return scaled.sub_(mean).div_(std).to(dtype)
+
+
+@cache
+def _colours(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation, (3, 1, 1), brought to a device once."""
+    with torch.inference_mode(False):  # they are used outside of it, too
+        mean = torch.tensor(CLIP_MEAN, dtype=torch.float32, device=device)
+        std = torch.tensor(CLIP_STD, dtype=torch.float32, device=device)
+    return mean.view(3, 1, 1), std.view(3, 1, 1)
 
 
 def _resized(height: int, width: int, size: int) -> tuple[int, int]:
