@@ -10,7 +10,7 @@ from tests.helpers.paths import CHECKPOINT
 from vidground.errors import NumericError
 from vidground.generation.generation_queue import Generation, GenerationQueue, generate
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.batch_sizes import BatchSize
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
 
