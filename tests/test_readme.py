@@ -59,8 +59,11 @@ def test_the_file_tree_names_every_package_and_nothing_else() -> None:
     assert named == {path.parent.name for path in (ROOT / "vidground").glob("*/__init__.py")}
 
 
-def test_the_readme_names_the_commands_there_are() -> None:
+def test_the_table_of_commands_names_every_command_and_nothing_else() -> None:
     from vidground.cli.main import COMMANDS
 
-    named = set(re.findall(r"(?:`|/|\n)vidground\s([a-z][a-z-]+)", README))
-    assert named == set(COMMANDS) | {"answers"}
+    rows = re.findall(
+        r"^\| (`.+?) \|", README.split("| command |")[1].split("\n\n")[0], re.MULTILINE
+    )
+    named = [name.split()[0] for row in rows for name in re.findall(r"`(.+?)`", row)]
+    assert sorted(named) == sorted(COMMANDS)
