@@ -203,8 +203,8 @@ def test_work_that_goes_on_is_left_between_two_layers(
             model.encode_frames(pixels)
             done.append(len(done))
 
-    eyes.encode_frames = endless  # type: ignore[method-assign]
-    waits = begun(lambda: shared.client(1).encode_frames(frames(0)))
+    eyes.encode_pixels = endless  # type: ignore[method-assign]
+    waits = begun(lambda: shared.client(1).encode_pixels(frames(0)))
     assert eyes.called.wait(SOON_S)
     closing = threading.Thread(target=shared.close, daemon=True)
     closing.start()
