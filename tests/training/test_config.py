@@ -5,12 +5,8 @@ import pytest
 import yaml
 
 from vidground.errors import InputError
-from vidground.training.config import (
-    RunConfig,
-    bundled_configs,
-    parse_value,
-    read_config,
-)
+from vidground.training.config import RunConfig, read_config
+from vidground.training.config_files import bundled_configs, parse_value
 from vidground.training.objectives.settings import FpoSettings, LoraSettings, SftSettings
 
 NEEDED: dict[str, Any] = {

@@ -21,14 +21,14 @@ from tests.helpers.training_runs import (
     random_samples,
     tiny_model,
 )
+from vidground.training.checkpoints import TRAINED
 from vidground.training.data.collation import Collator
+from vidground.training.failures import TrainingError
 from vidground.training.objectives.fpo import fpo_losses, reference_log_probs
 from vidground.training.objectives.objective import FpoObjective, SftObjective
 from vidground.training.objectives.settings import FpoSettings, SftSettings
 from vidground.training.objectives.sft import sft_losses
 from vidground.training.parameters import prepare_parameters
-from vidground.training.saving import TRAINED
-from vidground.training.trainer import TrainingError
 
 PARTS = ("loss", "cross_entropy", "grounding", "consistency")
 
