@@ -82,10 +82,13 @@ def sections_of(
         hint, name = hints[field.name], f"{prefix}.{field.name}" if prefix else field.name
         if field.name not in meanings:
             raise ValueError(f"{kind.__name__}.{field.name} has no description in its docstring")
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        listed = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             nested.append((hint, name))
-        else:
-            keys.append(ConfigKey(name, _type(hint), _default(field), meanings[field.name]))
+            continue
+        if dataclasses.is_dataclass(listed) and isinstance(listed, type):
+            nested.append((listed, f"{name}[]"))
+        keys.append(ConfigKey(name, _type(hint), _default(field), meanings[field.name]))
     summary = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
     if keys:
         yield ConfigSection(prefix, summary, tuple(keys))
