@@ -1,6 +1,7 @@
 import copy
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import TrainerCallback
 
 from tests.helpers.paths import ROOT
 from tests.helpers.training_runs import (
     FULL,
     RELEASED,
+    SignalAt,
     StopAfter,
     log_of,
     make_trainer,
     random_samples,
     tiny_model,
 )
-from vidground.training.checkpoints import TRAINED
+from vidground.errors import InputError
+from vidground.training.checkpoints import TRAINED, checkpoints, usable_checkpoint
 from vidground.training.data.collation import Collator
 from vidground.training.failures import TrainingError
 from vidground.training.objectives.fpo import fpo_losses, reference_log_probs
@@ -29,6 +33,7 @@ from vidground.training.objectives.objective import FpoObjective, SftObjective
 from vidground.training.objectives.settings import FpoSettings, SftSettings
 from vidground.training.objectives.sft import sft_losses
 from vidground.training.parameters import prepare_parameters
+from vidground.training.tracking.held_out import BestCheckpoint, EarlyStop, HeldOutLosses
 
 PARTS = ("loss", "cross_entropy", "grounding", "consistency")
 
@@ -96,6 +101,120 @@ def test_a_resumed_run_ends_where_it_would_have(kind: str, parameters: Any, tmp_
     for name, parameter in second.objective.named_parameters():
         assert torch.equal(parameter, expected[name]), name
     assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_after_the_step_and_the_run_can_be_resumed(
+    number: int, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"parameters": RELEASED, "save_steps": 100}
+    whole = make_trainer(tmp_path / "whole", **options)
+    whole.train()
+    first = make_trainer(tmp_path / "parts", **options, callbacks=(SignalAt(2, number),))
+    first.train()
+    assert (first.was_stopped, first.is_finished, first.state.global_step) == (True, False, 2)
+    checkpoint = usable_checkpoint(tmp_path / "parts")
+    assert checkpoint == tmp_path / "parts" / "checkpoint-2"
+    second = make_trainer(tmp_path / "parts", **options)
+    second.train(resume_from_checkpoint=str(checkpoint))
+    assert (second.was_stopped, second.is_finished) == (False, True)
+    assert first.train_dataset.read + second.train_dataset.read == whole.train_dataset.read
+    expected = values(whole.objective)
+    for name, parameter in second.objective.named_parameters():
+        assert torch.equal(parameter, expected[name]), name
+    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+
+
+def test_a_signal_in_the_last_step_does_not_stop_a_finished_run(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, steps=2, callbacks=(SignalAt(2),))
+    trainer.train()
+    assert (trainer.was_stopped, trainer.is_finished) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("batch", "accumulation"), [(1, 4), (2, 2), (3, 1), (5, 1), (1, 1)], ids=str
+)
+def test_a_run_resumed_with_other_batches_reads_every_sample_once(
+    batch: int, accumulation: int, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"steps": -1, "num_train_epochs": 2, "save_steps": 2}
+    whole = make_trainer(tmp_path / "whole", batch=4, **options)
+    whole.train()
+    first = make_trainer(tmp_path / "parts", batch=4, **options, callbacks=(StopAfter(3),))
+    first.train()  # killed a step after its checkpoint
+    second = make_trainer(
+        tmp_path / "parts", batch=batch, gradient_accumulation_steps=accumulation, **options
+    )
+    second.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-2"))
+    assert first.train_dataset.read[:8] + second.train_dataset.read == whole.train_dataset.read
+    assert len(whole.train_dataset.read) == 24
+    left = math.ceil(16 / (batch * accumulation))
+    assert second.state.global_step == 2 + left
+    last = log_of(tmp_path / "parts")[-1]
+    assert last["epoch"] == 2
+    if batch * accumulation == 4:  # the same steps, in other parts: equal but for rounding
+        expected = values(whole.objective)
+        for name, parameter in second.objective.named_parameters():
+            torch.testing.assert_close(parameter, expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_the_learning_rate_continues_when_the_batch_size_changes(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": -1, "num_train_epochs": 2, "save_steps": 3}
+    make_trainer(tmp_path, batch=4, **options, callbacks=(StopAfter(3),)).train()
+    second = make_trainer(tmp_path, batch=2, **options)
+    second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    rates = [line["learning_rate"] for line in log_of(tmp_path)]
+    read = [0, 4, 8, 12, 14, 16, 18, 20, 22]  # samples before each step, of 24
+    expected = [1e-3 * (1 + math.cos(math.pi * samples / 24)) / 2 for samples in read]
+    assert rates == pytest.approx(expected)
+
+
+def test_edited_annotations_are_refused_on_resuming(tmp_path: Path) -> None:
+    make_trainer(tmp_path, files={"a.json": "1"}, steps=3).train()
+    changed = make_trainer(tmp_path, files={"a.json": "2"}, steps=6)
+    with pytest.raises(InputError, match=r"a\.json has changed since the run began"):
+        changed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+
+
+class FirstLosses(TrainerCallback):
+    """Replaces the held-out losses by given ones, before other callbacks see them."""
+
+    def __init__(self, losses: dict[int, float]) -> None:
+        self.losses = losses
+
+    def on_evaluate(self, _args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
+        state.log_history[-1]["eval_loss"] = self.losses[state.global_step]
+
+
+def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5, 5: 1.0, 6: 4.0}
+    options: dict[str, Any] = {
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "save_steps": 2,
+        "save_total_limit": 2,
+    }
+    callbacks = (FirstLosses(losses), BestCheckpoint(tmp_path))
+    trainer = make_trainer(tmp_path, callbacks=callbacks, **options)
+    trainer.train()
+    assert HeldOutLosses.of(trainer.state) == HeldOutLosses(1.0, 2, 4)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-6"]
+    final = values(trainer.objective.d2vlm)["lm_head.weight"]
+    trainer.load_model(tmp_path / "checkpoint-2")
+    assert not torch.equal(trainer.objective.d2vlm.lm_head.weight, final)
+
+
+def test_training_stops_when_the_held_out_loss_does_not_improve(tmp_path: Path) -> None:
+    losses = dict(zip(range(1, 7), (3.0, 1.0, 2.0, 1.5, 1.2, 0.5), strict=True))
+    options: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 1, "save_steps": 100}
+    callbacks = (FirstLosses(losses), EarlyStop(2))
+    trainer = make_trainer(tmp_path, callbacks=callbacks, **options)
+    trainer.train()
+    assert (trainer.state.global_step, trainer.is_finished) == (4, True)
+    # Resumed, it stays stopped.
+    again = make_trainer(tmp_path, callbacks=callbacks, **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert (again.state.global_step, again.train_dataset.read, again.is_finished) == (4, [], True)
 
 
 def test_a_longer_schedule_holds_from_the_first_step_on(tmp_path: Path) -> None:
