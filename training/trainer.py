@@ -382,7 +382,7 @@ class _StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers carries n
         self._trainer.end_step(state, control)
 
 
-def _placed(share: Callable[[float], float], order: SampleOrder) -> Callable[[float], float]:
+def _placed(share: Callable[[Any], float], order: SampleOrder) -> Callable[[float], float]:
     """Return a schedule over the steps of a run from one over steps of the present size."""
 
     def share_at(step: float) -> float:

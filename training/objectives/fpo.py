@@ -49,29 +49,6 @@ class FpoLosses:
         samples = (counts or self.sft.counts).samples
         return self.sft.total(settings.sft, counts) + self.preference.loss.sum() / samples
 
-    def report(self) -> dict[str, float]:
-        """Means over the rows, for a log: log-probabilities, margins and accuracies by factor.
-
-        An accuracy is the share of rows whose chosen response is the likelier one. Grounding is
-        left out where no row has any.
-        """
-        terms, grounded = self.preference, self.grounded
-        report = {
-            "preference_loss": _mean(terms.loss),
-            "text_chosen": _mean(self.chosen.text),
-            "text_rejected": _mean(self.rejected.text),
-            "text_margin": _mean(terms.text_margin),
-            "text_accuracy": _mean(terms.text_margin > 0),
-        }
-        if bool(grounded.any()):
-            report |= {
-                "grounding_chosen": _mean(self.chosen.grounding[grounded]),
-                "grounding_rejected": _mean(self.rejected.grounding[grounded]),
-                "grounding_margin": _mean(terms.grounding_margin[grounded]),
-                "grounding_accuracy": _mean(terms.grounding_margin[grounded] > 0),
-            }
-        return report
-
 
 def fpo_losses(
     model: D2VLM,
@@ -139,7 +116,3 @@ def _log_probs(
             outputs.similarities, targets, response.evidence_mask, batch.frame_mask
         ),
     )
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.detach().float().mean())
