@@ -13,7 +13,7 @@ from vidground.errors import FormatError, VidgroundError
 
 # In the message of torch.save when it cannot write; it does not give the reason.
 _OF_TORCH = ("PytorchStreamWriter", "inline_container.cc")
-_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?P<end>.+?)\.(?:\s|$)")
+_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?P<end>[^.]+)")
 
 
 class TrainingError(VidgroundError):
@@ -40,7 +40,7 @@ def run_failures(folder: Path) -> Iterator[None]:
         worker = _WORKER.search(str(error))
         if worker is not None:
             raise TrainingError(
-                f"a process that reads videos ended unexpectedly ({worker['end']}), often because "
+                f"a process that reads videos ended unexpectedly ({worker['end'].strip()}), often because "
                 "memory ran out; continue with --resume and fewer --workers"
             ) from error
         if isinstance(error, RuntimeError) and not any(name in str(error) for name in _OF_TORCH):

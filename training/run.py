@@ -24,6 +24,7 @@ from vidground.model.d2vlm import D2VLM
 from vidground.storage.atomic import make_folder, write_atomically
 from vidground.training.arguments import training_arguments
 from vidground.training.checkpoints import (
+    PROGRESS,
     checkpoints,
     file_digests,
     read_progress,
@@ -118,6 +119,8 @@ def _finish(trainer: ObjectiveTrainer, config: RunConfig, *, main_process: bool)
 def _report_resumed(trainer: ObjectiveTrainer, checkpoint: Path) -> None:
     before = read_progress(checkpoint, size=trainer.order.size, count=trainer.order.count)
     _logger.info("resuming from %s, after %d samples", checkpoint, before.position.samples)
+    if not (checkpoint / PROGRESS).is_file():
+        _logger.warning("an earlier version began the run, and read samples in another order")
     now = trainer.order.size
     if before.size.samples != now.samples:
         _logger.info(

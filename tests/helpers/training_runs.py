@@ -1,6 +1,6 @@
 """Short training runs of a tiny model on random samples, for tests; a script for several processes.
 
-torchrun --nproc-per-node 2 training_runs.py OUTPUT_DIR
+torchrun --nproc-per-node 2 training_runs.py OUTPUT_DIR [--stopped]
 """
 
 import json
@@ -179,7 +179,17 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    make_trainer(Path(sys.argv[1]), batch=2, steps=3, save_strategy="no").train()
+    folder, rank = Path(sys.argv[1]), os.environ["RANK"]
+    if "--stopped" in sys.argv:
+        # One process of both gets a signal, in its second step.
+        signals = (SignalAt(2),) if rank == "1" else ()
+        options = {"steps": -1, "num_train_epochs": 2, "save_steps": 100}
+        trainer = make_trainer(folder, batch=2, callbacks=signals, **options)
+        trainer.train()
+        assert trainer.was_stopped
+        (folder / f"read-{rank}.json").write_text(json.dumps(trainer.train_dataset.read))
+    else:
+        make_trainer(folder, batch=2, steps=3, save_strategy="no").train()
     leave_group()
 
 

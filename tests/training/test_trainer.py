@@ -1,4 +1,5 @@
 import copy
+import json
 import math
 import os
 import signal
@@ -17,6 +18,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.training_runs import (
     FULL,
     RELEASED,
+    Samples,
     SignalAt,
     StopAfter,
     log_of,
@@ -26,8 +28,8 @@ from tests.helpers.training_runs import (
 )
 from vidground.errors import InputError
 from vidground.training.checkpoints import TRAINED, checkpoints, usable_checkpoint
-from vidground.training.data.collation import Collator
-from vidground.training.failures import TrainingError
+from vidground.training.data.collation import Collator, Sample
+from vidground.training.failures import TrainingError, run_failures
 from vidground.training.objectives.fpo import fpo_losses, reference_log_probs
 from vidground.training.objectives.objective import FpoObjective, SftObjective
 from vidground.training.objectives.settings import FpoSettings, SftSettings
@@ -176,6 +178,17 @@ def test_edited_annotations_are_refused_on_resuming(tmp_path: Path) -> None:
         changed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
 
 
+class SaveAt(TrainerCallback):
+    """Saves at some steps, as signals do."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+
+    def on_step_end(self, _args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        if state.global_step in self.steps:
+            control.should_save = True
+
+
 class FirstLosses(TrainerCallback):
     """Replaces the held-out losses by given ones, before other callbacks see them."""
 
@@ -186,15 +199,17 @@ class FirstLosses(TrainerCallback):
         state.log_history[-1]["eval_loss"] = self.losses[state.global_step]
 
 
-def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["steps", "no"])
+def test_the_best_checkpoint_stays(strategy: str, tmp_path: Path) -> None:
     losses = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5, 5: 1.0, 6: 4.0}
     options: dict[str, Any] = {
         "eval_strategy": "steps",
         "eval_steps": 1,
+        "save_strategy": strategy,
         "save_steps": 2,
         "save_total_limit": 2,
     }
-    callbacks = (FirstLosses(losses), BestCheckpoint(tmp_path))
+    callbacks = (FirstLosses(losses), SaveAt(4, 6), BestCheckpoint(tmp_path))
     trainer = make_trainer(tmp_path, callbacks=callbacks, **options)
     trainer.train()
     assert HeldOutLosses.of(trainer.state) == HeldOutLosses(1.0, 2, 4)
@@ -329,20 +344,59 @@ def test_a_checkpoint_holds_what_learns_in_32_bit(tmp_path: Path) -> None:
     assert all(torch.equal(stored[name], current[name]) for name in stored)
 
 
-def test_two_processes_are_one_with_twice_the_batches(tmp_path: Path) -> None:
+class Deadly(Samples):
+    """Kills the process that reads it, as the system does when memory runs out."""
+
+    def __getitem__(self, index: int) -> Sample:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_killed_data_worker_ends_the_run_in_a_line(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, dataloader_num_workers=1)
+    trainer.train_dataset = Deadly(trainer.train_dataset.samples)
+    with pytest.raises(TrainingError) as caught, run_failures(tmp_path):
+        trainer.train()
+    assert "\n" not in str(caught.value)
+    assert "a process that reads videos ended unexpectedly (" in str(caught.value)
+
+
+def run_two_processes(*arguments: str) -> None:
     script = ROOT / "tests/helpers/training_runs.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     ended = subprocess.run(
-        [*command, "--master-port", "0", "--standalone", str(script), str(tmp_path / "two")],
+        [*command, "--master-port", "0", "--standalone", str(script), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+def test_two_processes_are_one_with_twice_the_batches(tmp_path: Path) -> None:
+    run_two_processes(str(tmp_path / "two"))
     make_trainer(
         tmp_path / "one", batch=2, steps=3, save_strategy="no", gradient_accumulation_steps=2
     ).train()
     curve = log_of(tmp_path / "one")
     assert len(curve) == 3
     assert_same_curves(log_of(tmp_path / "two"), curve)
+
+
+def test_a_run_of_two_processes_is_resumed_by_one(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"steps": -1, "num_train_epochs": 2, "save_strategy": "no"}
+    whole = make_trainer(tmp_path / "whole", batch=4, **options)
+    whole.train()
+    run_two_processes(str(tmp_path / "parts"), "--stopped")
+    checkpoint = usable_checkpoint(tmp_path / "parts")
+    assert checkpoint is not None
+    step = int(checkpoint.name.removeprefix("checkpoint-"))
+    assert step in (2, 3)  # both stop after the same step, the one that the signal came in or next
+    read = [json.loads((tmp_path / "parts" / f"read-{rank}.json").read_text()) for rank in (0, 1)]
+    order = whole.train_dataset.read
+    assert sorted(read[0] + read[1]) == sorted(order[: 4 * step])
+    second = make_trainer(tmp_path / "parts", batch=4, **options)
+    second.train(resume_from_checkpoint=str(checkpoint))
+    assert second.train_dataset.read == order[4 * step :]
+    assert_same_curves(log_of(tmp_path / "parts"), log_of(tmp_path / "whole"))
