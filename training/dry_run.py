@@ -29,11 +29,12 @@ from vidground.model.d2vlm import D2VLM
 from vidground.training.config import DataSource, ModelSource, ObjectiveName, RunConfig
 from vidground.training.data.annotations import Annotation, PreferenceAnnotation, load_annotations
 from vidground.training.data.dataset import response_ids, weighted, within_limits
-from vidground.training.disk_space import DiskSpace, disk_space
 from vidground.training.memory_estimate import (
+    DiskSpace,
     FixedMemory,
     SampleLengths,
     batch_memory,
+    disk_space,
     fixed_memory,
 )
 from vidground.training.objectives.objective import FpoObjective, Objective, SftObjective

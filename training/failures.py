@@ -40,8 +40,8 @@ def run_failures(folder: Path) -> Iterator[None]:
         worker = _WORKER.search(str(error))
         if worker is not None:
             raise TrainingError(
-                f"a process that reads videos ended unexpectedly ({worker['end'].strip()}), often because "
-                "memory ran out; continue with --resume and fewer --workers"
+                f"a process that reads videos ended unexpectedly ({worker['end'].strip()}), often "
+                "because memory ran out; continue with --resume and fewer --workers"
             ) from error
         if isinstance(error, RuntimeError) and not any(name in str(error) for name in _OF_TORCH):
             raise

@@ -7,7 +7,7 @@ Distribution (DDP, FSDP, DeepSpeed) is left to accelerate and only configured. D
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
-from torch.utils.data import DataLoader
 from transformers import (
     EvalPrediction,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -28,9 +25,6 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from vidground.training.checkpoints import (
-    Progress,
-    check_same_data,
-    read_progress,
     write_checksums,
 )
 from vidground.training.data.collation import Collator, Sample
@@ -38,19 +32,18 @@ from vidground.training.failures import TrainingError
 from vidground.training.objectives.batches import LossCounts, TrainingBatch
 from vidground.training.objectives.objective import Objective
 from vidground.training.objectives.settings import ParameterSettings
+from vidground.training.ordered_trainer import OrderedTrainer
 from vidground.training.parameters import parameter_groups
-from vidground.training.sample_order import ProcessBatches, RunPosition, SampleOrder, StepSize
 from vidground.training.saving import CheckpointWriter, load_trained, save_trained, write_final
-from vidground.training.stopping import StopRequest, leave_signals_to_parent
+from vidground.training.stopping import StopRequest
 
 _PREFIX = "d2vlm."  # of the model in an objective's state
 
 
-class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries no types
+class ObjectiveTrainer(OrderedTrainer):
     """Trains an `Objective`.
 
-    Samples are read in the order of `SampleOrder`, across the borders of epochs. All means of the
-    loss run over the whole batch: all accumulated parts of all processes. A checkpoint is a model
+    All means of the loss run over the whole batch: all accumulated parts of all processes. A checkpoint is a model
     that `Grounder` loads, with the state to resume from beside it. SIGINT, SIGTERM and SIGHUP save
     a checkpoint at the end of the step and stop.
 
@@ -59,7 +52,6 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
 
     Attributes:
         stop: whether a signal has asked to stop.
-        order: the samples from the position that `train` began at.
         model_files: names of the files and folders of the model in the run's folder, once saved.
     """
 
@@ -67,7 +59,6 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
     parameters: ParameterSettings
     writer: CheckpointWriter
     optimizer: torch.optim.Optimizer | None
-    order: SampleOrder
 
     def __init__(
         self,
@@ -100,7 +91,6 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
         self.writer = writer
         self.stop = StopRequest()
         self.model_files: tuple[str, ...] = ()
-        self._files = dict(files or {})
         self._stops_after_step = False
         self._tally: Tensor | None = None
         self._has_trained = False
@@ -115,8 +105,8 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
             eval_dataset=eval_data,
             compute_metrics=self._metrics,
             callbacks=[_StepEnd(self), *(callbacks or [])],
+            files=files or {},
         )
-        self.order = self._order(RunPosition())
         # The losses are already divided by the counts of the whole batch.
         self.model_accepts_loss_kwargs = True
         # Both print to standard output.
@@ -135,67 +125,9 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
         return self._stops_after_step and not self.is_finished
 
     def train(self, resume_from_checkpoint: str | None = None, **options: Any) -> Any:
-        """Train from the beginning, or from a checkpoint.
-
-        Raises:
-            InputError: the data have changed since the checkpoint.
-            CheckpointError: the checkpoint cannot be read.
-        """
-        start = RunPosition()
-        if resume_from_checkpoint is not None:
-            size, count = self.order.size, self.order.count
-            progress = read_progress(Path(resume_from_checkpoint), size=size, count=count)
-            check_same_data(progress, self._files, count)
-            start = progress.position
-        self.order = self._order(start)
+        """Train from the beginning, or from a checkpoint; see `stop`."""
         with self.stop.on_signals():
-            return super().train(resume_from_checkpoint=resume_from_checkpoint, **options)
-
-    def _order(self, start: RunPosition) -> SampleOrder:
-        arguments = self.args
-        return SampleOrder(
-            count=len(self.train_dataset),
-            seed=arguments.seed if arguments.data_seed is None else arguments.data_seed,
-            size=StepSize(
-                arguments.per_device_train_batch_size,
-                arguments.gradient_accumulation_steps,
-                arguments.world_size,
-            ),
-            start=start,
-            epochs=arguments.num_train_epochs,
-            max_steps=arguments.max_steps if arguments.max_steps > 0 else None,
-        )
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the batches of this process from the position that the run starts at."""
-        return DataLoader(
-            self.train_dataset,
-            batch_sampler=ProcessBatches(self.order, self.args.process_index),
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            worker_init_fn=leave_signals_to_parent,
-            # Its own, so that starting workers draws nothing from the generator of dropout.
-            generator=torch.Generator().manual_seed(self.args.seed),
-        )
-
-    def set_initial_training_values(
-        self, args: TrainingArguments, dataloader: Any
-    ) -> tuple[int, int, int, int, int, int, int]:
-        """Return the run's length as transformers asks for it, as one epoch from the start."""
-        order, batches = self.order, len(dataloader)
-        return (
-            int(order.steps > 0),  # epochs
-            max(1, order.steps),  # steps in each
-            order.count,
-            order.total,
-            self.get_total_train_batch_size(args),
-            batches,
-            order.last_step,
-        )
-
-    def _init_training_state(self, *args: Any, **options: Any) -> tuple[int, int]:
-        super()._init_training_state(*args, **options)
-        return 0, 0  # epochs and batches to skip: the order starts at the right sample
+            return super().train(resume_from_checkpoint, **options)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[TrainingBatch], num_batches: int, device: torch.device
@@ -292,19 +224,6 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
         made: torch.optim.Optimizer = self.optimizer
         return made
 
-    def create_scheduler(
-        self,
-        num_training_steps: int,  # noqa: ARG002 - transformers' signature
-        optimizer: torch.optim.Optimizer | None = None,
-    ) -> LRScheduler:
-        """Create the learning rate schedule over the whole run; see `SampleOrder`."""
-        if self.lr_scheduler is None:
-            schedule = super().create_scheduler(self.order.schedule_steps, optimizer)
-            if isinstance(schedule, LambdaLR):
-                schedule.lr_lambdas = [_placed(s, self.order) for s in schedule.lr_lambdas]
-        made: LRScheduler = self.lr_scheduler
-        return made
-
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the model, so that `Grounder` loads it; to the run's folder if no other is given.
 
@@ -322,9 +241,7 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
             return
         self.writer.write(folder, ours)
         save_trained(folder, ours, self.objective.trained)
-        step = self.state.global_step
-        position = RunPosition(step, self.order.samples_after(step))
-        Progress(position, self.order.size, self.order.count, self._files).write(folder)
+        self.progress().write(folder)
 
     def load_model(self, checkpoint: Path) -> None:
         """Load the trainable parameters of a checkpoint."""
@@ -344,17 +261,6 @@ class ObjectiveTrainer(Trainer):  # type: ignore[misc]  # transformers carries n
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             self.load_model(Path(resume_from_checkpoint))
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        schedule, optimizer = self.lr_scheduler, self.optimizer
-        if isinstance(schedule, LambdaLR) and optimizer is not None:
-            # The stored rates are those of the schedule at the time; it may be longer now.
-            shares = [share(schedule.last_epoch) for share in schedule.lr_lambdas]
-            rates = [base * share for base, share in zip(schedule.base_lrs, shares, strict=True)]
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
-            schedule._last_lr = rates  # what is logged
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return inputs.to(self.args.device)
@@ -380,12 +286,3 @@ class _StepEnd(TrainerCallback):  # type: ignore[misc]  # transformers carries n
         **kwargs: Any,  # noqa: ARG002 - as above
     ) -> None:
         self._trainer.end_step(state, control)
-
-
-def _placed(share: Callable[[Any], float], order: SampleOrder) -> Callable[[float], float]:
-    """Return a schedule over the steps of a run from one over steps of the present size."""
-
-    def share_at(step: float) -> float:
-        return share(order.schedule_step(int(step)))
-
-    return share_at
