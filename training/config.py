@@ -12,11 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from vidground.errors import InputError
 from vidground.training.config_checks import check_combination
-from vidground.training.config_files import put, read_yaml
+from vidground.training.config_files import dump_yaml, put, read_yaml
 from vidground.training.config_values import build
 from vidground.training.data.annotations import REJECTED_SEED
 from vidground.training.data.dataset import SampleLimits
@@ -307,8 +305,7 @@ class RunConfig:
 
     def to_yaml(self) -> str:
         """Return all values as YAML that `read_config` reads back unchanged."""
-        text = yaml.safe_dump(_plain(asdict(self)), sort_keys=False, allow_unicode=True)
-        return str(text)
+        return dump_yaml(asdict(self))
 
 
 def read_config(
@@ -351,9 +348,3 @@ def read_config(
 def _check(name: str, value: object, held: bool, limit: str) -> None:
     if not held:
         raise InputError(f"{name} is {value}; it must be {limit}")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

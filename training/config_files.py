@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,11 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Return nested values as YAML, in their order."""
+    return str(yaml.safe_dump(_plain(values), sort_keys=False, allow_unicode=True))
+
+
 def put(
     content: dict[str, Any], keys: Sequence[str], value: Any, name: str, *, replace: bool = True
 ) -> None:
@@ -105,3 +110,9 @@ def put(
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -43,9 +43,9 @@ _PREFIX = "d2vlm."  # of the model in an objective's state
 class ObjectiveTrainer(OrderedTrainer):
     """Trains an `Objective`.
 
-    All means of the loss run over the whole batch: all accumulated parts of all processes. A checkpoint is a model
-    that `Grounder` loads, with the state to resume from beside it. SIGINT, SIGTERM and SIGHUP save
-    a checkpoint at the end of the step and stop.
+    All means of the loss run over the whole batch: all accumulated parts of all processes. A
+    checkpoint is a model that `Grounder` loads, with the state to resume from beside it. SIGINT,
+    SIGTERM and SIGHUP save a checkpoint at the end of the step and stop.
 
     Where transformers expects batches as dictionaries, they are `TrainingBatch` here; signatures
     say `Any`.
