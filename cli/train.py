@@ -1,4 +1,4 @@
-"""`vidground train`: supervised fine-tuning and factorized preference optimization."""
+"""`vidground train`: supervised fine-tuning, factorized preference optimization, curves."""
 
 from __future__ import annotations
 
@@ -22,44 +22,76 @@ _VALUES: dict[str, tuple[str, Any, str]] = {
         str,
         "Model to start from: a name (`vidground models`), a folder, a hub id.",
     ),
-    "init": ("model.init", click.Choice(["toy"]), "Start from a small model, random weights."),
+    "init": (
+        "model.init",
+        click.Choice(["toy"]),
+        "Start from a small model with random weights.",
+    ),
     "unreadable": (
         "data.unreadable",
         click.Choice(["error", "skip"]),
-        "A video that is missing or does not open ends the run (error, if not given), or its "
-        "samples are left out and counted (skip).",
+        "A missing or unreadable video ends the run (error, the default), or its samples are "
+        "left out and counted (skip).",
     ),
-    "cache": ("data.cache", str, "Folder that keeps decoded frames."),
+    "cache": ("data.cache", str, "Folder that caches decoded frames."),
     "output_dir": ("output.dir", str, "The run's folder."),
-    "epochs": ("schedule.epochs", float, "Passes over the data, in place of steps."),
-    "max_steps": ("schedule.max_steps", int, "Steps; they win over epochs."),
-    "batch_size": ("schedule.batch_size", int, "Samples that pass the model at once."),
-    "accumulation": ("schedule.accumulation", int, "Batches that make a step."),
-    "learning_rate": ("parameters.learning_rate", float, "Of what is trained in full."),
-    "lora_learning_rate": ("parameters.lora_learning_rate", float, "Of the adapters."),
+    "epochs": ("schedule.epochs", float, "Passes over the data, instead of steps."),
+    "max_steps": ("schedule.max_steps", int, "Optimizer steps; overrides epochs."),
+    "batch_size": ("schedule.batch_size", int, "Samples per device in one forward pass."),
+    "accumulation": ("schedule.accumulation", int, "Forward passes per optimizer step."),
+    "learning_rate": (
+        "parameters.learning_rate",
+        float,
+        "Learning rate of what is trained in full.",
+    ),
+    "lora_learning_rate": (
+        "parameters.lora_learning_rate",
+        float,
+        "Learning rate of the adapters.",
+    ),
     "workers": ("schedule.workers", int, "Processes that read videos."),
-    "seed": ("schedule.seed", int, "Seed of everything random."),
+    "seed": ("schedule.seed", int, "Seed of all random choices."),
+    "patience": (
+        "schedule.patience",
+        int,
+        "Stop when the held-out loss has not improved in this many evaluations.",
+    ),
+    "eval_every": ("output.eval_every", int, "Steps between evaluations."),
+    "keep_model": (
+        "output.model",
+        click.Choice(["last", "best"]),
+        "Checkpoint that becomes the run's model: the last, or the best by held-out loss.",
+    ),
+    "push_to_hub": (
+        "output.hub",
+        str,
+        "Upload the finished model with a model card to this hub repository.",
+    ),
 }
 _FILES = {
-    "annotations": ("data.annotations", "Samples to learn from; may be given several times."),
+    "annotations": ("data.annotations", "Samples to train on; may be given several times."),
     "videos": (
         "data.videos",
         "Folder that the annotations' videos are relative to; may be given several times.",
     ),
     "evaluation": (
         "data.evaluation",
-        "Held-out samples, evaluated every so many steps (--set output.eval_every=100); may be "
-        "given several times.",
+        "Held-out samples, evaluated every --eval-every steps; may be given several times.",
     ),
 }
-_IN_PLACE_OF = (
+_SWITCHES = {
+    "tensorboard": ("output.tensorboard", "Write TensorBoard files to the run's folder."),
+    "wandb": ("output.wandb", "Log to Weights & Biases."),
+    "curves": ("output.curves", "Draw the learning curves to curves.png."),
+}
+_REPLACES = (
     ("model.name", "model.init"),
     ("model.init", "model.name"),
     ("schedule.epochs", "schedule.max_steps"),
 )
 _RUN_CONFIG = "config.yaml"
-# A dry run needs no data, and writes nothing.
-_WHERE_DRY = {
+# A dry run needs no data and writes nothing.
+_DRY_RUN_PATHS = {
     "data.annotations": ["annotations.json"],
     "data.videos": "videos",
     "output.dir": "run",
@@ -69,13 +101,21 @@ _WHERE_DRY = {
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a run."""
     run = [
-        click.option("--resume", is_flag=True, help="Go on from the run's last checkpoint."),
-        click.option("--overwrite", is_flag=True, help="Remove the run that the folder holds."),
-        click.option("--quiet", "-q", is_flag=True, help="Tell of failures only."),
+        click.option("--resume", is_flag=True, help="Continue from the run's last checkpoint."),
+        click.option("--overwrite", is_flag=True, help="Remove the run that the folder contains."),
+        click.option("--quiet", "-q", is_flag=True, help="Only report failures."),
         click.option(
             "--dry-run",
             is_flag=True,
-            help="Tell parameters, memory and steps; train and download nothing.",
+            help="Report parameters, memory, disk space and steps; train and download nothing.",
+        ),
+        click.option(
+            "--keys",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_keys,
+            help="List every KEY of --set with its default and meaning, and exit.",
         ),
     ]
     setting = click.option(
@@ -83,7 +123,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         "settings",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Any value of the configuration, as schedule.warmup=0.1; may be given several times.",
+        help="Any value of the configuration, such as schedule.warmup=0.1; --keys lists them all. "
+        "May be given several times.",
     )
     for option in reversed(run):
         command = option(command)
@@ -92,13 +133,14 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         command = click.option(*_flags(name), name, type=kind, help=help_text)(command)
     for name, (_, help_text) in reversed(_FILES.items()):
         command = click.option(*_flags(name), name, multiple=True, help=help_text)(command)
+    for name, (_, help_text) in _SWITCHES.items():
+        command = click.option(*_flags(name), name, is_flag=True, help=help_text)(command)
     return click.option(
         "--config",
         "-c",
         metavar="FILE",
-        help="YAML file with the run's configuration, or the name of one that comes with "
-        "vidground: sft, fpo, toy-sft, toy-fpo. Options win over it. With --resume it is that "
-        "of the run if not given.",
+        help="YAML file with the run's configuration, or the name of a bundled one: sft, fpo, "
+        "toy-sft, toy-fpo. Options override it. With --resume, the run's own is the default.",
     )(command)
 
 
@@ -107,13 +149,23 @@ def _flags(name: str) -> tuple[str, ...]:
     return (flag, "-o") if name == "output_dir" else (flag,)
 
 
+def _show_keys(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from vidground.training.config_keys import keys_text
+
+    click.echo(keys_text("fpo" if context.info_name == "fpo" else "sft"))
+    context.exit()
+
+
 @click.group()
 def train() -> None:
     """Train a model: fine-tuning, then preferences.
 
-    A run is described by a YAML file, by options, or by both; its folder holds all values that it
-    was made with (config.yaml), a line for every logged step (log.jsonl), checkpoints, and at the
-    end the model. What it takes is told beforehand by --dry-run. Several GPUs:
+    A run is configured by a YAML file, by options, or by both. Its folder contains the
+    configuration (config.yaml), a line for every logged step (log.jsonl), checkpoints, and at the
+    end the model. --dry-run reports beforehand what it takes. Ctrl-C and SIGTERM save a checkpoint
+    at the end of the step; --resume continues. Several GPUs:
     torchrun --nproc-per-node 8 -m vidground.cli.main train sft ...
     """
 
@@ -134,7 +186,7 @@ def sft(**options: Any) -> None:
 @train.command()
 @_options
 def fpo(**options: Any) -> None:
-    """Teach a fine-tuned model to prefer, by the text and by the grounding of its answers.
+    """Train a fine-tuned model on preferences over the text and grounding of answers.
 
     \b
     vidground train fpo --config toy-fpo
@@ -142,6 +194,26 @@ def fpo(**options: Any) -> None:
         --output-dir runs/fpo
     """
     _train("fpo", **options)
+
+
+@train.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="The picture, in a format of matplotlib; RUN/curves.png if not given.",
+)
+def curves(run: Path, output: Path | None) -> None:
+    """Draw the learning curves of a run from its log.
+
+    \b
+    vidground train curves runs/sft
+    """
+    from vidground.training.tracking.curves import draw_curves
+
+    drawn = draw_curves(run, output)
+    click.echo(f"{drawn}" if drawn is not None else f"{run}: nothing logged yet", err=True)
 
 
 def _train(
@@ -157,7 +229,7 @@ def _train(
 ) -> None:
     _set_up_logging(quiet)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # Here, so that --help needs no torch.
+    # Imported here, so that --help needs no torch.
     from vidground.training.config import read_config
 
     with usage_errors():
@@ -169,7 +241,7 @@ def _train(
             "fpo" if objective == "fpo" else "sft",
             config,
             values,
-            missing=_WHERE_DRY if dry_run else None,
+            missing=_DRY_RUN_PATHS if dry_run else None,
         )
         _refuse_idle_rate(run)
     if dry_run:
@@ -178,36 +250,44 @@ def _train(
         click.echo(str(plan_training(run)))
         return
     from vidground.training.run import leave_group, run_training
+    from vidground.training.stopping import TrainingInterrupted
 
-    folder = run_training(run, resume=resume, overwrite=overwrite, quiet=quiet)
-    leave_group()
+    try:
+        folder = run_training(run, resume=resume, overwrite=overwrite, quiet=quiet)
+    except TrainingInterrupted as stopped:
+        if _is_main_process():
+            click.echo(str(stopped), err=True)
+        raise click.exceptions.Exit(128 + stopped.number) from stopped
+    finally:
+        leave_group()
     if not quiet and _is_main_process():
         click.echo(f"{folder}: trained", err=True)
 
 
 def _refuse_idle_rate(run: RunConfig) -> None:
-    """Refuse a rate for adapters, given as an option, where there are none."""
+    """Refuse a learning rate for adapters, given as an option, if none are trained."""
     if is_named("lora_learning_rate") and run.parameters.trained != "released":
         raise click.UsageError(
-            f"--lora-learning-rate is of adapters, and parameters.trained is "
-            f"{run.parameters.trained!r}, without any; leave it out, or set 'released'."
+            f"--lora-learning-rate is for adapters, and parameters.trained is "
+            f"{run.parameters.trained!r}, without any; omit it, or set 'released'."
         )
 
 
 def _values(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
-    """The values that options set, by dotted name."""
-    from vidground.training.config import parse_value
+    """Return the values that options set, by dotted key."""
+    from vidground.training.config_files import parse_value
 
     values = {key: options[name] for name, (key, _, _) in _VALUES.items()}
     values |= {key: options[name] or None for name, (key, _) in _FILES.items()}
+    values |= {key: options[name] or None for name, (key, _) in _SWITCHES.items()}
     values = {key: value for key, value in values.items() if value is not None}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not (key and equals):
             raise click.UsageError(f"--set {setting}: needs KEY=VALUE.")
         values[key] = parse_value(text)
-    # What is given here replaces what the file has in its place.
-    for given, other in _IN_PLACE_OF:
+    # An option also unsets the key that it is an alternative to.
+    for given, other in _REPLACES:
         if given in values:
             values.setdefault(other, None)
     return values
@@ -215,8 +295,8 @@ def _values(options: dict[str, Any], settings: tuple[str, ...]) -> dict[str, Any
 
 def _set_up_logging(quiet: bool) -> None:
     logger = logging.getLogger("vidground")
-    told = logging.WARNING if quiet else logging.INFO
-    logger.setLevel(told if _is_main_process() else logging.ERROR)
+    level = logging.WARNING if quiet else logging.INFO
+    logger.setLevel(level if _is_main_process() else logging.ERROR)
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
-import typing
 from collections.abc import Iterator
 
 import click
-from griffe import Docstring
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -65,84 +61,24 @@ def _help(command: click.Command, context: click.Context) -> str:
 
 def training_reference() -> str:
     """Return the Markdown of every configuration key of training, read from its classes."""
-    from vidground.training.config import RunConfig
-    from vidground.training.objectives.settings import FpoSettings, SftSettings
+    from vidground.training.config_keys import LOSSES, ConfigSection, config_sections, sections_of
 
     parts = [
         "# Training configuration\n\nEvery key of the YAML files that `vidground train sft|fpo "
         "--config` reads, and that `--set KEY=VALUE` sets. Generated from the classes that check "
         "them.\n"
     ]
-    parts += _section("", RunConfig, {"loss": ()})
-    parts += _section("loss", SftSettings, {}, "with objective sft")
-    parts += _section("loss", FpoSettings, {}, "with objective fpo")
+    common = [s for s in config_sections("sft") if s.name.partition(".")[0] != "loss"]
+    losses: list[tuple[ConfigSection, str]] = [
+        (section, f" with objective {objective}")
+        for objective, kind in LOSSES.items()
+        for section in sections_of(kind, "loss")
+    ]
+    for section, note in [*((section, "") for section in common), *losses]:
+        title = f"`{section.name}`" if section.name else "Top level"
+        parts.append(f"\n## {title}{note}\n\n{section.summary}\n")
+        parts.append("| key | type | default | meaning |\n|---|---|---|---|")
+        for key in section.keys:
+            meaning = key.meaning.replace("|", "\\|")
+            parts.append(f"| `{key.name}` | {key.kind} | `{key.default}` | {meaning} |")
     return "\n".join(parts)
-
-
-def _section(
-    prefix: str, kind: type, skipped: dict[str, tuple[()]], note: str = ""
-) -> Iterator[str]:
-    hints = typing.get_type_hints(kind)
-    meanings = _meanings(kind)
-    rows, nested = [], []
-    for field in dataclasses.fields(kind):
-        name = f"{prefix}.{field.name}" if prefix else field.name
-        hint = hints[field.name]
-        inner = _dataclass_of(hint)
-        if field.name in skipped:
-            continue
-        if inner is not None:
-            nested.append((name, inner))
-            continue
-        meaning = meanings.get(field.name, "")
-        if not meaning:
-            raise ValueError(f"{kind.__name__}.{field.name} has no description in its docstring")
-        rows.append(f"| `{name}` | {_type(hint)} | {_default(field)} | {meaning} |")
-    if rows:
-        title = f"`{prefix}`" if prefix else "Top level"
-        yield f"\n## {title}{' ' + note if note else ''}\n\n{_summary(kind)}\n"
-        yield "| key | type | default | meaning |\n|---|---|---|---|"
-        yield from rows
-    for name, inner in nested:
-        yield from _section(name, inner, {}, note)
-
-
-def _meanings(kind: type) -> dict[str, str]:
-    """Descriptions of a class's fields, from the Attributes section of its docstring."""
-    sections = Docstring(kind.__doc__ or "").parse("google")
-    return {
-        item.name: " ".join(item.description.split()).replace("|", "\\|")
-        for section in sections
-        if section.kind.value == "attributes"
-        for item in section.value
-    }
-
-
-def _summary(kind: type) -> str:
-    return (kind.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
-
-
-def _dataclass_of(hint: object) -> type | None:
-    return hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
-
-
-def _type(hint: object) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(f"`{value}`" for value in typing.get_args(hint))
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return " or ".join(_type(part) for part in typing.get_args(hint))
-    if hint is type(None):
-        return "null"
-    if typing.get_origin(hint) is tuple:
-        return f"list of {_type(typing.get_args(hint)[0])}"
-    return {"str": "text", "float": "number", "int": "integer", "bool": "true or false"}.get(
-        getattr(hint, "__name__", str(hint)), getattr(hint, "__name__", str(hint))
-    )
-
-
-def _default(field: dataclasses.Field[object]) -> str:
-    if field.default is not dataclasses.MISSING:
-        return f"`{json.dumps(field.default)}`"
-    if field.default_factory is not dataclasses.MISSING:
-        return f"`{json.dumps(field.default_factory())}`"
-    return "required"

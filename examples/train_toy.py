@@ -1,11 +1,11 @@
 """Train the small model that comes with vidground: `python examples/train_toy.py FOLDER`.
 
-From random weights, in steps that build on each other. First what the full model's parts were
-trained for before they became a D2VLM: the vision part learns to see, on single frames, and the
-language model to follow what shapes do. Then SFT on longer and longer films, once more on those in
-which events crowd, then FPO. FOLDER/toy is the result, a mean of the last stages, in float16. What
-FOLDER holds already is not made again; a training that was interrupted goes on. From nothing it
-takes 70 minutes on one core, and 3 GB of disk. If the result replaces the bundled model, run
+Training starts from random weights, in stages that build on each other. The first stages stand for
+the pretraining of the full model's parts: the vision part is trained on single frames, the
+language model on the movements of shapes. Then follow SFT on longer and longer films, SFT once more
+on films with many events, and FPO. FOLDER/toy is the result, the mean of the last stages' weights,
+in float16. Finished parts in FOLDER are kept, and an interrupted training is continued. In total it
+takes 70 minutes on one core and 3 GB of disk. If the result replaces the bundled model, run
 `python examples/make_self_test_numbers.py` for `vidground doctor`.
 """
 
@@ -41,17 +41,17 @@ FILMS = {
     "middle": (1875, 12, ToySettings(min_duration_s=15, max_duration_s=32, max_events=3, fps=2)),
     "long": (2500, 13, ToySettings(fps=2)),
 }
-"""Films of each set, its seed, and what they are like."""
+"""Number of films of each set, its seed, and their settings."""
 SHOWN = {"short": 2000, "middle": 1500, "long": 800}
-"""Of each set's films, so many are shown to the vision part."""
+"""Films of each set that the vision part is trained on."""
 SIZE = 64
 CROWDED_STILLS, CROWD_SEED = 16000, 5
 ONE_IN = 6
-"""Of the films' frames, so many are shown to the encoder: they are like one another."""
+"""One in this many frames trains the encoder, because neighbouring frames are alike."""
 ENCODER_STEPS, COMPRESSOR_STEPS, EVENT_STEPS = 3000, 2000, 4000
 MEMORY_RATE = 0.1
-"""Share of the learning rate that the evidence memory's layers get: what they were taught of
-events must last while the rest still has to learn to speak."""
+"""Learning rate of the evidence memory's layers, as a share of the others': they must keep what
+they have learned of events while the rest learns to write answers."""
 TASKS = ("tvg", "tal", "dvc", "slc", "evs", "gvq", "rvc", "rvq")
 EVERYTHING = dict.fromkeys(TASKS, 1)
 CACHE_BYTES = 16 << 30
@@ -59,9 +59,13 @@ CACHE_BYTES = 16 << 30
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of training: on which films, and with which values of the configuration.
+    """A training run.
 
-    tasks: how often each sample of a task occurs; for FPO, each sample that has a wrong answer.
+    Attributes:
+        films: the set of films.
+        tasks: how often each sample of a task occurs; for FPO, each sample with a wrong answer.
+        values: values of the configuration.
+        objective: "sft" or "fpo".
     """
 
     films: str
@@ -114,23 +118,23 @@ STAGES = {
         objective="fpo",
     ),
 }
-"""In order, each going on from the one before."""
+"""In order; each starts from the model of the one before."""
 AVERAGED = ("sft-3", "sft-4", "sft-5", "fpo")
-"""The result is the mean of the weights of these, which answers better than each of them."""
+"""The result is the mean of their weights, which answers better than each of them."""
 
 
 def main() -> None:
-    """Make what is missing, from the films to the model in 16 bit."""
+    """Make the missing parts, from the films to the model in float16."""
     folder = Path(sys.argv[1])
     make_films(folder)
-    model = teach(folder)
+    model = pretrain(folder)
     for name, stage in STAGES.items():
         model = run_stage(folder, name, stage, model)
     averaged([folder / name for name in AVERAGED]).half().save_pretrained(folder / "toy")
 
 
 def averaged(folders: Sequence[Path]) -> D2VLM:
-    """A model with the mean of the weights of models that were trained from one another."""
+    """Return a model with the mean weights of models that were trained from one another."""
     model, *others = (D2VLM.from_pretrained(folder, dtype=torch.float32) for folder in folders)
     states = [other.state_dict() for other in others]
     for name, weight in model.state_dict().items():
@@ -139,37 +143,37 @@ def averaged(folders: Sequence[Path]) -> D2VLM:
 
 
 def make_films(folder: Path) -> None:
-    """The training films, as far as they are missing."""
+    """Make the training films that are missing."""
     for name, (videos, seed, settings) in FILMS.items():
         write_dataset(folder / name, videos=videos, seed=seed, size=SIZE, settings=settings)
 
 
-def teach(folder: Path) -> Path:
-    """A model that sees and follows events, and has never spoken; the folder it is kept in."""
+def pretrain(folder: Path) -> Path:
+    """Train the vision part and the event memory; return the folder of the model."""
     encoding, seeing, watching = (folder / name for name in ("encoding", "seeing", "watching"))
     if not (encoding / "model.safetensors").exists():
         model = make_toy_model(seed=0)
-        told = tell("encoder", ENCODER_STEPS)
-        train_encoder(model, *stills(folder), steps=ENCODER_STEPS, on_step=told)
+        on_step = report("encoder", ENCODER_STEPS)
+        train_encoder(model, *stills(folder), steps=ENCODER_STEPS, on_step=on_step)
         model.save_pretrained(encoding)
     if not (seeing / "model.safetensors").exists():
         model = D2VLM.from_pretrained(encoding, dtype=torch.float32)
         patches, seen = seen_stills(folder, model)
-        told = tell("compressor", COMPRESSOR_STEPS)
-        train_compressor(model, patches, seen, steps=COMPRESSOR_STEPS, on_step=told)
+        on_step = report("compressor", COMPRESSOR_STEPS)
+        train_compressor(model, patches, seen, steps=COMPRESSOR_STEPS, on_step=on_step)
         model.save_pretrained(seeing)
     if not (watching / "model.safetensors").exists():
         model = D2VLM.from_pretrained(seeing, dtype=torch.float32)
-        told = tell("events", EVENT_STEPS)
-        train_events(model, watched_films(folder, model), steps=EVENT_STEPS, on_step=told)
+        on_step = report("events", EVENT_STEPS)
+        train_events(model, watched_films(folder, model), steps=EVENT_STEPS, on_step=on_step)
         model.save_pretrained(watching)
     return watching
 
 
 def run_stage(folder: Path, name: str, stage: Stage, model: Path) -> Path:
-    """Train a stage, or go on with it; the folder of the trained model."""
+    """Train a stage, or continue it; return the folder of the trained model."""
     films, out = folder / stage.films, folder / name
-    if (out / "model.safetensors").exists():
+    if (out / "config.json").exists():  # written last
         return out
     annotations = films / f"{name}.json"
     if not annotations.exists():
@@ -195,7 +199,7 @@ def run_stage(folder: Path, name: str, stage: Stage, model: Path) -> Path:
 
 
 def stills(folder: Path) -> tuple[torch.Tensor, SeenShapes]:
-    """Crowded stills, and some frames of films; few of the empty ones."""
+    """Return crowded stills and a share of the films' frames, few of them empty."""
     frames = PixelFrames(fps=1.0, image_size=SIZE)
     pixels, seen = [], []
     for video, path in training_films(folder, SHOWN):
@@ -212,7 +216,7 @@ def stills(folder: Path) -> tuple[torch.Tensor, SeenShapes]:
 
 @torch.inference_mode()
 def seen_stills(folder: Path, model: D2VLM) -> tuple[torch.Tensor, SeenShapes]:
-    """What the encoder makes of the same frames, in 16 bit."""
+    """Return the encoder's features of the same frames, in float16."""
     pixels, seen = stills(folder)
     patches = [
         model.encode_frames(normalize(chunk, dtype=torch.float32, device=chunk.device)).half()
@@ -222,8 +226,9 @@ def seen_stills(folder: Path, model: D2VLM) -> tuple[torch.Tensor, SeenShapes]:
 
 
 def watched_films(folder: Path, model: D2VLM) -> list[list[WatchedFilm]]:
-    """The films of each set as the finished vision part sees them when it is to describe them;
-    and again for everything that they are searched for.
+    """Return the films of each set as frame tokens of the trained vision part.
+
+    Each film occurs with the question to describe it, and with every query for it.
     """
     assert model.tokenizers is not None
     model.requires_grad_(False)
@@ -245,7 +250,7 @@ def watched_films(folder: Path, model: D2VLM) -> list[list[WatchedFilm]]:
 
 
 def searches(folder: Path) -> dict[Path, list[str]]:
-    """What each film is searched for, be it there or not."""
+    """Return the queries for each film, for events that occur and for others."""
     found: dict[Path, list[str]] = {}
     for name in FILMS:
         for sample in json.loads((folder / name / "sft.json").read_text()):
@@ -258,18 +263,18 @@ def searches(folder: Path) -> dict[Path, list[str]]:
 def training_films(
     folder: Path, limits: Mapping[str, int] = MappingProxyType({})
 ) -> Iterator[tuple[ToyVideo, Path]]:
-    """What happens in each film that is trained on, and its file; of some sets only the first."""
+    """Yield the events of each training film and its file; `limits` takes a set's first films."""
     for name, (_, seed, settings) in FILMS.items():
         manifest = json.loads((folder / name / "manifest.json").read_text())
         for index, path in enumerate(manifest["splits"]["train"][: limits.get(name)]):
             yield toy_film(seed, "train", index, settings=settings).video, folder / name / path
 
 
-def tell(what: str, steps: int) -> OnStep:
-    """Prints the mean losses of every hundred steps."""
+def report(what: str, steps: int) -> OnStep:
+    """Return a callback that prints the mean losses of every hundred steps."""
     sums: dict[str, float] = {}
 
-    def told(step: int, losses: dict[str, float]) -> None:
+    def on_step(step: int, losses: dict[str, float]) -> None:
         for name, loss in losses.items():
             sums[name] = sums.get(name, 0.0) + loss / 100
         if step % 100 == 0:
@@ -277,7 +282,7 @@ def tell(what: str, steps: int) -> OnStep:
             print(f"{what} {step}/{steps}: {means}", flush=True)
             sums.clear()
 
-    return told
+    return on_step
 
 
 if __name__ == "__main__":

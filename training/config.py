@@ -1,20 +1,20 @@
-"""What a training run is made of: a typed configuration, from a YAML file and single values.
+"""Configuration of a training run: typed dataclasses, read from YAML and single values.
 
-Every key is checked by name and type before any work begins. Paths are relative to the folder
-that the run is started in. What comes of the values is `vidground.training.run`'s matter.
+All keys are checked by name and type before any work begins. Relative paths are relative to the
+current folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-
 from vidground.errors import InputError
+from vidground.training.config_checks import check_combination
+from vidground.training.config_files import dump_yaml, put, read_yaml
 from vidground.training.config_values import build
 from vidground.training.data.annotations import REJECTED_SEED
 from vidground.training.data.dataset import SampleLimits
@@ -23,14 +23,21 @@ from vidground.training.objectives.settings import FpoSettings, ParameterSetting
 
 ObjectiveName = Literal["sft", "fpo"]
 
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """The model that training starts from: `name` or `init`.
+    """The model that training starts from: either `name` or `init`.
 
-    name: a known name, a folder or a hub repository. revision, subfolder: of a repository.
-    offline: use the cache and never the network. init: "toy" for a small model with random
-    weights. dtype: of the parameters that do not learn; None as they are stored.
+    Attributes:
+        name: a known name, a folder or a hub repository.
+        init: "toy" for a small model with random weights.
+        revision: branch, tag or commit of a hub repository.
+        subfolder: folder within a hub repository.
+        offline: use the local cache and never the network.
+        dtype: type of the frozen parameters; null for the stored type, or float32 if
+            schedule.precision is float32.
     """
 
     name: str | None = None
@@ -72,20 +79,26 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """The samples to learn from.
+    """The training samples.
 
-    annotations: files in the format of E.T. Instruct with evidence, or of preference pairs.
-    videos: folders that their videos are relative to, searched in order. sets: further data sets,
-    each with videos and a weight of its own. evaluation: files of held-out samples, whose videos
-    are looked for in the folders of all sets.
-    fps: frames per second of video. rejected_seed: of the draw of one rejected response for each
-    sample. placement_seed: a question without `<image>` has the frames before it; with a seed,
-    before or after it at random. unreadable: a video that is missing or does not open is an
-    "error", which ends the run; "skip" opens all before training, leaves out the samples of such
-    ones and counts them. frames: "pixels"; "patches" to encode every video once, if the vision
-    encoder does not learn; or "tokens" to read it once with each of its questions, if the
-    compressor does not learn either. cache: folder that keeps them, of at most cache_gib; None to
-    decode every time.
+    Attributes:
+        annotations: files in the format of E.T. Instruct with evidence, or of preference pairs.
+        videos: folders that the annotations' video paths are relative to, searched in order.
+        sets: further data sets, each with its own annotations, videos and weight.
+        evaluation: files of held-out samples, evaluated every output.eval_every steps. Their
+            videos are looked for in the folders of all data sets.
+        fps: sampled frames per second of video, above 0 and at most 60.
+        rejected_seed: seed for drawing one rejected response per sample (FPO).
+        placement_seed: places the frames before or after questions without `<image>` at random,
+            with this seed; null places them before.
+        limits: bounds on video and answer length; samples outside are left out and counted.
+        unreadable: what a missing or unreadable video does. "error" ends the run; "skip" opens
+            all videos before training, and leaves out and counts the samples of unreadable ones.
+        frames: what is read for each sample. "pixels"; "patches", features of a frozen vision
+            encoder, computed once per video; or "tokens" of a frozen compressor, computed once
+            per video and question.
+        cache: folder that caches decoded frames, features or tokens; null decodes every time.
+        cache_gib: maximum size of the cache, in GiB.
     """
 
     annotations: tuple[str, ...] = ()
@@ -111,7 +124,7 @@ class DataSource:
             raise InputError(f"data.{given} is set and data.{other} is empty; name both")
         if self.frames != "pixels" and self.cache is None:
             raise InputError(
-                f"data.frames is {self.frames!r}, which data.cache keeps; name a folder"
+                f"data.frames is {self.frames!r}, which needs data.cache; name a folder"
             )
         _check("data.cache_gib", self.cache_gib, self.cache_gib > 0, "above 0")
         _check("data.fps", self.fps, 0 < self.fps <= 60, "above 0 and at most 60")
@@ -130,14 +143,24 @@ class DataSource:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and in which steps is trained.
+    """Length, batches, learning rate schedule and precision of training.
 
-    epochs: passes over the data, if max_steps is None. batch_size: samples that pass the model at
-    once on a device; accumulation: of these for a step. warmup: share of all steps in which the
-    learning rates rise. max_grad_norm: gradients are scaled down to it; 0 for never. precision:
-    that the model computes in; what learns is float32 all the same. gradient_checkpointing:
-    compute states again instead of keeping them, for less memory. workers: processes that read
-    videos; 0 for none.
+    Attributes:
+        epochs: passes over the data, if max_steps is not set; may be fractional.
+        max_steps: optimizer steps; overrides epochs.
+        batch_size: samples per device in one forward pass.
+        accumulation: forward passes per optimizer step.
+        eval_batch_size: held-out samples per device in one forward pass.
+        warmup: share of all steps over which the learning rate rises, in [0, 1).
+        decay: shape of the learning rate after the warm-up.
+        max_grad_norm: gradients are clipped to this norm; 0 disables clipping.
+        precision: type of the forward and backward pass. Trainable parameters and optimizer
+            states are always float32.
+        patience: stop when the held-out loss has not improved in this many evaluations; null
+            never stops early.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+        workers: processes that read videos; 0 reads in the training process.
+        seed: of the sample order, new weights and dropout.
     """
 
     epochs: float = 1.0
@@ -149,13 +172,14 @@ class Schedule:
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     max_grad_norm: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    patience: int | None = None
     gradient_checkpointing: bool = False
     workers: int = 0
     seed: int = 42
 
     def __post_init__(self) -> None:
         _check("schedule.epochs", self.epochs, self.epochs > 0, "above 0")
-        for name in ("max_steps", "batch_size", "accumulation", "eval_batch_size"):
+        for name in ("max_steps", "batch_size", "accumulation", "eval_batch_size", "patience"):
             value = getattr(self, name)
             _check(f"schedule.{name}", value, value is None or value >= 1, "at least 1")
         _check("schedule.warmup", self.warmup, 0 <= self.warmup < 1, "in [0, 1)")
@@ -166,11 +190,25 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What is written, and when.
+    """What is written, and how often.
 
-    dir: the run's folder. log_every, save_every, eval_every: in steps; None for never. keep:
-    newest checkpoints that stay; None for all. weights: "merged" for full models in vidground's
-    format; "adapter" for what was trained, in the released form, over a base in that form.
+    Attributes:
+        dir: the run's folder.
+        log_every: steps between log lines; null for none.
+        save_every: steps between checkpoints; null for none.
+        eval_every: steps between evaluations on data.evaluation; null for none.
+        keep: number of newest checkpoints to keep; null keeps all. The best one is kept beside
+            them if model is "best".
+        weights: "merged" writes full models in vidground's format; "adapter" writes the trained
+            parameters only, in the released format, and needs a base in that format.
+        model: the checkpoint that becomes the run's model: the "last", or the "best" by
+            held-out loss.
+        tensorboard: write TensorBoard files to the folder tensorboard/.
+        wandb: log to Weights & Biases, project vidground (needs the package wandb).
+        curves: draw the learning curves to curves.png (needs the package matplotlib).
+        hub: hub repository (owner/name) to upload the finished model to, with a model card; null
+            for none.
+        hub_private: create that repository as a private one.
     """
 
     dir: str = ""
@@ -179,7 +217,12 @@ class Output:
     eval_every: int | None = None
     keep: int | None = 2
     weights: Literal["merged", "adapter"] = "merged"
+    model: Literal["last", "best"] = "last"
     tensorboard: bool = False
+    wandb: bool = False
+    curves: bool = False
+    hub: str | None = None
+    hub_private: bool = True
 
     def __post_init__(self) -> None:
         if not self.dir:
@@ -187,15 +230,22 @@ class Output:
         for name in ("log_every", "save_every", "eval_every", "keep"):
             value = getattr(self, name)
             _check(f"output.{name}", value, value is None or value >= 1, "at least 1")
+        valid = self.hub is None or _REPOSITORY.fullmatch(self.hub) is not None
+        _check("output.hub", self.hub, valid, "a repository as owner/name")
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How training is spread over devices; see the documentation of transformers' Trainer.
+    """Distribution over devices.
 
-    Several processes are started by torchrun or `accelerate launch`; without more they train by
-    DDP. deepspeed: a JSON file. fsdp: shard the model; fsdp_config: how, a JSON file. cpu: use no
-    GPU.
+    Processes are started by torchrun or `accelerate launch`; without further settings they train
+    by DDP.
+
+    Attributes:
+        deepspeed: JSON file with a DeepSpeed configuration; null for none.
+        fsdp: shard the model (fully sharded data parallel).
+        fsdp_config: JSON file with FSDP settings, as transformers' `TrainingArguments` takes them.
+        cpu: train on the CPU even if there is a GPU.
     """
 
     deepspeed: str | None = None
@@ -205,20 +255,34 @@ class Distribution:
 
     def __post_init__(self) -> None:
         if self.fsdp_config and not self.fsdp:
-            raise InputError("distribution.fsdp_config is set and fsdp off; turn it on")
+            raise InputError("distribution.fsdp_config needs distribution.fsdp; set it to true")
         if self.cpu and (self.deepspeed or self.fsdp):
-            raise InputError("distribution.cpu is on, and fsdp and deepspeed need GPUs; use DDP")
+            raise InputError(
+                "distribution.cpu excludes fsdp and deepspeed, which need GPUs; use DDP"
+            )
         if self.deepspeed and self.fsdp:
-            raise InputError("distribution has deepspeed and fsdp; choose one of them")
+            raise InputError("distribution sets deepspeed and fsdp; choose one of them")
+
+    @property
+    def sharded(self) -> bool:
+        """Whether a device may hold a part of the model only."""
+        return self.fsdp or self.deepspeed is not None
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """A training run.
+    """Configuration of a training run.
 
-    objective: supervised fine-tuning or factorized preference optimization. loss: its settings,
-    of the class that belongs to it. reference: FPO compares with the model that it starts from,
-    which the paper does not.
+    Attributes:
+        objective: "sft" for supervised fine-tuning, "fpo" for factorized preference optimization.
+        model: the model to start from.
+        data: the training samples.
+        output: what is written, and how often.
+        loss: settings of the objective's loss.
+        parameters: trainable parameters and learning rates.
+        schedule: length, batches, learning rate schedule and precision.
+        distribution: distribution over devices.
+        reference: FPO relative to the starting model; the paper uses no reference.
     """
 
     objective: ObjectiveName
@@ -232,56 +296,16 @@ class RunConfig:
     reference: bool = False
 
     def __post_init__(self) -> None:
-        if self.reference and self.objective != "fpo":
-            raise InputError("reference is for FPO; remove it, or run: vidground train fpo")
-        spread = self.distribution
-        if self.reference and (spread.fsdp or spread.deepspeed):
-            raise InputError("reference needs whole models on a device; use DDP, or no reference")
-        if self.output.weights == "adapter" and self.parameters.trained != "released":
-            raise InputError(
-                f"output.weights is 'adapter' and parameters.trained {self.parameters.trained!r}; "
-                "only the released set can be saved as an adapter, use 'merged'"
-            )
-        if self.output.weights == "adapter" and not (
-            self.sft.evidence_stage and self.sft.visual_semantics
-        ):
-            raise InputError(
-                "output.weights is 'adapter', and the released form cannot say that a model has "
-                "no evidence_stage or no visual_semantics; use 'merged'"
-            )
-        if self.output.weights == "adapter" and self.model.revision is not None:
-            raise InputError(
-                "output.weights is 'adapter' and model.revision set, which an adapter cannot name; "
-                "use 'merged', or start from a folder"
-            )
-        trained = self.parameters.trained
-        if self.data.frames == "patches" and trained == "full":
-            raise InputError(
-                "data.frames is 'patches' and parameters.trained 'full', so the vision encoder "
-                "would learn and its features change; use 'pixels', or 'full-but-vision'"
-            )
-        if self.data.frames == "tokens" and trained != "language":
-            raise InputError(
-                f"data.frames is 'tokens' and parameters.trained {trained!r}, so the compressor "
-                "would learn and its tokens change; use 'patches' or 'pixels', or 'language'"
-            )
-        if self.output.eval_every is not None and not self.data.evaluation:
-            raise InputError("output.eval_every is set; name held-out files in data.evaluation")
-        if self.data.evaluation and self.output.eval_every is None:
-            raise InputError(
-                "data.evaluation is set and output.eval_every not, so nothing would be evaluated; "
-                "give it a number of steps, or leave data.evaluation out"
-            )
+        check_combination(self)
 
     @property
     def sft(self) -> SftSettings:
-        """Settings of the imitated response's loss."""
+        """The SFT settings: `loss` itself, or those within the settings of FPO."""
         return self.loss.sft if isinstance(self.loss, FpoSettings) else self.loss
 
     def to_yaml(self) -> str:
-        """All values, so that a run from this text is this run."""
-        text = yaml.safe_dump(_plain(asdict(self)), sort_keys=False, allow_unicode=True)
-        return str(text)
+        """Return all values as YAML that `read_config` reads back unchanged."""
+        return dump_yaml(asdict(self))
 
 
 def read_config(
@@ -291,28 +315,29 @@ def read_config(
     *,
     missing: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """The configuration of a run.
+    """Return the configuration of a run.
 
     Args:
-        file: YAML; a path, or the name of a configuration that comes with vidground.
-        values: by dotted name ("schedule.max_steps"); they win over the file's.
-        missing: by dotted name, for what neither of them says.
+        objective: "sft" or "fpo".
+        file: path of a YAML file, or the name of a configuration bundled with vidground.
+        values: by dotted key ("schedule.max_steps"); they override the file.
+        missing: by dotted key, for keys that neither `values` nor the file sets.
 
     Raises:
-        InputError: a key is unknown, a value is of another type or out of range, or the file is
-            made for another objective.
+        InputError: a key is unknown, a value has the wrong type or is out of range, or the file
+            is for the other objective.
     """
-    content = {} if file is None else _read_yaml(file)
+    content = {} if file is None else read_yaml(file)
     for name, value in (values or {}).items():
-        _put(content, name.split("."), value, name)
+        put(content, name.split("."), value, name)
     for name, value in (missing or {}).items():
-        _put(content, name.split("."), value, name, replace=False)
+        put(content, name.split("."), value, name, replace=False)
     made_for = content.setdefault("objective", objective)
     if made_for not in get_args(ObjectiveName):
         raise InputError(f"objective is {made_for!r}; it must be sft or fpo")
     if made_for != objective:
         raise InputError(
-            f"the configuration is made for objective {made_for!r}; run: vidground train {made_for}"
+            f"the configuration is for objective {made_for!r}; run: vidground train {made_for}"
         )
     loss = FpoSettings if objective == "fpo" else SftSettings
     for name in ("model", "data", "output", "loss"):
@@ -320,87 +345,6 @@ def read_config(
     return build(RunConfig, content, kinds={"loss": loss})
 
 
-def parse_value(text: str) -> Any:
-    """The value that a text stands for in YAML.
-
-    Raises:
-        InputError: it is no YAML.
-    """
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{text!r} is no YAML value: {_first_line(error)}") from error
-
-
-def bundled_configs() -> list[str]:
-    """Names of the configurations that come with vidground."""
-    files = resources.files("vidground.training").joinpath("configs").iterdir()
-    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would take the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Keys and values of a mapping."""
-        keys = [key.value for key, _ in node.value]
-        for number, (key, _) in enumerate(node.value):
-            if key.value in keys[:number]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value} stands twice, the second time in line "
-                    f"{key.start_mark.line + 1}; keep one"
-                )
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(file: str | Path) -> dict[str, Any]:
-    path = Path(file)
-    if not path.is_file() and str(file) in bundled_configs():
-        bundled = resources.files("vidground.training").joinpath("configs", f"{file}.yaml")
-        text = bundled.read_text(encoding="utf-8")
-    else:
-        text = _read_text(path)
-    try:
-        content = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is no YAML: {_first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} holds {type(content).__name__}; needs keys and values")
-    return content
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        known = ", ".join(bundled_configs())
-        raise InputError(
-            f"the configuration {path} cannot be read ({error}); name a YAML file, or one of "
-            f"these: {known}"
-        ) from error
-
-
-def _put(
-    content: dict[str, Any], keys: Sequence[str], value: Any, name: str, *, replace: bool = True
-) -> None:
-    for key in keys[:-1]:
-        content = content.setdefault(key, {})
-        if not isinstance(content, dict):
-            raise InputError(f"{name}: {key} is {content!r}, which has no parts")
-    if replace or keys[-1] not in content:
-        content[keys[-1]] = value
-
-
 def _check(name: str, value: object, held: bool, limit: str) -> None:
     if not held:
         raise InputError(f"{name} is {value}; it must be {limit}")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]

@@ -1,7 +1,7 @@
-"""Dataclasses from plain values as files hold them: keys checked by name, values by type.
+"""Build dataclasses from plain nested values, checking keys by name and values by type.
 
-Knows neither files nor what the dataclasses are for. Fields may be numbers, texts, booleans,
-literals, tuples of one type, other dataclasses, and each of these or None.
+Fields may be numbers, texts, booleans, literals, tuples of one type, other dataclasses, and each
+of these or None.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ _Section = TypeVar("_Section")
 def build(
     cls: type[_Section], values: Any, where: str = "", *, kinds: Mapping[str, Any] | None = None
 ) -> _Section:
-    """An instance of a dataclass, and of those in its fields, from nested mappings.
+    """Return a dataclass instance, with nested ones in its fields, from nested mappings.
 
     Args:
-        where: dotted name of `values`, for messages. kinds: types in place of those that some
-            fields are declared with.
+        cls: the dataclass.
+        values: a mapping of its fields.
+        where: dotted name of `values`, for messages.
+        kinds: types that replace the declared types of some fields.
 
     Raises:
-        InputError: a key is unknown or missing, or a value is of another type.
+        InputError: a key is unknown or missing, or a value has the wrong type.
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{where} is {values!r}; it needs keys and values")
@@ -49,7 +51,7 @@ def build(
 
 
 def _value(kind: Any, value: Any, name: str) -> Any:
-    """`value` as the type `kind`, which is one of those that the classes above are made of."""
+    """Return `value` as `kind`, one of the field types listed above."""
     options = typing.get_args(kind)
     if is_dataclass(kind) and isinstance(kind, type):
         return build(kind, {} if value is None else value, name)
@@ -71,7 +73,7 @@ def _value(kind: Any, value: Any, name: str) -> Any:
 def _scalar(kind: type, value: Any, name: str) -> Any:
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            number = float(value)  # YAML reads 2e-5 as a text
+            number = float(value)  # YAML parses 2e-5 as text
         except ValueError:
             number = math.nan
         if math.isfinite(number):

@@ -1,13 +1,13 @@
-"""The data sets of a run: annotations within the limits, and where their frames come from.
-
-Knows neither the objective's loss nor the trainer.
-"""
+"""The data sets of a run: annotations within the limits, and the source of their frames."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -30,33 +30,87 @@ from vidground.training.data.video_checks import measure_videos, without_unreada
 
 _logger = logging.getLogger(__name__)
 _GIBIBYTE = 1 << 30
+_LINE_EVERY_S = 30.0  # where a bar cannot be shown
 
 Item = TypeVar("Item")
 
 
+@dataclass(frozen=True)
+class SetAnnotations:
+    """Annotations of one data set, checked as far as that takes no model.
+
+    Attributes:
+        annotations: those within the limits that can be checked.
+        weight: how often each is seen in an epoch.
+    """
+
+    annotations: tuple[Annotation, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class RunAnnotations:
+    """Annotations of a run.
+
+    Attributes:
+        train: data sets to train on.
+        held_out: held-out data sets; empty if there are none.
+    """
+
+    train: tuple[SetAnnotations, ...]
+    held_out: tuple[SetAnnotations, ...] = ()
+
+
+def read_annotations(
+    data: DataSource, kind: ObjectiveName, *, quiet: bool = False
+) -> RunAnnotations:
+    """Read and check the annotations of a run, and their videos as far as asked.
+
+    Args:
+        data: where they are.
+        kind: the objective, which decides their format.
+        quiet: show no progress.
+
+    Raises:
+        VidgroundError: a folder is missing, annotations or videos cannot be used, or none is
+            within the limits.
+    """
+    for folder in data.folders:
+        if not Path(folder).is_dir():
+            raise InputError(f"the folder of videos {folder} does not exist; check data.videos")
+    held_out = (DataSet(data.evaluation, data.folders),) if data.evaluation else ()
+    return RunAnnotations(
+        *(_checked(data, sets, kind, quiet=quiet) for sets in (data.all_sets, held_out))
+    )
+
+
 def load_data(
+    annotations: RunAnnotations,
     data: DataSource,
-    kind: ObjectiveName,
     model: D2VLM,
     arguments: TrainingArguments,
     *,
     quiet: bool = False,
 ) -> tuple[AnnotationDataset, AnnotationDataset | None]:
-    """The samples to learn from, and the held-out ones; None if there are none.
+    """Return the data sets to train on and to evaluate on; the second may be None.
 
-    The model's parameters must be prepared for training. If patch features or frame tokens are
-    asked for, those of all videos are made here, by all processes together. quiet: show no bars.
+    Patch features or frame tokens, if the configuration asks for them, are computed here for all
+    videos, divided among the processes.
+
+    Args:
+        annotations: see `read_annotations`.
+        data: where the videos are, and how they are read.
+        model: with its parameters prepared for training.
+        arguments: of the trainer.
+        quiet: show no progress.
 
     Raises:
-        VidgroundError: annotations or videos cannot be used, or none is within the limits.
+        VidgroundError: a video cannot be used, or no sample is within the limits.
     """
     quiet = quiet or arguments.process_index > 0
     frames = _frame_source(data, model)
-    train = _dataset(data, data.all_sets, kind, model, frames, quiet=quiet)
-    held_out = None
-    if data.evaluation:
-        tests = (DataSet(data.evaluation, data.folders),)
-        held_out = _dataset(data, tests, kind, model, frames, quiet=quiet)
+    train = _dataset(data, annotations.train, model, frames)
+    held_out = _dataset(data, annotations.held_out, model, frames) if data.evaluation else None
     if not isinstance(frames, PixelFrames):
         model.to(arguments.device)
         asked = [pair for dataset in (train, held_out) if dataset for pair in dataset.asked()]
@@ -68,18 +122,10 @@ def load_data(
     return train, held_out
 
 
-def _dataset(
-    data: DataSource,
-    sets: Sequence[DataSet],
-    kind: ObjectiveName,
-    model: D2VLM,
-    frames: FrameSource,
-    *,
-    quiet: bool,
-) -> AnnotationDataset:
-    tokenizers = model.tokenizers
-    assert tokenizers is not None, "models to start from have tokenizers"
-    chosen: list[Annotation] = []
+def _checked(
+    data: DataSource, sets: Sequence[DataSet], kind: ObjectiveName, *, quiet: bool
+) -> tuple[SetAnnotations, ...]:
+    checked = []
     for item in sets:
         annotations = load_annotations(
             item.annotations,
@@ -90,25 +136,50 @@ def _dataset(
             # A missing file is left out and counted like one that cannot be read.
             keep_missing=data.unreadable == "skip",
         )
-        selection = within_limits(annotations, data.limits, tokenizers=tokenizers, fps=data.fps)
-        for reason, count in selection.dropped.items():
-            _logger.info("%d of %d samples are left out: %s", count, len(annotations), reason)
-        kept = selection.kept
+        kept = _within_limits(annotations, data, None)
         if data.unreadable == "skip":
             kept = _readable(kept, quiet=quiet)
+        checked.append(SetAnnotations(kept, item.weight))
+    if sets:
+        files = [file for item in sets for file in item.annotations]
+        _check_any_left([a for item in checked for a in item.annotations], files)
+    return tuple(checked)
+
+
+def _dataset(
+    data: DataSource, sets: Sequence[SetAnnotations], model: D2VLM, frames: FrameSource
+) -> AnnotationDataset:
+    assert model.tokenizers is not None, "models to start from have tokenizers"
+    chosen: list[Annotation] = []
+    for item in sets:
+        kept = _within_limits(item.annotations, data, model)
         chosen += weighted(kept, item.weight, seed=data.rejected_seed)
-    if not chosen:
-        files = ", ".join(file for item in sets for file in item.annotations)
+    _check_any_left(chosen, sorted({str(a.file) for item in sets for a in item.annotations}))
+    return AnnotationDataset(chosen, model.tokenizers, frames, fps=data.fps)
+
+
+def _within_limits(
+    annotations: Sequence[Annotation], data: DataSource, model: D2VLM | None
+) -> tuple[Annotation, ...]:
+    """Return the annotations within the limits; that of tokens is checked with a model only."""
+    tokenizers = None if model is None else model.tokenizers
+    selection = within_limits(annotations, data.limits, tokenizers=tokenizers, fps=data.fps)
+    for reason, count in selection.dropped.items():
+        _logger.info("%d of %d samples are left out: %s", count, len(annotations), reason)
+    return selection.kept
+
+
+def _check_any_left(kept: Sequence[Annotation], files: Sequence[str]) -> None:
+    if not kept:
         raise InputError(
-            f"no sample of {files} is left; widen data.limits, or check the videos: "
+            f"no sample of {', '.join(files)} is left; widen data.limits, or check the videos: "
             "vidground data validate --videos"
         )
-    return AnnotationDataset(chosen, tokenizers, frames, fps=data.fps)
 
 
 def _readable(annotations: Sequence[Annotation], *, quiet: bool) -> tuple[Annotation, ...]:
     """Return the annotations whose video opens; report and count the others."""
-    with _bar("videos opened", len(videos_of(annotations)), quiet=quiet) as show:
+    with _progress("videos opened", len(videos_of(annotations)), quiet=quiet) as show:
         measured = measure_videos(annotations, on_progress=show)
     selection = without_unreadable(annotations, measured)
     for error in measured.values():
@@ -138,20 +209,26 @@ def _prepare(
     *,
     quiet: bool,
 ) -> None:
-    """Make what the cache is to hold of the items, each process its share."""
+    """Fill the cache with the items; each process computes its share."""
     share = items[arguments.process_index :: arguments.world_size]
-    with _bar(what, len(share), quiet=quiet) as show:
+    with _progress(what, len(share), quiet=quiet) as show:
         prepare(share, show)
     if arguments.world_size > 1:
         torch.distributed.barrier()
 
 
 @contextmanager
-def _bar(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, if that is a terminal; lend what moves it."""
+def _progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show progress as a bar on standard error, or as log lines if that is not a terminal."""
     with tqdm(total=total, unit="video", desc=what, disable=True if quiet else None) as bar:
+        shown_s = time.monotonic()
 
         def show(done: int, _total: int) -> None:
+            nonlocal shown_s
             bar.update(done - bar.n)
+            now_s = time.monotonic()
+            if bar.disable and not quiet and (now_s - shown_s >= _LINE_EVERY_S or done == total):
+                shown_s = now_s
+                _logger.info("%s: %d of %d", what, done, total)
 
         yield show

@@ -1,7 +1,7 @@
-"""What a training run would be: its parameters, its memory and its steps, without training.
+"""Plan of a training run: its parameters, memory, disk space and steps, without training.
 
-The model is built on the meta device, from its configuration alone. Nothing is downloaded: a model
-that is not on this machine is taken to be of the released size.
+The model is built on the meta device from its configuration alone. Nothing is downloaded: a model
+that is not on this machine is assumed to have the released size.
 """
 
 from __future__ import annotations
@@ -30,18 +30,21 @@ from vidground.training.config import DataSource, ModelSource, ObjectiveName, Ru
 from vidground.training.data.annotations import Annotation, PreferenceAnnotation, load_annotations
 from vidground.training.data.dataset import response_ids, weighted, within_limits
 from vidground.training.memory_estimate import (
+    DiskSpace,
     FixedMemory,
     SampleLengths,
     batch_memory,
+    disk_space,
     fixed_memory,
 )
 from vidground.training.objectives.objective import FpoObjective, Objective, SftObjective
 from vidground.training.objectives.settings import FpoSettings
 from vidground.training.parameters import ParameterCounts, count_parameters, prepare_parameters
+from vidground.training.sample_order import StepSize
 from vidground.training.starting_model import extended_base
 from vidground.training.toy.model import make_toy_tokenizers, toy_config
 
-# Where there are no annotations to measure.
+# Assumed lengths where there are no annotations to measure.
 _QUESTION_TOKENS, _PROMPT_TOKENS, _MINUTE_ANSWER = 48, 80, 100
 _TOKENS_PER_WORD = 1.4
 _MINUTE_S = 60
@@ -50,7 +53,13 @@ _GIBIBYTE = 1 << 30
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """The model of a run, on the meta device. tokenizers: None if they are not on this machine."""
+    """The model of a run.
+
+    Attributes:
+        model: on the meta device, in the types that its weights are stored in.
+        tokenizers: None if they are not on this machine.
+        note: what it is, for the report.
+    """
 
     model: D2VLM
     tokenizers: Tokenizers | None
@@ -59,10 +68,15 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class PlannedData:
-    """The samples of a run. longest: frames and tokens of the longest ones; middle: of half.
+    """The samples of a run.
 
-    samples: within the limits; None if the annotations are not there. steps_per_epoch, steps: of
-    the schedule; None as before.
+    Attributes:
+        longest: maximum of each length.
+        middle: median of each length.
+        note: where they are from, for the report.
+        samples: number within the limits; None if the annotations do not exist.
+        steps_per_epoch: optimizer steps per epoch; None as above.
+        steps: optimizer steps of the run; None as above.
     """
 
     longest: SampleLengths
@@ -75,7 +89,18 @@ class PlannedData:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a run would be. batches: bytes of the states of a batch, by what its samples are."""
+    """Plan of a run; as text, the report of `--dry-run`.
+
+    Attributes:
+        model: what the model is.
+        counts: numbers of parameters.
+        groups: number of trainable parameters in each part of the model.
+        fixed: memory that does not depend on the batch.
+        batches: bytes of the activations of a batch, by the lengths of its samples.
+        data: the samples.
+        batch_size: samples per device in one forward pass.
+        disk: space that the run's folder takes.
+    """
 
     model: str
     counts: ParameterCounts
@@ -84,10 +109,11 @@ class TrainingPlan:
     batches: Mapping[str, int]
     data: PlannedData
     batch_size: int
+    disk: DiskSpace
 
     def __str__(self) -> str:
         parts = self._parts()
-        parts["in all, at most"] = self.fixed.total + max(self.batches.values())
+        parts["total, at most"] = self.fixed.total + max(self.batches.values())
         width = max(map(len, [*parts, *self.groups])) + 2
         lines = [
             f"model: {self.model}",
@@ -96,13 +122,14 @@ class TrainingPlan:
             "memory of each device, estimated:",
             *(f"  {name:<{width}}{size / _GIBIBYTE:>11.2f} GiB" for name, size in parts.items()),
             "  assumed: the whole model on the device, fused attention, AdamW in float32; not",
-            "  counted: about a layer's states more in the backward pass, what the driver takes",
+            "  counted: the driver, and about one more layer's activations in the backward pass",
+            str(self.disk),
             f"data: {self.data.note}",
         ]
         if self.data.samples is not None:
             lines.append(
                 f"  {self.data.samples:,} samples, {self.data.steps_per_epoch:,} steps an epoch, "
-                f"{self.data.steps:,} steps in all"
+                f"{self.data.steps:,} steps in total"
             )
         return "\n".join(lines)
 
@@ -113,24 +140,26 @@ class TrainingPlan:
             "optimizer states": self.fixed.optimizer,
         }
         if self.fixed.copies:
-            parts["copies of what learns"] = self.fixed.copies
+            parts["copies of trainable parameters"] = self.fixed.copies
         noun = "sample" if self.batch_size == 1 else "samples"
         for name, size in self.batches.items():
-            parts[f"states, {self.batch_size} {noun}: {name}"] = size
+            parts[f"activations, {self.batch_size} {noun}: {name}"] = size
         return parts
 
 
 def plan_training(config: RunConfig) -> TrainingPlan:
-    """Count what a run would take; see `TrainingPlan`.
+    """Plan a run; see `TrainingPlan`.
 
     Raises:
-        VidgroundError: the model or the annotations that are there cannot be used.
+        VidgroundError: the model or the annotations exist and cannot be used.
     """
     planned = planned_model(config.model)
     data = planned_data(config, planned.tokenizers)
     model, processes = planned.model, int(os.environ.get("WORLD_SIZE", "1"))
+    stored = model.dtype
+    precision = getattr(torch, config.schedule.precision)
     with torch.device("meta"):
-        prepare_parameters(model, config.parameters)
+        prepare_parameters(model, config.parameters, precision=precision)
     objective = _objective(config, model).train()
     if config.schedule.gradient_checkpointing:
         objective.enable_gradient_checkpointing()
@@ -140,7 +169,7 @@ def plan_training(config: RunConfig) -> TrainingPlan:
             model,
             lengths,
             size,
-            precision=getattr(torch, config.schedule.precision),
+            precision=precision,
             pixels=config.data.frames == "pixels",
         )
         for lengths in (data.longest, data.middle)
@@ -148,16 +177,17 @@ def plan_training(config: RunConfig) -> TrainingPlan:
     return TrainingPlan(
         model=planned.note,
         counts=count_parameters(model),
-        groups=_learning(model),
+        groups=_trainable(model),
         fixed=fixed_memory(model, processes=processes, reference=config.reference),
         batches=batches,
         data=data,
         batch_size=size,
+        disk=disk_space(model, stored, config),
     )
 
 
 def planned_model(source: ModelSource) -> PlannedModel:
-    """The model that a run starts from, without its weights.
+    """Return the model that a run starts from, without its weights.
 
     Raises:
         CheckpointError: it is on this machine and cannot be used.
@@ -177,7 +207,7 @@ def _known(source: ModelSource) -> tuple[D2VLMConfig, Tokenizers | None, torch.d
             source.name, revision=source.revision, subfolder=source.subfolder, hub=hub
         )
     except CheckpointError:
-        note = f"{source.name} is not on this machine; the released size is taken"
+        note = f"{source.name} is not on this machine; the released size is assumed"
         config = D2VLMConfig(qformer_config={"vocab_size": OFFICIAL_QFORMER_VOCABULARY})
         return config, None, torch.bfloat16, note
     values = read_json(found.path / CONFIG)
@@ -193,7 +223,7 @@ def _known(source: ModelSource) -> tuple[D2VLMConfig, Tokenizers | None, torch.d
 
 
 def _tokenizers(found: ModelFolder, hub: HubAccess) -> Tokenizers | None:
-    """Those that lie with the model, or in the cache."""
+    """Return the tokenizers in the model's folder or in the cache; None if there are none."""
     try:
         tokenizers = Tokenizers.load(
             found.path, question_folder=find_question_tokenizer(found, hub)
@@ -206,7 +236,7 @@ def _tokenizers(found: ModelFolder, hub: HubAccess) -> Tokenizers | None:
 def _stored(found: ModelFolder) -> torch.dtype:
     try:
         return stored_dtype(weight_files(found.path))
-    except CheckpointError:  # only changes to a base, which need not be here
+    except CheckpointError:  # changes to a base, which may be elsewhere
         return torch.bfloat16
 
 
@@ -216,8 +246,8 @@ def _objective(config: RunConfig, model: D2VLM) -> Objective:
     return SftObjective(model, config.loss)
 
 
-def _learning(model: D2VLM) -> dict[str, int]:
-    """How many numbers learn in each part."""
+def _trainable(model: D2VLM) -> dict[str, int]:
+    """Return the number of trainable parameters in each part."""
     groups: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -228,7 +258,11 @@ def _learning(model: D2VLM) -> dict[str, int]:
 
 
 def planned_data(config: RunConfig, tokenizers: Tokenizers | None) -> PlannedData:
-    """The samples, if their annotations are there; else what the limits allow.
+    """Return the samples if their annotations exist; else what the limits allow.
+
+    Args:
+        config: of the run.
+        tokenizers: to count tokens; None estimates them from words.
 
     Raises:
         VidgroundError: annotations cannot be used, or none is within the limits.
@@ -237,7 +271,7 @@ def planned_data(config: RunConfig, tokenizers: Tokenizers | None) -> PlannedDat
     files = [file for item in data.all_sets for file in item.annotations]
     absent = [file for file in files if not Path(file).is_file()]
     if absent:
-        note = f"{', '.join(absent)} not there, so the number of steps is not known"
+        note = f"no file {', '.join(absent)}, so the number of steps is unknown"
         return PlannedData(*_allowed(data, config.objective), note)
     kept: list[Annotation] = []
     for item in data.all_sets:
@@ -253,7 +287,9 @@ def planned_data(config: RunConfig, tokenizers: Tokenizers | None) -> PlannedDat
         raise InputError(f"no sample of {', '.join(files)} is left; widen data.limits")
     lengths = [_lengths(annotation, tokenizers, data.fps) for annotation in kept]
     per_epoch = _steps_per_epoch(config, len(kept))
-    steps = config.schedule.max_steps or math.ceil(per_epoch * config.schedule.epochs)
+    steps = config.schedule.max_steps or _steps_per_epoch(
+        config, math.ceil(round(len(kept) * config.schedule.epochs, 6))
+    )
     return PlannedData(
         longest=_reduced(lengths, max),
         middle=_reduced(lengths, statistics.median_high),
@@ -266,12 +302,13 @@ def planned_data(config: RunConfig, tokenizers: Tokenizers | None) -> PlannedDat
 
 def _steps_per_epoch(config: RunConfig, samples: int) -> int:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    batches = math.ceil(samples / (config.schedule.batch_size * processes))
-    return math.ceil(batches / config.schedule.accumulation)
+    schedule = config.schedule
+    size = StepSize(schedule.batch_size, schedule.accumulation, processes)
+    return math.ceil(samples / size.samples)
 
 
 def _allowed(data: DataSource, objective: ObjectiveName) -> tuple[SampleLengths, SampleLengths]:
-    """The longest sample within the limits, and a minute of video with a short answer."""
+    """Return the longest sample within the limits, and a minute of video with a short answer."""
     limits, responses = data.limits, 2 if objective == "fpo" else 1
     frames = math.ceil(limits.max_video_s * data.fps)
     room = max(1, limits.max_tokens - frames - _PROMPT_TOKENS)
@@ -307,6 +344,6 @@ def _lengths(annotation: Annotation, tokenizers: Tokenizers | None, fps: float) 
 
 
 def _reduced(lengths: Sequence[SampleLengths], reduce: Callable[[list[int]], int]) -> SampleLengths:
-    """One sample out of many: each length by itself."""
+    """Reduce many samples to one, each length by itself."""
     names = ("frames", "question", "prompt", "answer", "responses", "intervals")
     return SampleLengths(*(reduce([getattr(item, name) for item in lengths]) for name in names))

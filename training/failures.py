@@ -1,7 +1,8 @@
-"""Errors of libraries during a run, as errors of vidground. Knows no trainer."""
+"""Turn what libraries raise in the middle of a run into one-line errors with a remedy."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +13,21 @@ from vidground.errors import FormatError, VidgroundError
 
 # In the message of torch.save when it cannot write; it does not give the reason.
 _OF_TORCH = ("PytorchStreamWriter", "inline_container.cc")
+_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?P<end>[^.]+)")
+
+
+class TrainingError(VidgroundError):
+    """Training cannot continue: where, why, and what to change."""
 
 
 @contextmanager
 def run_failures(folder: Path) -> Iterator[None]:
-    """Turn an exception that ends a run into an error that says what to do.
-
-    Args:
-        folder: of the run.
+    """Translate the errors that end a run in `folder`.
 
     Raises:
         FormatError: a file cannot be written or read, for instance because the disk is full.
-        VidgroundError: as raised, also by a worker of a data loader.
+        TrainingError: a data worker was killed.
+        VidgroundError: as raised, also by a data worker.
     """
     try:
         yield
@@ -33,6 +37,12 @@ def run_failures(folder: Path) -> Iterator[None]:
             raise
         raise type(error)(raised) from error
     except (OSError, SafetensorError, RuntimeError) as error:
+        worker = _WORKER.search(str(error))
+        if worker is not None:
+            raise TrainingError(
+                f"a process that reads videos ended unexpectedly ({worker['end'].strip()}), often "
+                "because memory ran out; continue with --resume and fewer --workers"
+            ) from error
         if isinstance(error, RuntimeError) and not any(name in str(error) for name in _OF_TORCH):
             raise
         raise FormatError(

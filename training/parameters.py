@@ -1,7 +1,7 @@
-"""Which parameters learn: the released set or all, with low-rank adapters by peft.
+"""Trainable parameters: the released set or larger ones, with low-rank adapters by peft.
 
-Knows no data and no objective. Adapters are put into the model in place, so that it stays a
-`D2VLM`; before it is saved they are merged (`merged_state_dict`, `merge_adapters`).
+Adapters are injected into the model in place, so that it stays a `D2VLM`; they are merged before
+the model is saved (`merged_state_dict`, `merge_adapters`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from vidground.model.d2vlm import D2VLM
 from vidground.training.objectives.settings import LoraSettings, ParameterSettings
 
 ADAPTED = r"language_model\.layers\.\d+\.self_attn\.(qkv_proj|o_proj)"
-"""Modules that get adapters."""
-# Trained in full: of the Q-Former only its attention, self and cross, with its output and norm.
+"""Pattern of the modules that get adapters."""
+# Trained in full; of the Q-Former only self- and cross-attention with their outputs and norms.
 _IN_FULL = re.compile(
     r"(language_model\.embed_tokens|lm_head|frame_head|evidence_head"
     r"|compressor\.(?!qformer\.)|compressor\.qformer\..*attention)"
@@ -34,9 +34,12 @@ _GROUPS = ("in_full", "adapters", "compressor", "memory")
 
 @dataclass(frozen=True, slots=True)
 class ParameterCounts:
-    """How many numbers a model has.
+    """Numbers of parameters of a model.
 
-    total: without adapters. in_full: of these, those that learn. adapters: added, and learn too.
+    Attributes:
+        total: parameters without adapters.
+        in_full: of these, the trainable ones.
+        adapters: parameters of the adapters, all trainable.
     """
 
     total: int
@@ -47,16 +50,24 @@ class ParameterCounts:
         trained = self.in_full + self.adapters
         share = trained / (self.total + self.adapters)
         return (
-            f"{trained:,} of {self.total + self.adapters:,} parameters learn ({share:.2%}): "
+            f"{trained:,} of {self.total + self.adapters:,} parameters are trained ({share:.2%}): "
             f"{self.in_full:,} in full, {self.adapters:,} in adapters"
         )
 
 
-def prepare_parameters(model: D2VLM, settings: ParameterSettings) -> None:
-    """Add adapters and say by `requires_grad` what learns; see `ParameterSettings.trained`.
+def prepare_parameters(
+    model: D2VLM, settings: ParameterSettings, *, precision: torch.dtype = torch.float32
+) -> None:
+    """Add adapters, set `requires_grad`, and convert the parameters to types that train together.
 
-    What learns is kept in float32, so that small steps are not rounded away. If the rest is in 16
-    bit, train under autocast.
+    Trainable parameters become float32, so that small steps are not rounded away. Frozen ones
+    become float32 if the precision is that. Otherwise training runs under autocast, and those
+    stored in float16, which autocast to bfloat16 does not take, become bfloat16.
+
+    Args:
+        model: the model, changed in place; may be on the meta device.
+        settings: which parameters are trained.
+        precision: of the forward and backward pass, float32 or bfloat16.
     """
     if settings.trained != "released":
         model.requires_grad_(True)
@@ -65,23 +76,24 @@ def prepare_parameters(model: D2VLM, settings: ParameterSettings) -> None:
     else:
         _add_adapters(model, settings.lora)
         for name, parameter in model.named_parameters():
-            learns = bool(_ADAPTER.search(name) or _IN_FULL.match(name))
-            parameter.requires_grad_(learns)
+            parameter.requires_grad_(bool(_ADAPTER.search(name) or _IN_FULL.match(name)))
     for parameter in model.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad or precision == torch.float32:
             parameter.data = parameter.data.float()
+        elif parameter.dtype == torch.float16:
+            parameter.data = parameter.data.to(precision)
 
 
 def parameter_groups(model: nn.Module, settings: ParameterSettings) -> list[dict[str, Any]]:
-    """What learns, in groups for an optimizer: in full, and what has a rate of its own."""
+    """Return the trainable parameters in groups for an optimizer, one per learning rate."""
     groups: dict[tuple[str, float], list[nn.Parameter]] = {}
     rate_of = _Rates(settings, _memory_layers(model))
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             groups.setdefault(rate_of(name), []).append(parameter)
     return [
-        {"name": name, "params": learning, "lr": rate, "weight_decay": settings.weight_decay}
-        for (name, rate), learning in sorted(
+        {"name": name, "params": trained, "lr": rate, "weight_decay": settings.weight_decay}
+        for (name, rate), trained in sorted(
             groups.items(), key=lambda item: _GROUPS.index(item[0][0])
         )
     ]
@@ -89,9 +101,11 @@ def parameter_groups(model: nn.Module, settings: ParameterSettings) -> list[dict
 
 @dataclass(frozen=True, slots=True)
 class _Rates:
-    """Name of the group that a parameter belongs to, and its rate.
+    """Maps a parameter to the name of its group and its learning rate.
 
-    memory_layers: how many of the language model's layers make the evidence memory.
+    Attributes:
+        settings: the learning rates.
+        memory_layers: number of the language model's layers that produce the evidence memory.
     """
 
     settings: ParameterSettings
@@ -111,12 +125,12 @@ class _Rates:
 
 
 def _memory_layers(model: nn.Module) -> int:
-    """Of the D2VLM that is `model`, or within it."""
+    """Return the number of memory layers of the D2VLM that is `model` or within it."""
     return int(next(m.config.evidence_layer for m in model.modules() if isinstance(m, D2VLM)))
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:
-    """Count a model's parameters; works on the meta device."""
+    """Count a model's parameters; the model may be on the meta device."""
     total = in_full = adapters = 0
     for name, parameter in model.named_parameters():
         if _ADAPTER.search(name):
@@ -128,9 +142,9 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
 
 
 def merged_state_dict(model: D2VLM) -> dict[str, Tensor]:
-    """The weights as if there were no adapters: every update added, in the weight's own type.
+    """Return the weights with adapters merged, in each weight's type.
 
-    The model is left as it is, so that training can go on. For `save_pretrained(state_dict=…)`.
+    The model is unchanged, so that training can continue. For `save_pretrained(state_dict=…)`.
     """
     merged = {
         name.replace(".base_layer.", "."): tensor
@@ -148,7 +162,7 @@ def merged_state_dict(model: D2VLM) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def merge_adapters(model: D2VLM) -> None:
-    """Put every adapter's update into the weight it belongs to, and take the adapter out."""
+    """Merge the adapters into the weights and remove them, in place."""
     weights = merged_state_dict(model)
     for name, layer in list(_adapted(model)):
         parent, _, child = name.rpartition(".")

@@ -1,6 +1,6 @@
-"""Checkpoints of a run: a model that loads everywhere, and what training needs to go on.
+"""Write the models of a run, and the trainable parameters that training continues from.
 
-Works on named tensors, so that it does not matter how the training model is wrapped or sharded.
+Works on named tensors, however the model in training is wrapped or sharded.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from vidground.checkpoints.model_folder import (
     ADAPTER_WEIGHTS,
     CONFIG,
     PARTIAL_WEIGHTS,
+    remove_weights,
 )
 from vidground.checkpoints.released_format import our_name
 from vidground.checkpoints.tensors import read_tensors
@@ -31,19 +33,15 @@ from vidground.language.tokenizers import Tokenizers
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
 from vidground.storage.atomic import atomic_path, make_folder, write_atomically
+from vidground.training.checkpoints import TRAINED
 from vidground.training.objectives.settings import LoraSettings
 
-TRAINED = "trained.safetensors"
-"""The parameters that learn, as they are in training: what a run goes on from."""
-STATE = "trainer_state.json"
-"""Written last into a checkpoint, by transformers' Trainer: a folder with it is complete."""
-
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<factor>[AB])\.default\.weight")
-_PEFT = "base_model.model."  # what peft puts before every name
+_PEFT = "base_model.model."  # peft's prefix of every name
+_STAGING = ".vidground-model"
 _METADATA = {"format": "pt"}
 
-# The start of our name to that of the released one, of what is trained beside adapters.
+# Prefixes of our names to those of the released format, for what is trained beside adapters.
 _RELEASED = {
     "language_model.": "model.",
     "lm_head.": "lm_head.",
@@ -68,9 +66,13 @@ class CheckpointWriter(Protocol):
 
 @dataclass(frozen=True)
 class MergedWriter:
-    """Writes the full model in vidground's format, adapters merged into it.
+    """Writes the full model in vidground's format, with the adapters merged.
 
-    lora: of the adapters, if there are any. dtype: that the weights are stored in.
+    Attributes:
+        config: of the model.
+        tokenizers: saved with the model; None for none.
+        dtype: type that the weights are stored in.
+        lora: of the adapters, if there are any.
     """
 
     config: D2VLMConfig
@@ -91,11 +93,14 @@ class MergedWriter:
 
 @dataclass(frozen=True)
 class AdapterWriter:
-    """Writes the adapters and the other trained tensors, in the released form, over a base.
+    """Writes the adapters and the other trained tensors in the released format, over a base.
 
-    config: of the base, as its config.json has it in the released format, changed to that of a
-    D2VLM. base: where the base is found, a folder or hub repository. trained: our names of what
-    learns.
+    Attributes:
+        config: content of config.json of a D2VLM on the base, in the released format.
+        base: folder or hub repository of the base.
+        tokenizers: saved beside; None for none.
+        lora: of the adapters.
+        trained: our names of the trainable parameters.
     """
 
     config: Mapping[str, Any]
@@ -138,9 +143,9 @@ class AdapterWriter:
 
 
 def merged(state: Mapping[str, Tensor], lora: LoraSettings) -> dict[str, Tensor]:
-    """The weights of a `state_dict` as if it had no adapters: every update added, on the CPU.
+    """Return the weights of a `state_dict` with adapters merged, on the CPU.
 
-    A weight with an update becomes float32, so that the sum is rounded once.
+    A weight with an update is returned in float32, so that the sum is rounded once.
     """
     weights = {
         name.replace(".base_layer.", "."): tensor.detach().cpu()
@@ -157,10 +162,10 @@ def merged(state: Mapping[str, Tensor], lora: LoraSettings) -> dict[str, Tensor]
 
 
 def released_name(ours: str) -> str:
-    """The released name of a tensor that is trained beside adapters.
+    """Return the released name of a tensor that is trained beside adapters.
 
     Raises:
-        CheckpointError: the released format has no such tensor.
+        CheckpointError: the released format does not contain it.
     """
     start = next((start for start in _RELEASED if ours.startswith(start)), "")
     name = _RELEASED.get(start, "") + ours.removeprefix(start)
@@ -172,14 +177,46 @@ def released_name(ours: str) -> str:
     return name
 
 
+def write_final(
+    writer: CheckpointWriter, run: Path, state: Mapping[str, Tensor]
+) -> tuple[str, ...]:
+    """Write the model into a run's folder so that it appears whole or not at all.
+
+    It is made in a hidden folder and then moved. config.json, without which a folder is not a
+    model, goes last; a run that is killed in between is finished by resuming it.
+
+    Returns:
+        Names of the model's files and folders.
+    """
+    staging = run / _STAGING
+    remove_staging(run)
+    writer.write(staging, state)
+    (run / CONFIG).unlink(missing_ok=True)
+    remove_weights(run)
+    paths = sorted(staging.iterdir(), key=lambda path: (path.name == CONFIG, path.name))
+    for path in paths:
+        target = run / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)
+    staging.rmdir()
+    return tuple(path.name for path in paths)
+
+
+def remove_staging(run: Path) -> None:
+    """Remove a model that a killed run has not finished writing."""
+    if (run / _STAGING).is_dir():
+        shutil.rmtree(run / _STAGING)
+
+
 def save_trained(folder: Path, state: Mapping[str, Tensor], trained: Iterable[str]) -> None:
-    """Write the parameters that learn, as they are, to the folder of a checkpoint."""
+    """Write the trainable parameters, unmerged, to the folder of a checkpoint."""
     _write_tensors(folder / TRAINED, {name: state[name].detach().cpu() for name in trained})
 
 
 @torch.no_grad()
 def load_trained(model: D2VLM, folder: Path, trained: Iterable[str]) -> None:
-    """Give a model the parameters that `save_trained` wrote.
+    """Load the parameters that `save_trained` wrote.
 
     Raises:
         CheckpointError: the checkpoint is of a run that trained other parameters.
@@ -195,26 +232,11 @@ def load_trained(model: D2VLM, folder: Path, trained: Iterable[str]) -> None:
         parameters[name].copy_(tensor)
         found.add(name)
     if missing := sorted(parameters.keys() - found):
+        noun = "parameter" if len(missing) == 1 else "parameters"
         raise CheckpointError(
-            f"{folder} lacks {len(missing)} parameters that this run trains, the first "
-            f"{missing[0]}; resume with the settings that the run began with"
+            f"{folder} lacks {len(missing)} {noun} that this run trains ({missing[0]}); resume "
+            "with the settings that the run began with"
         )
-
-
-def checkpoints(run: Path) -> list[Path]:
-    """The checkpoints in a run's folder, complete or not, from first to last."""
-    found = [
-        (int(match[1]), path)
-        for path in (run.iterdir() if run.is_dir() else ())
-        if (match := _CHECKPOINT.fullmatch(path.name))
-    ]
-    return [path for _, path in sorted(found)]
-
-
-def last_checkpoint(run: Path) -> Path | None:
-    """The newest complete checkpoint in a run's folder; None if there is none."""
-    complete = [path for path in checkpoints(run) if (path / STATE).is_file()]
-    return complete[-1] if complete else None
 
 
 def _factor_name(ours: str) -> str:

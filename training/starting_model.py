@@ -1,7 +1,4 @@
-"""The model that a run starts from: loaded, extended from an E.T. Chat base, or small and random.
-
-Knows neither data nor what will be trained.
-"""
+"""The model that a run starts from: loaded, extended from an E.T. Chat base, or a random toy."""
 
 from __future__ import annotations
 
@@ -30,14 +27,16 @@ from vidground.training.config import ModelSource
 from vidground.training.toy.model import make_toy_model
 
 _HEADS = ("frame_head.", "evidence_head.")
-_TABLES = ("language_model.embed_tokens.weight", "lm_head.weight")  # a row for each token
+_TABLES = ("language_model.embed_tokens.weight", "lm_head.weight")  # one row per token
 
 
 @dataclass(frozen=True)
 class ReleasedBase:
     """A full model in the released format, over which adapters can be saved.
 
-    config: of a D2VLM on it, as its config.json has it. name: a folder or hub repository.
+    Attributes:
+        config: content of config.json of a D2VLM on it.
+        name: a folder or hub repository.
     """
 
     config: Mapping[str, Any]
@@ -46,27 +45,33 @@ class ReleasedBase:
 
 @dataclass(frozen=True)
 class Start:
-    """A model, and the base that its adapters can be saved over; None if there is none."""
+    """A model to start from.
+
+    Attributes:
+        model: on the CPU, with tokenizers.
+        base: model that adapters can be saved over; None if there is none.
+    """
 
     model: D2VLM
     base: ReleasedBase | None = None
 
     @property
     def config(self) -> D2VLMConfig:
-        """The model's sizes and constants."""
+        """The model's configuration."""
         config = self.model.config
         assert isinstance(config, D2VLMConfig)
         return config
 
 
 def load_start(source: ModelSource, *, seed: int) -> Start:
-    """The model to start from, on the CPU, with its tokenizers.
+    """Load the model to start from, on the CPU, with its tokenizers.
 
-    A model of E.T. Chat before it was taught to match is extended to a D2VLM: its frames see each
-    other, and it gets both heads and the tokens of evidence (paper, section 4.1).
+    An E.T. Chat model of the stage before matching is extended to a D2VLM: frames attend to each
+    other, and it gets both heads and the evidence tokens (paper, section 4.1).
 
     Args:
-        seed: of the weights that are random: a toy model's, or those of new heads.
+        source: which model.
+        seed: of random weights: a toy model's, or those of new heads.
 
     Raises:
         CheckpointError: the model cannot be found or loaded.
@@ -96,7 +101,13 @@ def load_start(source: ModelSource, *, seed: int) -> Start:
 
 @dataclass(frozen=True)
 class ExtendedBase:
-    """What a base that is no D2VLM yet is extended to; `values` is its config.json then."""
+    """The D2VLM that a base is extended to.
+
+    Attributes:
+        values: content of its config.json.
+        config: its configuration.
+        tokenizers: its tokenizers, with the evidence tokens.
+    """
 
     values: Mapping[str, Any]
     config: D2VLMConfig
@@ -104,7 +115,12 @@ class ExtendedBase:
 
 
 def extended_base(found: ModelFolder, values: Mapping[str, Any], hub: HubAccess) -> ExtendedBase:
-    """The configuration and the tokenizers of a D2VLM on a base; reads no weights.
+    """Return the configuration and tokenizers of a D2VLM on a base; reads no weights.
+
+    Args:
+        found: the base.
+        values: content of its config.json.
+        hub: how the hub is accessed.
 
     Raises:
         CheckpointError: the base is of a later stage, or its tokenizer is missing.
@@ -149,7 +165,7 @@ def _extended(
 
 
 def _add_evidence_tokens(tokenizers: Tokenizers, rows: int, source: str) -> int:
-    """Give the language tokenizer `<evi>` and `</evi>`; rows that its tables then need."""
+    """Add `<evi>` and `</evi>` to the language tokenizer; return the rows its tables need."""
     language = tokenizers.language
     if language is None:
         raise CheckpointError(f"{source} has no tokenizer.json; fetch the model again")
@@ -162,13 +178,13 @@ def _add_evidence_tokens(tokenizers: Tokenizers, rows: int, source: str) -> int:
 def _with_heads(
     config: D2VLMConfig, files: list[Path], rows: int, seed: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """A base's tensors under our names, its tables grown, and what heads it lacks."""
+    """Yield a base's tensors under our names, its tables extended, and the missing heads."""
     stored = {our_name(name) for file in files for name in tensor_names(file)}
     for name, tensor in translate(read_tensors(files)):
         if of_base_only(name):
             continue
         if name in _TABLES and len(tensor) < rows:
-            # New tokens start as the mean of all others.
+            # New tokens start as the mean of the others.
             mean = tensor.float().mean(0, keepdim=True).to(tensor.dtype)
             tensor = torch.cat((tensor, mean.expand(rows - len(tensor), -1)))
         yield name, tensor
@@ -183,7 +199,7 @@ def _with_heads(
 def _new_parameter(
     name: str, shape: torch.Size, config: D2VLMConfig, generator: torch.Generator
 ) -> Tensor:
-    """As transformers initialises: small weights, no bias, a norm that changes nothing."""
+    """Initialise as transformers does: small random weights, zero biases, norms of one."""
     if len(shape) > 1:
         spread = float(config.text_config.initializer_range)
         return torch.empty(shape).normal_(std=spread, generator=generator)
@@ -191,15 +207,15 @@ def _new_parameter(
 
 
 def _base_name(found: ModelFolder) -> str:
-    """A name that finds the base from anywhere."""
+    """Return a name that finds the base from any folder."""
     return found.name if found.revision is not None else str(found.path.resolve())
 
 
 def base_for_adapters(start: Start) -> ReleasedBase:
-    """The base that adapters are saved over.
+    """Return the base that adapters are saved over.
 
     Raises:
-        InputError: the model that the run starts from is none.
+        InputError: the starting model is not a full model in the released format.
     """
     if start.base is None:
         raise InputError(

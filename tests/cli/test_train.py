@@ -1,5 +1,8 @@
 import json
 import os
+import shutil
+import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +15,13 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from vidground.cli.main import cli
+from vidground.errors import CheckpointError
 from vidground.grounder import Grounder
+from vidground.training.checkpoints import checkpoints
 from vidground.training.config import read_config
 from vidground.training.logs import StepBar
 from vidground.training.run import build_trainer
+from vidground.training.saving import write_final
 from vidground.training.toy.dataset import write_video
 from vidground.training.toy.model import make_toy_model, toy_config
 
@@ -110,7 +116,9 @@ def test_a_run_is_not_written_over_unasked(run: Path) -> None:
     before = (run / "log.jsonl").read_bytes()
     result = train("sft", "--config", str(run / "config.yaml"))
     assert result.exit_code == 1
-    assert "is not empty; give another folder, --resume to go on with its run" in result.stderr
+    assert (
+        "is not empty; choose another folder, or use --resume to continue its run" in result.stderr
+    )
     assert (run / "log.jsonl").read_bytes() == before
 
 
@@ -125,7 +133,7 @@ def test_overwriting_removes_the_run_and_nothing_else(run: Path) -> None:
     assert (run / "notes.txt").read_text() == "mine"
 
 
-def test_resuming_goes_on_with_the_runs_own_configuration(run: Path) -> None:
+def test_resuming_continues_with_the_runs_own_configuration(run: Path) -> None:
     first = log_of(run)
     fine(train("sft", "-o", str(run), "--resume", "--max-steps", "4"))
     assert [line["step"] for line in log_of(run)] == [1, 2, 3, 4]
@@ -176,13 +184,14 @@ def test_videos_that_cannot_be_read_are_left_out_on_request(
     skipping = [*broken, "--unreadable", "skip", "--quiet"]
     run = ["--model", str(data / "model"), *FEW, "-o", str(tmp_path / "run")]
     fine(train("sft", *run, *skipping))
-    told = [record.getMessage() for record in caplog.records]
-    assert "2 of 4 samples are left out: videos that cannot be read" in told
-    assert sum("missing.mp4" in line or "none.mp4" in line for line in told) == 2
+    reported = [record.getMessage() for record in caplog.records]
+    assert "1 of 4 samples are left out: videos that are missing" in reported
+    assert "1 of 4 samples are left out: videos that cannot be read" in reported
+    assert sum("missing.mp4" in line or "none.mp4" in line for line in reported) == 2
     assert [line["epoch"] for line in log_of(tmp_path / "run")] == [1, 2]  # two samples are left
 
 
-def test_what_a_worker_cannot_read_is_told_in_a_line(
+def test_what_a_worker_cannot_read_is_reported_in_a_line(
     broken: list[str], data: Path, tmp_path: Path
 ) -> None:
     bad = [*broken, str(tmp_path / "bad.json"), "--workers", "1"]
@@ -193,7 +202,7 @@ def test_what_a_worker_cannot_read_is_told_in_a_line(
     assert "Traceback" not in last
 
 
-def test_a_folder_that_cannot_be_made_is_told_of(data: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(data: Path, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     result = sft(data, tmp_path / "run" / "below", "--set", "parameters.lora.rank=4")
     assert result.exit_code == 1
@@ -212,7 +221,7 @@ def test_a_quiet_run_shows_no_bars(data: Path, tmp_path: Path) -> None:
 def test_resuming_with_another_model_is_refused(run: Path, data: Path) -> None:
     result = sft(data, run, "--resume", "--learning-rate", "0.1")
     assert result.exit_code == 1
-    assert "holds a run of another parameters" in result.stderr
+    assert "contains a run with different parameters settings" in result.stderr
 
 
 def test_preferences_start_from_a_fine_tuned_run(run: Path, data: Path, tmp_path: Path) -> None:
@@ -242,7 +251,7 @@ def test_a_model_is_saved_to_run_as_it_was_trained(
     options = [*off, "distribution.cpu=true", "parameters.lora.rank=4"]
     sets = [word for option in options for word in ("--set", option)]
     fine(train(objective, *target, *files, *sets))
-    assert "evidence_stage was True in the model and is False now" in caplog.text
+    assert "evidence_stage was True in the model and is now False" in caplog.text
     saved = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (saved["evidence_stage"], saved["evidence_semantics"]) == (False, False)
 
@@ -278,17 +287,17 @@ def test_states_may_be_recomputed_and_numbers_be_short(data: Path, tmp_path: Pat
     [
         (["--set", "schedule.stepps=3"], "unknown key schedule.stepps"),
         (["--set", "schedule.epochs"], "needs KEY=VALUE"),
-        (["--set", "schedule.epochs=["], "is no YAML value"),
+        (["--set", "schedule.epochs=["], "is not a YAML value"),
         (["--max-steps", "0"], "schedule.max_steps is 0"),
         (["--config", "nowhere.yaml"], "cannot be read"),
         (["--config", "fpo"], "run: vidground train fpo"),
         (
             ["--lora-learning-rate", "1", "--set", "parameters.trained=full"],
-            "--lora-learning-rate is of adapters, and parameters.trained is 'full'",
+            "--lora-learning-rate is for adapters, and parameters.trained is 'full'",
         ),
     ],
 )
-def test_wrong_usage_is_told_before_any_work(
+def test_wrong_usage_is_reported_before_any_work(
     arguments: list[str], message: str, data: Path, tmp_path: Path
 ) -> None:
     result = sft(data, tmp_path / "run", *arguments)
@@ -336,8 +345,172 @@ def test_several_processes_leave_their_group_when_they_have_trained(
     assert ended.stdout.split("\n")[:2] == ["2 processes, 0 threads"] * 2
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert len(log_of(tmp_path / "run")) == 2
-    assert sum("runtime" in line for line in lines) == 1  # one of them tells
+    assert sum("runtime" in line for line in lines) == 1  # only the first process logs
     assert Grounder(str(tmp_path / "run"), device="cpu") is not None
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sigterm_saves_and_says_how_to_continue(workers: int, data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = ["--max-steps", "40", "--workers", str(workers)]
+    options += ["--set", "parameters.trained=full", "--set", "output.save_every=null"]
+    command = [sys.executable, "-m", "vidground.cli.main", "train"]
+    process = subprocess.Popen(
+        [*command, *sft_arguments(data, run), *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step 1 of 40: loss "):  # a line, as standard error is no terminal
+            break
+    os.killpg(process.pid, signal.SIGTERM)  # its workers too, as a batch system does
+    _, rest = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGTERM, rest
+    step = log_of(run)[-1]["step"]
+    assert rest.splitlines()[-1] == (
+        f"stopped by SIGTERM after step {step} of 40, with a checkpoint; continue with: vidground "
+        f"train sft --output-dir {run} --resume"
+    )
+    assert [path.name for path in checkpoints(run)] == [f"checkpoint-{step}"]
+    fine(train("sft", "-o", str(run), "--resume", "--max-steps", str(step + 1)))
+    assert [line["step"] for line in log_of(run)] == list(range(1, step + 2))
+
+
+def test_a_run_killed_while_its_model_is_written_is_finished_by_resuming(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = (run / "model.safetensors").read_bytes()
+
+    class Killed(BaseException):
+        pass
+
+    def killed(path: Path, target: Path) -> None:
+        if target.name == "config.json":
+            raise Killed
+        path.rename(target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.replace", killed)
+        with pytest.raises(Killed):
+            write_final(Copies(run), run, {})
+    assert not (run / "config.json").exists()  # so that nobody loads half a model
+    with pytest.raises(CheckpointError):
+        Grounder(str(run), device="cpu")
+    fine(train("sft", "-o", str(run), "--resume"))
+    assert (run / "model.safetensors").read_bytes() == expected
+    assert Grounder(str(run), device="cpu") is not None
+    assert not list(run.glob(".vidground*"))
+
+
+class Copies:
+    """Writes the model of a run's checkpoint again."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def write(self, folder: Path, state: Any) -> None:
+        assert state == {}
+        folder.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(self.run / "checkpoint-2" / name, folder / name)
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_used(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = (run / "model.safetensors").read_bytes()
+    newest = run / "checkpoint-2" / "trained.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    fine(train("sft", "-o", str(run), "--resume"))
+    assert f"{newest.parent} cannot be used (trained.safetensors has" in caplog.text
+    assert f"resuming from {run / 'checkpoint-1'}, after 2 samples" in caplog.text
+    assert (run / "model.safetensors").read_bytes() == expected
+
+
+def test_edited_annotations_end_a_resumed_run(data: Path, tmp_path: Path) -> None:
+    samples_file = tmp_path / "samples.json"
+    samples_file.write_text((data / "sft.json").read_text())
+    files = ["--annotations", str(samples_file), "--videos", str(data), "-o", str(tmp_path / "run")]
+    rank = ["--set", "parameters.lora.rank=4"]
+    fine(train("sft", "--model", str(data / "model"), *files, *FEW, *rank))
+    samples_file.write_text(samples_file.read_text() + "\n")
+    refused = train("sft", "-o", str(tmp_path / "run"), "--resume", "--max-steps", "3")
+    assert refused.exit_code == 1
+    assert f"error: {samples_file} has changed since the run began" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--videos", "nowhere"], "the folder of videos nowhere does not exist"),
+        (["--annotations", "nowhere.json"], "nowhere.json"),
+        (["--evaluation", "nowhere.json", "--eval-every", "1"], "nowhere.json"),
+        (["-o", "/dev/null/run"], "/dev/null/run: cannot be written"),
+    ],
+)
+def test_files_and_folders_are_checked_before_the_model_is_loaded(
+    change: list[str],
+    message: str,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("vidground.training.run.load_start", load)
+    arguments = ["sft", "--model", str(data / "model"), *FEW]
+    given = ["--annotations", str(data / "sft.json"), "--videos", str(data), "-o", str(tmp_path)]
+    for option in change[::2]:
+        if option in given:
+            place = given.index(option)
+            del given[place : place + 2]
+    result = CliRunner().invoke(cli, ["train", *arguments, *given, *change])
+    assert result.exit_code == 1
+    assert message in result.stderr.splitlines()[-1]
+
+
+def test_the_files_of_a_run_follow_the_umask(data: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        fine(sft(data, tmp_path / "run", "--set", "parameters.lora.rank=4"))
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {"model.safetensors", "trained.safetensors", "optimizer.pt"} <= {f.name for f in files}
+    assert {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in files} == {
+        path.name: "0o640" for path in files
+    }
+
+
+def test_the_model_of_the_best_held_out_loss_is_kept(data: Path, tmp_path: Path) -> None:
+    held_out = ["--evaluation", str(data / "sft.json"), "--eval-every", "1"]
+    # Steps so large that the first is the best.
+    large = ["--learning-rate", "1", "--max-steps", "3", "--set", "schedule.max_grad_norm=0"]
+    options = [*held_out, *large, "--set", "parameters.trained=full", "--keep-model", "best"]
+    fine(sft(data, tmp_path / "run", *options, "--patience", "1", "--curves"))
+    lines = map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
+    losses = {line["step"]: line["eval_loss"] for line in lines if "eval_loss" in line}
+    best = min(losses, key=losses.__getitem__)
+    assert len(losses) == min(3, best + 1)
+    final, kept = (
+        load_file(folder / "model.safetensors")
+        for folder in (tmp_path / "run", tmp_path / "run" / f"checkpoint-{best}")
+    )
+    assert all(torch.equal(final[name], kept[name]) for name in kept)
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 0
+    drawn = train("curves", str(tmp_path / "run"), "-o", str(tmp_path / "again.png"))
+    assert (drawn.exit_code, (tmp_path / "again.png").exists()) == (0, True)
+
+
+def test_all_keys_are_listed_on_request() -> None:
+    for objective, key in (("sft", "loss.grounding_weight"), ("fpo", "loss.sft.grounding_weight")):
+        listed = train(objective, "--keys")
+        assert listed.exit_code == 0
+        assert f"\n  {key}  (number; default 10.0)\n" in listed.stdout
 
 
 def test_help_needs_no_torch() -> None:

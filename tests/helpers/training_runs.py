@@ -1,10 +1,12 @@
 """Short training runs of a tiny model on random samples, for tests; a script for several processes.
 
-torchrun --nproc-per-node 2 training_runs.py OUTPUT_DIR
+torchrun --nproc-per-node 2 training_runs.py OUTPUT_DIR [--stopped]
 """
 
 import json
+import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,19 +40,23 @@ RELEASED = ParameterSettings(
 
 
 class Samples(Dataset[Sample]):
+    """Samples in memory. read: the indices that were read, in order."""
+
     def __init__(self, samples: list[Any]) -> None:
         self.samples = samples
+        self.read: list[int] = []
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Sample:
+        self.read.append(index)
         sample: Sample = self.samples[index]
         return sample
 
 
 class StopAfter(TrainerCallback):
-    """Ends training after some steps, as if it were killed."""
+    """Ends training after some steps without a checkpoint, as a kill does."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -63,6 +69,24 @@ class StopAfter(TrainerCallback):
         **kwargs: Any,  # noqa: ARG002 - as above
     ) -> None:
         control.should_training_stop = state.global_step >= self.step
+
+
+class SignalAt(TrainerCallback):
+    """Sends a signal to this process in the middle of a step."""
+
+    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
+        self.step = step
+        self.number = number
+
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - transformers' signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002 - as above
+        **kwargs: Any,  # noqa: ARG002 - as above
+    ) -> None:
+        if state.global_step + 1 == self.step:
+            os.kill(os.getpid(), self.number)
 
 
 def tiny_model(seed: int = 0) -> D2VLM:
@@ -103,6 +127,7 @@ def make_trainer(
     batch: int = 2,
     steps: int = 6,
     reference: bool = False,
+    files: dict[str, str] | None = None,
     callbacks: tuple[TrainerCallback, ...] = (),
     **arguments: Any,
 ) -> ObjectiveTrainer:
@@ -141,7 +166,8 @@ def make_trainer(
         collator=Collator.of(objective.config, SftSettings()),
         train_data=random_samples(model, 12, kind),
         eval_data=random_samples(model, 5, kind),
-        callbacks=[JsonLog(folder), *callbacks],
+        files=files,
+        callbacks=[*callbacks, JsonLog(folder)],
     )
 
 
@@ -153,7 +179,17 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    make_trainer(Path(sys.argv[1]), batch=2, steps=3, save_strategy="no").train()
+    folder, rank = Path(sys.argv[1]), os.environ["RANK"]
+    if "--stopped" in sys.argv:
+        # One process of both gets a signal, in its second step.
+        signals = (SignalAt(2),) if rank == "1" else ()
+        options = {"steps": -1, "num_train_epochs": 2, "save_steps": 100}
+        trainer = make_trainer(folder, batch=2, callbacks=signals, **options)
+        trainer.train()
+        assert trainer.was_stopped
+        (folder / f"read-{rank}.json").write_text(json.dumps(trainer.train_dataset.read))
+    else:
+        make_trainer(folder, batch=2, steps=3, save_strategy="no").train()
     leave_group()
 
 

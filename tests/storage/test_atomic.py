@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vidground.errors import FormatError
-from vidground.storage.atomic import atomic_path, make_folder, write_atomically
+from vidground.storage.atomic import atomic_path, make_folder, open_to_umask, write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -151,6 +151,25 @@ def test_a_new_file_has_the_permissions_of_the_umask(tmp_path: Path, umask: int,
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_a_file_that_the_writer_makes_private_is_opened(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    private = tmp_path / "private"
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "a.bin") as temporary:
+            private.touch(mode=0o600)
+            private.replace(temporary)  # as safetensors does
+        private.touch(mode=0o600)
+        open_to_umask([private])
+    finally:
+        os.umask(before)
+    assert names(tmp_path) == ["a.bin", "private"]
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -5,12 +6,9 @@ import pytest
 import yaml
 
 from vidground.errors import InputError
-from vidground.training.config import (
-    RunConfig,
-    bundled_configs,
-    parse_value,
-    read_config,
-)
+from vidground.training.config import ObjectiveName, RunConfig, read_config
+from vidground.training.config_files import bundled_configs, parse_value
+from vidground.training.config_keys import config_sections, keys_text
 from vidground.training.objectives.settings import FpoSettings, LoraSettings, SftSettings
 
 NEEDED: dict[str, Any] = {
@@ -98,19 +96,27 @@ def test_unknown_keys_are_refused_by_name(key: str, message: str) -> None:
         ("data.annotations", [], r"data\.annotations is empty"),
         ("data.annotations", [3], r"data\.annotations is 3; it must be a text"),
         ("data.limits", {"max_tokens": 0}, r"max_tokens is 0"),
-        ("data.frames", "patches", r"which data\.cache keeps; name a folder"),
+        ("data.frames", "patches", r"which needs data\.cache; name a folder"),
         ("data.cache_gib", 0, r"data\.cache_gib is 0"),
         ("loss.target_decay", 1.0, r"target_decay is 1\.0"),
         ("reference", True, r"reference is for FPO"),
         ("output.eval_every", 5, r"name held-out files in data\.evaluation"),
-        ("data.evaluation", "b.json", r"output\.eval_every not, so nothing would be evaluated"),
+        ("data.evaluation", "b.json", r"output\.eval_every is not, so nothing would be evaluated"),
         (
             "data.unreadable",
             "replace",
             r"data\.unreadable is 'replace'; choose from 'error', 'skip'",
         ),
         ("objective", "rl", r"objective is 'rl'; it must be sft or fpo"),
-        ("distribution.fsdp_config", "f.json", r"fsdp off; turn it on"),
+        ("schedule.patience", 0, r"schedule\.patience is 0; it must be at least 1"),
+        ("schedule.patience", 3, r"schedule\.patience needs held-out losses"),
+        ("output.model", "best", r"output\.model 'best' needs held-out losses"),
+        ("output.hub", "me", r"output\.hub is me; it must be a repository as owner/name"),
+        (
+            "distribution.fsdp_config",
+            "f.json",
+            r"fsdp_config needs distribution\.fsdp; set it to true",
+        ),
     ],
 )
 def test_values_that_do_not_fit_are_refused(key: str, value: Any, message: str) -> None:
@@ -132,18 +138,35 @@ def test_values_that_do_not_fit_are_refused(key: str, value: Any, message: str) 
         ),
         (
             {"output.weights": "adapter", "loss.evidence_stage": False},
-            "the released form cannot say",
+            "the released format cannot store",
         ),
         (
             {"data.frames": "tokens", "data.cache": "c", "parameters.trained": "full-but-vision"},
-            "the compressor would learn and its tokens change",
+            "the compressor is trained and its tokens change",
         ),
         (
             {"data.frames": "patches", "data.cache": "c", "parameters.trained": "full"},
-            "the vision encoder would learn",
+            "the vision encoder is trained",
+        ),
+        (
+            {"model.init": None, "model.name": "m", "model.dtype": "bfloat16"},
+            r"model\.dtype is 'bfloat16' and schedule\.precision 'float32'",
+        ),
+        (
+            {"model.init": None, "model.name": "m", "model.dtype": "float16"}
+            | {"schedule.precision": "bfloat16"},
+            r"model\.dtype is 'float16' and schedule\.precision 'bfloat16'",
+        ),
+        (
+            {"output.model": "best", "data.evaluation": "b.json", "output.eval_every": 5}
+            | {"distribution.fsdp": True},
+            "'best' needs the whole model on each device",
         ),
         ({"distribution.deepspeed": "d", "distribution.fsdp": True}, "choose one of them"),
-        ({"distribution.cpu": True, "distribution.fsdp": True}, "fsdp and deepspeed need GPUs"),
+        (
+            {"distribution.cpu": True, "distribution.fsdp": True},
+            "distribution.cpu excludes fsdp and deepspeed",
+        ),
     ],
 )
 def test_values_that_exclude_each_other_are_refused(values: Any, message: str) -> None:
@@ -153,12 +176,12 @@ def test_values_that_exclude_each_other_are_refused(values: Any, message: str) -
 
 def test_a_reference_needs_whole_models() -> None:
     assert config("fpo", reference=True).reference
-    with pytest.raises(InputError, match="reference needs whole models"):
+    with pytest.raises(InputError, match="reference needs the whole model on each device"):
         config("fpo", reference=True, distribution__fsdp=True)
 
 
 def test_a_file_for_the_other_objective_is_refused() -> None:
-    with pytest.raises(InputError, match=r"made for objective 'fpo'; run: vidground train fpo"):
+    with pytest.raises(InputError, match=r"is for objective 'fpo'; run: vidground train fpo"):
         read_config("sft", "fpo", NEEDED)
 
 
@@ -173,9 +196,9 @@ def test_a_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None
         read_config("sft", written(tmp_path, text), NEEDED)
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:
     text = "schedule:\n  epochs: 2\n  seed: 1\n  epochs: 3\n"
-    with pytest.raises(InputError, match="epochs stands twice, the second time in line 4"):
+    with pytest.raises(InputError, match="duplicate key epochs, the second time in line 4"):
         read_config("sft", written(tmp_path, text), NEEDED)
     apart = written(tmp_path, "schedule: {epochs: 2}\noutput: {keep: 1}\n")
     assert read_config("sft", apart, NEEDED).schedule.epochs == 2
@@ -184,7 +207,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_a_value_in_text_is_read_as_yaml() -> None:
     assert parse_value("[a.json, b.json]") == ["a.json", "b.json"]
     assert parse_value("null") is None
-    with pytest.raises(InputError, match="is no YAML value"):
+    with pytest.raises(InputError, match="is not a YAML value"):
         parse_value("[")
 
 
@@ -205,3 +228,25 @@ def test_toy_runs_are_complete(name: str) -> None:
 
 def test_every_bundled_file_is_known() -> None:
     assert bundled_configs() == ["fpo", "sft", "toy-fpo", "toy-sft"]
+
+
+@pytest.mark.parametrize("objective", ["sft", "fpo"])
+def test_every_key_is_listed_with_its_meaning(objective: ObjectiveName) -> None:
+    listed = {key.name: key for part in config_sections(objective) for key in part.keys}
+    plain = yaml.safe_load(config(objective).to_yaml())
+    assert {name for name in listed if "[]" not in name} == set(dotted(plain)) | {"data.sets"}
+    assert listed["schedule.warmup"].default == "0.03"
+    assert listed["output.dir"].default == '""'
+    assert listed["schedule.patience"].kind == "integer or null"
+    assert "rises" in listed["schedule.warmup"].meaning
+    assert "data.sets[].weight" in listed
+    for name in listed:
+        assert f"\n  {name}  (" in "\n" + keys_text(objective)
+
+
+def dotted(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"

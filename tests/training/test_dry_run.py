@@ -1,4 +1,4 @@
-"""A dry run tells what a run would be, with and without its data, and leaves no trace."""
+"""A dry run reports what a run takes, with and without its data, and writes nothing."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def dry_run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, given, catch_exceptions=False)
 
 
-def test_the_released_run_is_told_without_weights_and_data(
+def test_the_released_run_is_reported_without_weights_and_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -38,9 +38,9 @@ def test_the_released_run_is_told_without_weights_and_data(
     # Low-rank adapters of rank 128 beside 3072 x 9216 and 3072 x 3072, in 32 layers.
     adapters = 32 * 128 * ((3072 + 9216) + (3072 + 3072))
     assert f"{adapters:,}" in done.stdout
-    assert "349,257,856 of 5,096,497,280 parameters learn" in done.stdout
-    assert "not on this machine; the released size is taken" in done.stdout
-    assert "the number of steps is not known" in done.stdout
+    assert "349,257,856 of 5,096,497,280 parameters are trained" in done.stdout
+    assert "not on this machine; the released size is assumed" in done.stdout
+    assert "the number of steps is unknown" in done.stdout
     assert not list(tmp_path.iterdir())
 
 
@@ -78,7 +78,7 @@ def test_a_folder_with_a_model_is_read_and_not_taken_for_the_released_one(
     assert done.exit_code == 0, done.output
     total = sum(p.numel() for p in model.parameters())
     kept = sum(p.numel() for part in (model.vision, model.compressor) for p in part.parameters())
-    assert f"{total - kept:,} of {total:,} parameters learn" in done.stdout
+    assert f"{total - kept:,} of {total:,} parameters are trained" in done.stdout
     assert not (tmp_path / "run").exists()
 
 
@@ -90,6 +90,45 @@ def test_what_is_there_and_wrong_is_an_error(films: Path, tmp_path: Path) -> Non
          "--annotations", str(tmp_path / "bad.json")],
     )  # fmt: skip
     assert done.exit_code != 0
+
+
+def test_the_disk_space_is_that_of_models_and_states(films: Path) -> None:
+    values = {
+        **TOY,
+        "data.annotations": [str(films / "sft.json")],
+        "data.videos": str(films),
+        "output.dir": "run",
+        "output.keep": 3,
+    }
+    plan = plan_training(read_config("sft", None, values))
+    model = 4 * plan.counts.total  # float32
+    assert (plan.disk.model, plan.disk.checkpoint) == (model, 4 * model)  # and two moments
+    assert plan.disk.peak == 4 * 4 * model + 2 * model
+    assert f"disk: {model / 2**30:.2f} GiB for the model" in str(plan)
+    without = plan_training(read_config("sft", None, values | {"output.keep": None}))
+    assert without.disk.peak is None
+    assert "all are kept" in str(without)
+
+
+@pytest.mark.parametrize("trained", ["released", "full", "full-but-vision", "language"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_half_precision_weights_can_be_planned(
+    trained: str, precision: str, films: Path, tmp_path: Path
+) -> None:
+    sizes = {"image_size": 32, "patch_size": 8, "vision_layers": 1, "vision_width": 32}
+    model = make_toy_model(toy_config(**sizes, text_layers=4, text_width=32))
+    model.half().save_pretrained(tmp_path / "model")
+    values = {
+        "model.name": str(tmp_path / "model"),
+        "data.annotations": [str(films / "sft.json")],
+        "data.videos": str(films),
+        "parameters.trained": trained,
+        "schedule.precision": precision,
+        "output.dir": "run",
+    }
+    plan = plan_training(read_config("sft", None, values))
+    assert min(plan.batches.values()) > 0
+    assert plan.disk.model == 2 * plan.counts.total  # saved in the type it was stored in
 
 
 def test_pairs_have_two_answers() -> None:

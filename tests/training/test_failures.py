@@ -5,7 +5,7 @@ import pytest
 from safetensors import SafetensorError
 
 from vidground.errors import FormatError, InputError
-from vidground.training.failures import run_failures
+from vidground.training.failures import TrainingError, run_failures
 
 RUN = Path("run")
 
@@ -29,6 +29,23 @@ def test_a_full_disk_is_told_in_a_line_with_a_remedy(raised: Exception, told: st
     with pytest.raises(FormatError, match=f"^{told}") as caught, run_failures(RUN):
         raise raised
     assert "free space and continue with --resume" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "DataLoader worker (pid 4242) is killed by signal: Killed. ",
+        "DataLoader worker (pid(s) 4242, 4243) exited unexpectedly",
+        "DataLoader worker (pid(s) 4242) exited unexpectedly with exit code 1. Details are lost "
+        "due to multiprocessing. Rerunning with num_workers=0 may give better error trace.",
+    ],
+)
+def test_a_killed_data_worker_is_reported_in_a_line(raised: str) -> None:
+    expected = pytest.raises(TrainingError, match="reads videos ended unexpectedly")
+    with expected as caught, run_failures(RUN):
+        raise RuntimeError(raised)
+    assert "continue with --resume and fewer --workers" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_counts_of_the_released_model() -> None:
     found = count_parameters(model)
     assert found == ParameterCounts(total=5_020_999_040, in_full=in_full, adapters=adapters)
     assert (in_full, adapters) == (273_760_384, 75_497_472)
-    assert str(found).startswith("349,257,856 of 5,096,496,512 parameters learn (6.85%)")
+    assert str(found).startswith("349,257,856 of 5,096,496,512 parameters are trained (6.85%)")
 
 
 def test_groups_have_their_own_rates() -> None:
@@ -172,16 +173,22 @@ def test_a_kept_vision_part() -> None:
     assert objective.d2vlm.language_model.training
 
 
-def test_what_learns_is_kept_in_32_bit() -> None:
-    model = golden_model().to(torch.bfloat16)
-    prepare_parameters(model, SMALL)
+@pytest.mark.parametrize("trained", get_args(TrainedSet))
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float32])
+def test_weights_of_any_type_train_in_any_precision(
+    stored: torch.dtype, precision: torch.dtype, trained: TrainedSet
+) -> None:
+    model = golden_model().to(stored)
+    prepare_parameters(model, ParameterSettings(trained=trained), precision=precision)
+    frozen = torch.float32 if torch.float32 in (stored, precision) else torch.bfloat16
     for parameter in model.parameters():
-        expected = torch.float32 if parameter.requires_grad else torch.bfloat16
-        assert parameter.dtype == expected
-    with torch.autocast("cpu", torch.bfloat16):
+        assert parameter.dtype == (torch.float32 if parameter.requires_grad else frozen)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision != torch.float32):
         loss = loss_of(model)
     loss.backward()
-    assert bool(loss.isfinite())
+    expected = loss_of(golden_model()).item()
+    assert loss.item() == pytest.approx(expected, rel=0.05)
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from vidground.checkpoints.loading import load_model
 from vidground.errors import CheckpointError
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
+from vidground.training.checkpoints import TRAINED
 from vidground.training.config import ModelSource
 from vidground.training.parameters import merged_state_dict, prepare_parameters
 from vidground.training.saving import (
-    TRAINED,
     AdapterWriter,
     MergedWriter,
-    last_checkpoint,
     load_trained,
     merged,
     released_name,
@@ -128,16 +127,5 @@ def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not trained in this run; resume with the"):
         load_trained(model, tmp_path, trained_names(model))
     save_trained(tmp_path, full.state_dict(), trained_names(full)[1:])
-    with pytest.raises(CheckpointError, match="lacks 1 parameters that this run trains"):
+    with pytest.raises(CheckpointError, match="lacks 1 parameter that this run trains"):
         load_trained(full, tmp_path, trained_names(full))
-
-
-def test_the_last_checkpoint_is_the_newest_complete_one(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path / "none") is None
-    for step in (9, 10, 11):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    (tmp_path / "checkpoint-x").mkdir()
-    assert last_checkpoint(tmp_path) is None
-    for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-10"

@@ -1,1 +1,1 @@
-"""The losses of SFT and FPO."""
+"""Losses of supervised fine-tuning (SFT) and factorized preference optimization (FPO)."""

@@ -1,9 +1,9 @@
-"""Batches of training samples: where everything stands, so that a pass only gathers and scatters.
+"""Layout of training batches: indices that let a forward pass only gather and scatter.
 
-A row is [before, frames, padding | after, responses, padding]. The left part, the prefix, is as
-long in every row, because its frames must pass the first layers before the intervals of the right
-part can be embedded. Several responses continue from one prompt without seeing each other. Knows
-neither how batches are made (`vidground.training.data.collation`) nor the model nor the losses.
+A row is [before, frames, padding | after, responses, padding]. The left part, the prefix, has the
+same length in every row, because its frames must pass the first layers before the intervals of
+the right part can be embedded. Several responses continue from one prompt without attending to
+each other. `vidground.training.data.collation` makes batches.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class EvidenceInputs:
-    """`<evi>` tokens that are read: at most E in a row.
+    """`<evi>` tokens of the input, at most E in a row.
 
-    columns: (B, E) where they stand. first, last: (B, E) frames of their intervals, inclusive.
-    mask: (B, E), false at padding.
+    Attributes:
+        columns: (B, E) their positions in the row.
+        first: (B, E) first frame of each interval.
+        last: (B, E) last frame of each interval, inclusive.
+        mask: (B, E) bool, false at padding.
     """
 
     columns: Tensor
@@ -31,12 +34,17 @@ class EvidenceInputs:
 
 @dataclass(frozen=True)
 class ResponseTargets:
-    """What the model should say: one response per row, of at most A tokens and K intervals.
+    """Targets of one response per row, of at most A tokens and K intervals.
 
-    columns: (B, A) position that predicts each token. labels, mask: (B, A) the tokens.
-    evidence_columns: (B, S, K) position that predicts each `<evi>`, S = 2 stages: evidence, then
-        answer; only the answer (S = 1) if the evidence stage is left out.
-    evidence_mask: (B, K). starts, ends: (B, K) intervals in frames, rounded, not clamped.
+    Attributes:
+        columns: (B, A) position that predicts each token.
+        labels: (B, A) token ids.
+        mask: (B, A) bool, false at padding.
+        evidence_columns: (B, S, K) position that predicts each `<evi>`, with S = 2 stages:
+            evidence, then answer; S = 1, the answer, without the evidence stage.
+        evidence_mask: (B, K) bool, false at padding.
+        starts: (B, K) first frame of each interval, rounded, not clamped.
+        ends: (B, K) last frame of each interval, rounded, not clamped.
     """
 
     columns: Tensor
@@ -50,10 +58,12 @@ class ResponseTargets:
 
 @dataclass(frozen=True)
 class LossCounts:
-    """What the means of the losses run over, so that parts of a batch can be weighed.
+    """Denominators of the loss's means, so that parts of a batch can be weighted.
 
-    tokens: answer tokens of the first response. grounded: rows whose first response has
-    intervals. samples: rows.
+    Attributes:
+        tokens: answer tokens of the first response.
+        grounded: rows whose first response has intervals.
+        samples: rows.
     """
 
     tokens: int
@@ -72,14 +82,24 @@ class LossCounts:
 class TrainingBatch:
     """B samples of L columns and at most F frames.
 
-    frames: pixels, patch features or frame tokens of all rows' frames, one row after the other.
-    frame_counts: frames of each row.
-    question_ids, question_mask: (B, Q) what the Q-Former reads.
-    token_ids: (B, L), 0 at frames and padding. position_ids: (B, L) within each sequence.
-    branch: (B, L) 0 in the prompt, r in the r-th response. real, is_frame: (B, L) bool.
-    prefix_length: columns of the prefix. frame_columns, frame_mask: (B, F).
-    references: `<evi>` of the question. evidence: `<evi>` of all responses.
-    responses: one for SFT; chosen and rejected for FPO.
+    Attributes:
+        frames: pixels (N, 3, S, S), patch features (N, P, W) or frame tokens (N, H) of all rows,
+            concatenated.
+        frame_counts: number of frames of each row.
+        question_ids: (B, Q) input of the Q-Former.
+        question_mask: (B, Q) bool, false at padding.
+        token_ids: (B, L), 0 at frames and padding.
+        position_ids: (B, L) position within each sequence.
+        branch: (B, L), 0 in the prompt, r in the r-th response.
+        real: (B, L) bool, false at padding.
+        is_frame: (B, L) bool.
+        prefix_length: number of columns of the prefix.
+        frame_columns: (B, F) columns of the frames.
+        frame_mask: (B, F) bool, false at padding.
+        references: `<evi>` of the question.
+        evidence: `<evi>` of all responses.
+        responses: one for SFT; chosen and rejected for FPO.
+        counts: denominators of the loss's means.
     """
 
     frames: Tensor
@@ -100,24 +120,26 @@ class TrainingBatch:
     counts: LossCounts
 
     def visible(self) -> Tensor:
-        """(B, L, L) bool, who sees whom: what came before, in the prompt or the own response;
-        frames see each other both ways (paper, section 4.1). Padding sees itself.
+        """Return the attention mask, (B, L, L) bool.
+
+        A column attends to earlier ones of the prompt and of its own response; frames attend to
+        each other in both directions (paper, section 4.1). Padding attends to itself.
         """
-        before = self.position_ids[:, None, :] <= self.position_ids[:, :, None]
-        shared = self.branch[:, None, :] == 0
-        own = self.branch[:, None, :] == self.branch[:, :, None]
-        among_frames = self.is_frame[:, None, :] & self.is_frame[:, :, None]
-        itself = torch.eye(self.real.shape[1], dtype=torch.bool, device=self.real.device)
+        before = self.position_ids[:, None, :] <= self.position_ids[:, :, None]  # (B, L, L)
+        shared = self.branch[:, None, :] == 0  # (B, 1, L)
+        own = self.branch[:, None, :] == self.branch[:, :, None]  # (B, L, L)
+        among_frames = self.is_frame[:, None, :] & self.is_frame[:, :, None]  # (B, L, L)
+        itself = torch.eye(self.real.shape[1], dtype=torch.bool, device=self.real.device)  # (L, L)
         return ((before & (shared | own)) | among_frames) & self.real[:, None, :] | itself
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> TrainingBatch:
-        """The batch with all tensors on `device`."""
+        """Return the batch with all tensors on `device`."""
         moved: TrainingBatch = _moved(self, torch.device(device), non_blocking)
         return moved
 
 
 def _moved(value: Any, device: torch.device, non_blocking: bool) -> Any:
-    """`value` with every tensor in it, or in the dataclasses and tuples it holds, on `device`."""
+    """Return `value` with all tensors, also in nested dataclasses and tuples, on `device`."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=non_blocking)
     if isinstance(value, tuple):

@@ -1,6 +1,6 @@
-"""Factorized preference optimization: prefer a response by its text and by its grounding.
+"""Factorized preference optimization: preferences over the text and the grounding of responses.
 
-The chosen response is imitated at the same time (paper, section 3.3).
+The SFT loss of the chosen response is added (paper, section 3.3).
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from vidground.training.objectives.sft import SftLosses, compare, response_relev
 
 @dataclass(frozen=True)
 class FpoLosses:
-    """The loss in parts, before they are averaged and weighed; (B,) each.
+    """Parts of the loss, before averaging and weighting.
 
-    sft: of the chosen response. preference: loss and margins. chosen, rejected: log-probabilities.
-    grounded: rows in which either response has intervals, so that a grounding margin exists.
+    Attributes:
+        sft: SFT loss of the chosen response.
+        preference: loss and margins, (B,) each.
+        chosen: log-probabilities of the chosen response, (B,) each.
+        rejected: log-probabilities of the rejected response, (B,) each.
+        grounded: (B,) bool, rows in which either response has intervals, so that a grounding
+            margin exists.
     """
 
     sft: SftLosses
@@ -34,36 +39,15 @@ class FpoLosses:
     grounded: Tensor
 
     def total(self, settings: FpoSettings, counts: LossCounts | None = None) -> Tensor:
-        """The loss: that of SFT, and the preference loss averaged over all rows.
+        """Return the loss, a scalar: SFT plus the preference loss averaged over all rows.
 
         Args:
-            counts: of the whole batch, if this is only a part of it; see `SftLosses.total`.
+            settings: weights of the parts.
+            counts: denominators of the whole batch, if this is one part of it; see
+                `SftLosses.total`.
         """
         samples = (counts or self.sft.counts).samples
         return self.sft.total(settings.sft, counts) + self.preference.loss.sum() / samples
-
-    def report(self) -> dict[str, float]:
-        """Means over the rows, for a log: log-probabilities, margins and accuracies by factor.
-
-        An accuracy is the share of rows whose chosen response is the likelier one. Grounding is
-        left out where no row has any.
-        """
-        terms, grounded = self.preference, self.grounded
-        report = {
-            "preference_loss": _mean(terms.loss),
-            "text_chosen": _mean(self.chosen.text),
-            "text_rejected": _mean(self.rejected.text),
-            "text_margin": _mean(terms.text_margin),
-            "text_accuracy": _mean(terms.text_margin > 0),
-        }
-        if bool(grounded.any()):
-            report |= {
-                "grounding_chosen": _mean(self.chosen.grounding[grounded]),
-                "grounding_rejected": _mean(self.rejected.grounding[grounded]),
-                "grounding_margin": _mean(terms.grounding_margin[grounded]),
-                "grounding_accuracy": _mean(terms.grounding_margin[grounded] > 0),
-            }
-        return report
 
 
 def fpo_losses(
@@ -73,11 +57,14 @@ def fpo_losses(
     *,
     reference: tuple[FactorLogProbs, FactorLogProbs] | None = None,
 ) -> FpoLosses:
-    """Run the model on a batch of `PreferenceSample` and compare.
+    """Run the model on a batch of `PreferenceSample` and return the parts of the loss.
 
     Args:
-        reference: `reference_log_probs` of another model on the same batch; None to prefer
-            without a reference, as the paper does.
+        model: the model to train.
+        batch: B rows with two responses each.
+        settings: of the loss.
+        reference: `reference_log_probs` of another model on the same batch; None for no
+            reference, as in the paper.
     """
     decay = settings.sft.target_decay or model.config.target_decay
     outputs = run_responses(model, batch, visual_semantics=settings.sft.visual_semantics)
@@ -103,7 +90,7 @@ def fpo_losses(
 def reference_log_probs(
     model: D2VLM, batch: TrainingBatch, settings: FpoSettings
 ) -> tuple[FactorLogProbs, FactorLogProbs]:
-    """Log-probabilities of the chosen and the rejected responses under a frozen model."""
+    """Return the log-probabilities of chosen and rejected responses under a frozen model."""
     decay = settings.sft.target_decay or model.config.target_decay
     outputs = run_responses(model, batch, visual_semantics=settings.sft.visual_semantics)
     return _both_log_probs(outputs, batch, decay)
@@ -129,7 +116,3 @@ def _log_probs(
             outputs.similarities, targets, response.evidence_mask, batch.frame_mask
         ),
     )
-
-
-def _mean(values: Tensor) -> float:
-    return float(values.detach().float().mean())

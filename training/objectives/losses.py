@@ -1,8 +1,7 @@
-"""The losses as pure functions over tensors. Knows no model, no batch layout and no settings.
+"""Losses as pure functions of tensors (paper, sections 3.2 and 3.3).
 
-Padding is told by masks and adds nothing. Means over a batch are left to the callers: what runs
-over the batch is returned per row, so that parts of a batch can be weighed (paper, sections 3.2
-and 3.3).
+Padding is excluded by masks. Losses are returned per row; callers average over the batch, so that
+parts of a batch can be weighted.
 """
 
 from __future__ import annotations
@@ -13,15 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Keeps the logarithm of a probability that rounding made 0 finite; the released value.
+# Keeps the logarithm finite where a probability rounds to 0; the released value.
 _SMALLEST = 1e-10
 
 
 @dataclass(frozen=True)
 class FactorLogProbs:
-    """Log-probability of one response per row, factor by factor, (B,) float32 each.
+    """Log-probability of one response per row, by factor.
 
-    text: of its tokens. grounding: of its intervals; 0 where it has none.
+    Attributes:
+        text: (B,) float32, of the tokens.
+        grounding: (B,) float32, of the intervals; 0 in rows without intervals.
     """
 
     text: Tensor
@@ -30,11 +31,15 @@ class FactorLogProbs:
 
 @dataclass(frozen=True)
 class PreferenceTerms:
-    """What a preference loss gives, (B,) each.
+    """Preference loss and its margins.
 
-    loss: -log sigmoid(β · margin). text_margin, grounding_margin: how much likelier the chosen
-    response is than the rejected one, in each factor, less the reference's margin if there is
-    one; a factor that is not compared is reported all the same.
+    A margin is log p(chosen) - log p(rejected) in one factor, minus the margin of the reference
+    if there is one. Both are reported, also for a factor that is not compared.
+
+    Attributes:
+        loss: (B,) -log sigmoid(beta * margin).
+        text_margin: (B,) margin of the text factor.
+        grounding_margin: (B,) margin of the grounding factor.
     """
 
     loss: Tensor
@@ -43,77 +48,98 @@ class PreferenceTerms:
 
 
 def token_log_probs(logits: Tensor, labels: Tensor) -> Tensor:
-    """log p of each label: logits (..., V) and labels (...) to (...) float32."""
-    return logits.float().log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    """Return the log-probability of each label, (...) float32.
+
+    Args:
+        logits: (..., V).
+        labels: (...) token ids.
+    """
+    log_probs = logits.float().log_softmax(-1)  # (..., V)
+    return log_probs.gather(-1, labels.unsqueeze(-1)).squeeze(-1)  # (...)
 
 
 def sequence_log_prob(log_probs: Tensor, mask: Tensor) -> Tensor:
-    """Sum over a response's tokens, not their mean: (B, A) and (B, A) bool to (B,)."""
+    """Return the sum over a response's tokens (not the mean), (B,).
+
+    Args:
+        log_probs: (B, A).
+        mask: (B, A) bool, false at padding.
+    """
     return log_probs.masked_fill(~mask, 0.0).sum(-1)
 
 
 def relevance_targets(starts: Tensor, ends: Tensor, frames: int, *, decay: float) -> Tensor:
-    """How relevant each frame is to an interval: decay^-distance, 1 inside.
+    """Return the relevance of each frame to an interval: decay^-distance, 1 inside.
 
     Args:
-        starts, ends: (...) first and last frame, inclusive; they may lie outside the video.
-        frames: T. decay: above 1 (alpha in the paper).
+        starts: (...) first frame; may lie outside the video.
+        ends: (...) last frame, inclusive; may lie outside the video.
+        frames: number of frames F.
+        decay: above 1 (alpha in the paper).
 
     Returns:
-        (..., T) float32 in (0, 1].
+        (..., F) float32 in (0, 1].
     """
-    frame = torch.arange(frames, device=starts.device)
-    before = (starts.unsqueeze(-1) - frame).clamp(min=0)
-    after = (frame - ends.unsqueeze(-1)).clamp(min=0)
-    return torch.pow(decay, -(before + after).float())
+    frame = torch.arange(frames, device=starts.device)  # (F,)
+    before = (starts.unsqueeze(-1) - frame).clamp(min=0)  # (..., F)
+    after = (frame - ends.unsqueeze(-1)).clamp(min=0)  # (..., F)
+    return torch.pow(decay, -(before + after).float())  # (..., F)
 
 
 def grounding_bce(
     similarities: Tensor, targets: Tensor, evidence_mask: Tensor, frame_mask: Tensor
 ) -> Tensor:
-    """Binary cross-entropy of relevance against its targets, the mean over a row's entries.
+    """Return the binary cross-entropy of relevance, averaged over each row's entries.
 
     Args:
-        similarities: (B, S, K, T) logits of the `<evi>` in S stages. targets: (B, K, T).
-        evidence_mask: (B, K). frame_mask: (B, T).
+        similarities: (B, S, K, F) logits of the `<evi>` in S stages.
+        targets: (B, K, F) in (0, 1].
+        evidence_mask: (B, K) bool, false at padding.
+        frame_mask: (B, F) bool, false at padding.
 
     Returns:
-        (B,): 0 in rows without evidence.
+        (B,), 0 in rows without evidence.
     """
-    targets = targets.unsqueeze(1).expand_as(similarities)
+    targets = targets.unsqueeze(1).expand_as(similarities)  # (B, S, K, F)
     loss = functional.binary_cross_entropy_with_logits(similarities, targets, reduction="none")
-    entries = _entries(evidence_mask, frame_mask).expand_as(similarities)
-    total = loss.masked_fill(~entries, 0.0).sum((1, 2, 3))
-    return total / entries.sum((1, 2, 3)).clamp(min=1)
+    entries = _entries(evidence_mask, frame_mask).expand_as(similarities)  # (B, S, K, F)
+    total = loss.masked_fill(~entries, 0.0).sum((1, 2, 3))  # (B,)
+    return total / entries.sum((1, 2, 3)).clamp(min=1)  # (B,)
 
 
 def consistency_l1(evidence: Tensor, evidence_mask: Tensor) -> Tensor:
-    """Mean absolute difference between an interval's `<evi>` in the two stages.
+    """Return the mean absolute difference between an interval's `<evi>` in the two stages.
 
     Args:
-        evidence: (B, 2, K, H) outputs of the evidence head; with one stage there is nothing to
-            compare. evidence_mask: (B, K).
+        evidence: (B, 2, K, H) outputs of the evidence head; (B, 1, K, H) gives 0.
+        evidence_mask: (B, K) bool, false at padding.
 
     Returns:
-        (B,): 0 in rows without evidence.
+        (B,), 0 in rows without evidence.
     """
-    difference = (evidence[:, 0] - evidence[:, -1]).abs().float().mean(-1)
-    total = difference.masked_fill(~evidence_mask, 0.0).sum(-1)
-    return total / evidence_mask.sum(-1).clamp(min=1)
+    difference = (evidence[:, 0] - evidence[:, -1]).abs().float().mean(-1)  # (B, K)
+    total = difference.masked_fill(~evidence_mask, 0.0).sum(-1)  # (B,)
+    return total / evidence_mask.sum(-1).clamp(min=1)  # (B,)
 
 
 def grounding_log_likelihood(
     similarities: Tensor, targets: Tensor, evidence_mask: Tensor, frame_mask: Tensor
 ) -> Tensor:
-    """Σ log(y·p + (1 - y)(1 - p)) over a response's `<evi>` and the frames (paper, section 3.3).
+    """Return the sum of log(y p + (1 - y)(1 - p)) over a response's `<evi>` and the frames.
 
-    Args: as of `grounding_bce`.
+    This is the grounding factor of a response's probability (paper, section 3.3).
+
+    Args:
+        similarities: (B, S, K, F) logits of the `<evi>` in S stages.
+        targets: (B, K, F) relevance y in (0, 1].
+        evidence_mask: (B, K) bool, false at padding.
+        frame_mask: (B, F) bool, false at padding.
 
     Returns:
-        (B,): 0 in rows without evidence.
+        (B,), 0 in rows without evidence.
     """
-    p, y = similarities.sigmoid(), targets.unsqueeze(1)
-    log = (y * p + (1 - y) * (1 - p) + _SMALLEST).log()
+    p, y = similarities.sigmoid(), targets.unsqueeze(1)  # (B, S, K, F), (B, 1, K, F)
+    log = (y * p + (1 - y) * (1 - p) + _SMALLEST).log()  # (B, S, K, F)
     return log.masked_fill(~_entries(evidence_mask, frame_mask), 0.0).sum((1, 2, 3))
 
 
@@ -126,11 +152,15 @@ def preference(
     grounding: bool = True,
     reference: tuple[FactorLogProbs, FactorLogProbs] | None = None,
 ) -> PreferenceTerms:
-    """-log sigmoid(β · margin) of pairs (paper, section 3.3).
+    """Return -log sigmoid(beta * margin) of pairs (paper, section 3.3).
 
     Args:
-        text, grounding: which factors the margin is made of; at least one.
-        reference: the same of a reference model; None for none, as the paper has it.
+        chosen: log-probabilities of the chosen responses.
+        rejected: log-probabilities of the rejected responses.
+        beta: scale of the margin, above 0.
+        text: include the text factor in the margin.
+        grounding: include the grounding factor in the margin; at least one of the two.
+        reference: (chosen, rejected) of a reference model; None for none, as in the paper.
     """
     text_margin = chosen.text - rejected.text
     grounding_margin = chosen.grounding - rejected.grounding
@@ -143,5 +173,5 @@ def preference(
 
 
 def _entries(evidence_mask: Tensor, frame_mask: Tensor) -> Tensor:
-    """(B, 1, K, T): which pairs of an `<evi>` and a frame are real."""
+    """Return which pairs of an `<evi>` and a frame are not padding, (B, 1, K, F) bool."""
     return evidence_mask[:, None, :, None] & frame_mask[:, None, None, :]

@@ -1,7 +1,7 @@
-"""A model and its loss as one module, so that every way of distributing training can wrap it.
+"""A model and its loss as one module, which DDP, FSDP and DeepSpeed can wrap.
 
-Knows neither optimizers nor files. The loss of a part of a batch is weighed by the counts of the
-whole, so that parts, accumulated or on several devices, sum up to exactly the whole.
+The loss of a part of a batch is divided by the counts of the whole batch, so that parts,
+accumulated or on several devices, sum to exactly the loss of the whole.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ _PREFERENCE_PARTS = (
 
 
 class Objective(nn.Module, ABC):
-    """A model that gives its loss on a batch.
+    """A model that returns its loss on a batch.
 
-    parts: names of what the loss is made of, and of what is worth a line in a log.
-    trained: names of the parameters of `d2vlm` that learn, as they were when this was built.
+    Attributes:
+        parts: names of the loss's parts and of further logged quantities.
+        trained: names of the trainable parameters of `d2vlm` at construction.
     """
 
     parts: tuple[str, ...]
@@ -46,7 +47,7 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.d2vlm = model
         self.trained = tuple(n for n, p in model.named_parameters() if p.requires_grad)
-        # Sharding asks a model for its sizes; a copy, as trainers write into it.
+        # Sharding reads sizes from it; a copy, because trainers write to it.
         self.config = copy.deepcopy(model.config)
         self._no_split_modules = list(D2VLM._no_split_modules)
         self._frozen = tuple(
@@ -56,16 +57,16 @@ class Objective(nn.Module, ABC):
         )
 
     def train(self, mode: bool = True) -> Objective:
-        """As of every module, but a frozen encoder or compressor stays in evaluation mode."""
+        """Set the mode; a frozen encoder or compressor stays in evaluation mode."""
         super().train(mode)
         for name in self._frozen:
             self.d2vlm.get_submodule(name).eval()
         return self
 
     def enable_gradient_checkpointing(self) -> None:
-        """Compute the states of layers again in the backward pass, instead of keeping them."""
+        """Recompute the layers' activations in the backward pass instead of storing them."""
         model = self.d2vlm
-        # Named anew in later versions of transformers, where the old name warns.
+        # Renamed in later versions of transformers, where the old name warns.
         enable = getattr(model, "activation_checkpointing_enable", None)
         (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
@@ -74,19 +75,20 @@ class Objective(nn.Module, ABC):
         """Run the model on a batch of B rows.
 
         Args:
-            counts: of the whole batch, if this is only a part of it.
+            batch: samples of the objective's kind.
+            counts: denominators of the whole batch, if this is one part of it.
 
         Returns:
-            loss: what to minimize, a scalar. parts: (B, P, 2) float32 without gradient, every
-            part's value in a row and its weight; see `means`.
+            "loss", a scalar; "parts", (B, P, 2) float32 without gradient: value and weight of
+            each part in each row, see `means`.
         """
 
     @abstractmethod
     def total(self, means: Mapping[str, float]) -> float:
-        """The loss that belongs to the means of the parts over some rows."""
+        """Return the loss that follows from the means of its parts."""
 
     def means(self, sums: Tensor) -> dict[str, float]:
-        """Means of the parts by name, of their (P, 2) sums; a part that no row has is left out."""
+        """Return the parts' means by name from their (P, 2) sums, omitting parts of weight 0."""
         pairs = zip(self.parts, sums.tolist(), strict=True)
         return {name: value / weight for name, (value, weight) in pairs if weight > 0}
 
@@ -114,8 +116,11 @@ class SftObjective(Objective):
 class FpoObjective(Objective):
     """Factorized preference optimization (paper, section 3.3). Takes batches of `PreferenceSample`.
 
-    reference: compare with the model as it is now, instead of preferring without a reference as
-        the paper does. It shares the parameters that do not learn.
+    Args:
+        model: the model to train.
+        settings: of the loss.
+        reference: compare with a copy of the model as it is now; the paper uses no reference.
+            Frozen parameters are shared with the copy.
     """
 
     parts = (*_SFT_PARTS, *_PREFERENCE_PARTS)
@@ -123,7 +128,7 @@ class FpoObjective(Objective):
     def __init__(self, model: D2VLM, settings: FpoSettings, *, reference: bool = False) -> None:
         super().__init__(model)
         self.settings = settings
-        # In a tuple, so that it is no part of this module: not trained, not sharded, not saved.
+        # In a tuple, so that it is not registered: not trained, sharded or saved.
         self._reference = (_frozen_copy(model),) if reference else ()
 
     def forward(self, batch: TrainingBatch, counts: LossCounts | None = None) -> dict[str, Tensor]:
@@ -147,7 +152,7 @@ def _sft_total(means: Mapping[str, float], settings: SftSettings) -> float:
 
 
 def _sft_parts(losses: SftLosses, batch: TrainingBatch) -> list[tuple[Tensor, Tensor]]:
-    """(B,) value and (B,) weight of each part."""
+    """Return the value, (B,), and weight, (B,), of each part."""
     tokens = batch.responses[0].mask.sum(1)
     grounded = batch.responses[0].evidence_mask.any(1)
     return [
@@ -158,7 +163,7 @@ def _sft_parts(losses: SftLosses, batch: TrainingBatch) -> list[tuple[Tensor, Te
 
 
 def _preference_parts(losses: FpoLosses) -> list[tuple[Tensor, Tensor]]:
-    """As `_sft_parts`; an accuracy is the share of rows whose chosen response is likelier."""
+    """See `_sft_parts`; accuracy is the share of rows whose chosen response is more likely."""
     terms, grounded = losses.preference, losses.grounded
     every = torch.ones_like(grounded)
     text = (losses.chosen.text, losses.rejected.text, terms.text_margin, terms.text_margin > 0)
@@ -176,13 +181,13 @@ def _preference_parts(losses: FpoLosses) -> list[tuple[Tensor, Tensor]]:
 
 
 def _stacked(parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """(B, P, 2) float32 of P pairs of (B,)."""
+    """Stack P pairs of (B,) to (B, P, 2) float32."""
     pairs = [torch.stack((value.float(), weight.float()), dim=-1) for value, weight in parts]
     return torch.stack(pairs, dim=1).detach()
 
 
 def _frozen_copy(model: D2VLM) -> D2VLM:
-    """A copy in evaluation mode that has its own values only of the parameters that learn."""
+    """Return a copy in evaluation mode that shares the frozen parameters."""
     shared = {id(p): p for p in model.parameters() if not p.requires_grad}
     frozen = copy.deepcopy(model, memo=dict(shared))
     frozen.requires_grad_(False)

@@ -1,8 +1,7 @@
-"""What is trained for and how: objectives, parameter sets, learning rates. No torch.
+"""Settings of the objectives: losses, trainable parameters, learning rates. No torch.
 
-Each number stands here once. Of the method's constants, those that a trained model needs when it
-answers (the evidence layer, the interval threshold, the targets' decay) belong to the model:
-`vidground.model.configuration`.
+Constants that a trained model needs for inference (the evidence layer, the interval threshold,
+the decay of the targets) belong to the model: `vidground.model.configuration`.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ from typing import Literal, get_args
 from vidground.errors import InputError
 
 TrainedSet = Literal["released", "full", "full-but-vision", "language"]
-"""Which parameters learn; see `ParameterSettings.trained`."""
+"""A set of trainable parameters; see `ParameterSettings.trained`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SftSettings:
-    """The loss of supervised fine-tuning (paper, section 3.2).
+    """Loss of supervised fine-tuning (paper, section 3.2).
 
-    grounding_weight: weight of the relevance loss; 0 leaves it out.
-    consistency_weight: weight of the loss that makes both mentions of an interval alike; 0
-        leaves it out.
-    target_decay: base of the relevance target's fall per frame of distance from the interval,
-        above 1; None for the model's own (2 for the released weights).
-    evidence_stage: False trains on the answer alone, without the `<evi>` before it: grounding
-        and text coupled.
-    visual_semantics: False reads an `<evi>` as a plain token, without what its interval shows.
-
-    A model is saved with the last two, and runs as it was trained.
+    Attributes:
+        grounding_weight: weight of the relevance loss; 0 disables it.
+        consistency_weight: weight of the loss between the two `<evi>` outputs of an interval; 0
+            disables it.
+        target_decay: factor by which the relevance target falls per frame of distance from the
+            interval, above 1; null for the model's own (2 in the released weights).
+        evidence_stage: false trains on the answer without the `<evi>` tokens before it, so that
+            grounding and text are coupled. Saved with the model, which then runs the same way.
+        visual_semantics: false reads `<evi>` as a plain token, without the mean of its frames.
+            Saved with the model, which then runs the same way.
     """
 
     grounding_weight: float = 10.0
@@ -48,11 +47,13 @@ class SftSettings:
 
 @dataclass(frozen=True, slots=True)
 class FpoSettings:
-    """The loss of factorized preference optimization (paper, section 3.3).
+    """Loss of factorized preference optimization (paper, section 3.3).
 
-    sft: of the chosen response, which is imitated at the same time.
-    beta: how strongly a difference of log-probabilities counts, above 0.
-    text, grounding: which factors of a response's probability are compared; at least one.
+    Attributes:
+        sft: SFT loss of the chosen response, added to the preference loss.
+        beta: scale of the log-probability margin, above 0.
+        text: compare the text factor of the responses' probabilities.
+        grounding: compare the grounding factor of the responses' probabilities.
     """
 
     sft: SftSettings = field(default_factory=SftSettings)
@@ -64,15 +65,17 @@ class FpoSettings:
         if self.beta <= 0:
             raise InputError(f"beta is {self.beta}; it must be above 0")
         if not (self.text or self.grounding):
-            raise InputError("text and grounding are both off; leave at least one factor on")
+            raise InputError("text and grounding are both false; enable at least one factor")
 
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Low-rank adapters on the language model's attention; the defaults are the released ones.
+    """Low-rank adapters (LoRA) on the language model's attention; defaults as released.
 
-    rank: of each update, at least 1. alpha: updates are scaled by alpha / rank.
-    dropout: share of an adapter's inputs dropped, in [0, 1).
+    Attributes:
+        rank: rank of each update, at least 1.
+        alpha: updates are scaled by alpha / rank.
+        dropout: share of an adapter's inputs that is dropped, in [0, 1).
     """
 
     rank: int = 128
@@ -90,17 +93,22 @@ class LoraSettings:
 
 @dataclass(frozen=True, slots=True)
 class ParameterSettings:
-    """Which parameters learn, and how fast.
+    """Trainable parameters and their learning rates.
 
-    trained: "released" for the released set: adapters on the language model's attention, and in
-        full the embeddings, the output layer, both heads, and the compressor but its Q-Former's
-        feed-forward layers and embeddings. "full" for everything, for small models;
-        "full-but-vision" leaves the vision encoder as it is, so that patch features can be kept;
-        "language" leaves the compressor as it is, too, so that frame tokens can be kept.
-    learning_rate: of parameters trained in full. lora_learning_rate: of the adapters.
-    compressor_learning_rate: of the compressor's; None for `learning_rate`.
-    memory_learning_rate: of the language model's first layers, those that make the evidence
-        memory, as far as they are trained in full; None for `learning_rate`.
+    Attributes:
+        trained: the trainable parameters. "released" trains adapters on the language model's
+            attention, and in full the embeddings, the output layer, both heads and the compressor
+            without the feed-forward layers and embeddings of its Q-Former. "full" trains
+            everything, for small models. "full-but-vision" freezes the vision encoder, so that
+            patch features can be cached; "language" freezes the compressor as well, so that
+            frame tokens can be cached.
+        lora: the adapters of the "released" set.
+        learning_rate: learning rate of the parameters trained in full.
+        lora_learning_rate: learning rate of the adapters.
+        compressor_learning_rate: learning rate of the compressor; null for learning_rate.
+        memory_learning_rate: learning rate of the language model's first layers, which produce
+            the evidence memory, if they are trained in full; null for learning_rate.
+        weight_decay: weight decay of AdamW, 0 or above.
     """
 
     trained: TrainedSet = "released"
@@ -123,7 +131,7 @@ class ParameterSettings:
         if rate is not None:
             raise InputError(
                 f"{idle}_learning_rate is {rate}, and with trained {self.trained!r} no parameter "
-                "has it; leave it out, or train another set"
+                "uses it; omit it, or train another set"
             )
         if self.weight_decay < 0:
             raise InputError(f"weight_decay is {self.weight_decay}; it must be 0 or above")

@@ -1,4 +1,7 @@
-"""Supervised fine-tuning: imitate responses, and ground their evidence (paper, section 3.2)."""
+"""Supervised fine-tuning: cross-entropy of responses and grounding of their evidence.
+
+See the paper, section 3.2.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,13 @@ from vidground.training.objectives.settings import SftSettings
 
 @dataclass(frozen=True)
 class SftLosses:
-    """The loss in parts, before they are averaged and weighed.
+    """Parts of the loss, before averaging and weighting.
 
-    cross_entropy: (B,) sum over a row's answer tokens. grounding, consistency: (B,), 0 in rows
-    without evidence. counts: what the means run over.
+    Attributes:
+        cross_entropy: (B,) sum over a row's answer tokens.
+        grounding: (B,) relevance loss, 0 in rows without evidence.
+        consistency: (B,) consistency loss, 0 in rows without evidence.
+        counts: denominators of the means.
     """
 
     cross_entropy: Tensor
@@ -27,11 +33,12 @@ class SftLosses:
     counts: LossCounts
 
     def total(self, settings: SftSettings, counts: LossCounts | None = None) -> Tensor:
-        """The loss: cross-entropy averaged over tokens, the rest over rows with evidence.
+        """Return the loss, a scalar: cross-entropy per token, the rest per row with evidence.
 
         Args:
-            counts: of the whole batch, if this is only a part of it (accumulated or on another
-                device); the parts' totals then sum up to the whole batch's.
+            settings: weights of the parts.
+            counts: denominators of the whole batch, if this is one part of it (accumulated or on
+                another device); the totals of the parts then sum to that of the batch.
         """
         counts = counts or self.counts
         grounding = settings.grounding_weight * self.grounding.sum()
@@ -41,7 +48,7 @@ class SftLosses:
 
 
 def sft_losses(model: D2VLM, batch: TrainingBatch, settings: SftSettings) -> SftLosses:
-    """Run the model on a batch of `SftSample` and compare."""
+    """Run the model on a batch of `SftSample` and return the parts of the loss."""
     (outputs,) = run_responses(model, batch, visual_semantics=settings.visual_semantics)
     decay = settings.target_decay or model.config.target_decay
     return compare(outputs, batch.responses[0], batch, decay=decay)
@@ -50,7 +57,7 @@ def sft_losses(model: D2VLM, batch: TrainingBatch, settings: SftSettings) -> Sft
 def compare(
     outputs: ResponseOutputs, response: ResponseTargets, batch: TrainingBatch, *, decay: float
 ) -> SftLosses:
-    """The parts of the loss from what the model said about a response."""
+    """Return the parts of the loss from the model's outputs for a response."""
     targets = response_relevance(response, batch, decay=decay)
     mask = response.evidence_mask
     return SftLosses(
@@ -62,6 +69,6 @@ def compare(
 
 
 def response_relevance(response: ResponseTargets, batch: TrainingBatch, *, decay: float) -> Tensor:
-    """(B, K, T) relevance targets of a response's own intervals."""
+    """Return the relevance targets of a response's own intervals, (B, K, F)."""
     frames = batch.frame_mask.shape[1]
     return losses.relevance_targets(response.starts, response.ends, frames, decay=decay)

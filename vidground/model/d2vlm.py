@@ -22,6 +22,7 @@ from vidground.model.compressor import FrameCompressor
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.kv_cache import KeyValueCache, RowCache
 from vidground.model.vision_encoder import VisionEncoder
+from vidground.storage.atomic import open_to_umask
 
 if TYPE_CHECKING:
     from vidground.language.tokenizers import Tokenizers
@@ -197,6 +198,8 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         if is_main_process and folder.is_dir():
             remove_weights(folder)
         super().save_pretrained(folder, is_main_process=is_main_process, **options)
+        if is_main_process:
+            open_to_umask(folder.glob("*.safetensors"))
         if self.tokenizers is not None and is_main_process:
             self.tokenizers.save(folder)
 

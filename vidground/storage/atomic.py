@@ -5,7 +5,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,8 +70,10 @@ def atomic_path(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             if mode is not None:
                 temporary.chmod(mode)
+            mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
         with _reported(path):
+            temporary.chmod(mode)  # safetensors replaces the file by a private one
             if flush:
                 _flush(temporary)
             temporary.replace(target)
@@ -102,6 +104,24 @@ def make_folder(folder: str | Path) -> None:
     """
     with _reported(folder):
         Path(folder).mkdir(parents=True, exist_ok=True)
+
+
+def open_to_umask(paths: Iterable[str | Path]) -> None:
+    """Give files the permissions that `open` gives a new file, in place of narrower ones.
+
+    safetensors makes its files private to the user, whatever the umask.
+
+    Raises FormatError if they cannot be changed.
+    """
+    for path in map(Path, paths):
+        with _reported(path):
+            probe = path.with_name(f"{_temporary_prefix(path)}{secrets.token_hex(8)}")
+            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                path.chmod(stat.S_IMODE(os.fstat(descriptor).st_mode))
+            finally:
+                os.close(descriptor)
+                probe.unlink()
 
 
 def _temporary_prefix(target: Path) -> str:
