@@ -189,7 +189,7 @@ def convert(benchmark: str, source: Path, target: Path, subset: str, overwrite: 
     if target.exists() and not overwrite:
         raise click.UsageError(f"{target} exists; name another file, or use --overwrite.")
     from vidground.storage.atomic import write_atomically
-    from vidground.training.evaluation.benchmark_conversion import (
+    from vidground.training.evaluation.benchmarks.conversion import (
         convert_charades,
         convert_youcook2,
     )

@@ -20,8 +20,8 @@ from vidground.training.evaluation.answer_reading import Rules
 from vidground.training.evaluation.bootstrap import BootstrapInterval, bootstrap_interval
 from vidground.training.evaluation.calibration import Calibration
 from vidground.training.evaluation.caption_facts import fact_scores, in_toy_language
-from vidground.training.evaluation.charades import THRESHOLDS as CHARADES_THRESHOLDS
-from vidground.training.evaluation.charades import score_charades
+from vidground.training.evaluation.benchmarks.charades import THRESHOLDS as CHARADES_THRESHOLDS
+from vidground.training.evaluation.benchmarks.charades import score_charades
 from vidground.training.evaluation.etbench import (
     MERGED,
     BenchmarkScores,
@@ -40,7 +40,7 @@ from vidground.training.evaluation.tables import (
     interval_table,
 )
 from vidground.training.evaluation.text_similarity import TextSimilarity
-from vidground.training.evaluation.youcook2 import score_youcook2
+from vidground.training.evaluation.benchmarks.youcook2 import score_youcook2
 
 SCHEMA_VERSION = 1
 IOU_GRID = tuple(i / 20 for i in range(1, 20))

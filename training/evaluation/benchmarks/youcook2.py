@@ -20,7 +20,7 @@ from vidground.training.data.interval_metrics import (
     iou_matrix,
 )
 from vidground.training.evaluation.answer_reading import TimedCaption
-from vidground.training.evaluation.cider import Words, cider
+from vidground.training.evaluation.benchmarks.cider import Words, cider
 from vidground.training.evaluation.etbench_predictions import Prediction, check_predictions
 from vidground.training.evaluation.etbench_tasks import read_response
 from vidground.training.evaluation.text_similarity import plain_words

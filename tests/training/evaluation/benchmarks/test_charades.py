@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.evaluation.charades import score_charades
+from vidground.training.evaluation.benchmarks.charades import score_charades
 
 
 def sample(idx: int, response: str, **fields: Any) -> dict[str, Any]:

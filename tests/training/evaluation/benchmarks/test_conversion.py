@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.evaluation.benchmark_conversion import convert_charades, convert_youcook2
-from vidground.training.evaluation.charades import score_charades
+from vidground.training.evaluation.benchmarks.conversion import convert_charades, convert_youcook2
+from vidground.training.evaluation.benchmarks.charades import score_charades
 from vidground.training.evaluation.questions import load_questions
-from vidground.training.evaluation.youcook2 import score_youcook2
+from vidground.training.evaluation.benchmarks.youcook2 import score_youcook2
 
 VIDEO: dict[str, Any] = {
     "duration": 241.62,

@@ -16,8 +16,8 @@ from vidground.errors import InputError
 from vidground.language.prompts import captioning_question, grounding_question
 from vidground.training.data.annotation_fields import is_number
 from vidground.training.data.conversion.readers import read_charades, read_text
-from vidground.training.evaluation.charades import SOURCE as CHARADES_SOURCE
-from vidground.training.evaluation.youcook2 import SOURCE as YOUCOOK2_SOURCE
+from vidground.training.evaluation.benchmarks.charades import SOURCE as CHARADES_SOURCE
+from vidground.training.evaluation.benchmarks.youcook2 import SOURCE as YOUCOOK2_SOURCE
 
 _CHARADES_DOMAIN = "indoor activities"
 # One recipe's name for all videos: so the published numbers were made.
