@@ -47,6 +47,7 @@ from vidground.training.evaluation.etbench_tasks import (
     similarity_rows,
     task_metrics,
 )
+from vidground.training.evaluation.markdown import markdown, percent
 from vidground.training.evaluation.text_similarity import TextSimilarity
 
 __all__ = [
@@ -254,7 +255,7 @@ def table(
         found: from `intervals`; adds a row of confidence intervals below the tasks.
     """
     blocks = [
-        _markdown(list(MERGED), [[_percent(scores.merged.get(column)) for column in MERGED]]),
+        markdown(list(MERGED), [[percent(scores.merged.get(column)) for column in MERGED]]),
         _task_table(scores, found),
         _source_table(scores),
     ]
@@ -267,27 +268,18 @@ def _task_table(
     scores: BenchmarkScores, found: Mapping[str, Mapping[str, BootstrapInterval]] | None
 ) -> str:
     cells = [(task, metric) for task in TASKS for metric in headline(task)]
-    rows = [[_percent(scores.tasks.get(task, {}).get(metric)) for task, metric in cells]]
+    rows = [[percent(scores.tasks.get(task, {}).get(metric)) for task, metric in cells]]
     if found:
         ranges = [found.get(task, {}).get(metric) for task, metric in cells]
-        rows.append([f"{_percent(r.low)} to {_percent(r.high)}" if r else "-" for r in ranges])
-    return _markdown([f"{task} {metric}" for task, metric in cells], rows)
+        rows.append([f"{percent(r.low)} to {percent(r.high)}" if r else "-" for r in ranges])
+    return markdown([f"{task} {metric}" for task, metric in cells], rows)
 
 
 def _source_table(scores: BenchmarkScores) -> str:
     rows = []
     for task, scored in scores.sources.items():
         for source, metrics in scored.items():
-            shown = [f"{name} {_percent(metrics.get(name))}" for name in headline(task)]
+            shown = [f"{name} {percent(metrics.get(name))}" for name in headline(task)]
             counts = [f"{metrics[name]:.0f}" for name in ("Total", "Failed")]
             rows.append([task, source, *counts, ", ".join(shown)])
-    return _markdown(["task", "source", "total", "failed", "score"], rows)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(["task", "source", "total", "failed", "score"], rows)

@@ -87,6 +87,21 @@ def load_questions(
     return take_first(wanted, limit)
 
 
+def questions_of(samples: Sequence[Mapping[str, Any]], name: str) -> list[Question]:
+    """Return the questions of samples in E.T. Bench's form.
+
+    Args:
+        samples: at least one.
+        name: where they come from, for errors.
+
+    Raises:
+        InputError: a field is missing or wrong.
+    """
+    found = [_question(item, f"{name}[{i}]", absent=False) for i, item in enumerate(samples)]
+    _check_distinct(found, name)
+    return found
+
+
 def load_absent(path: str | Path, *, limit: int | None = None) -> list[Question]:
     """Return queries for events that are not in the video: samples like those of tvg, no `tgt`.
 
