@@ -224,10 +224,22 @@ def read_folder(folder: str | Path) -> StoredPredictions:
     )
 
 
+def answered_questions(folder: str | Path, questions: Sequence[Question]) -> int:
+    """Return the number of questions with an answer in a folder or its shards.
+
+    Raises:
+        FormatError: a file cannot be read, or is damaged.
+    """
+    places = (Path(folder), *shard_folders(Path(folder)))
+    answered = _merged([read_lines(path, absent=kind) for path in places for kind in _KINDS])
+    lines = (answered.get(question.key) for question in questions)
+    return sum(line is not None and "error" not in line for line in lines)
+
+
 def merge_shards(
     folder: str | Path, questions: Sequence[Question], settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Move the lines of all shards into the folder, in the order of an unsplit run.
+    """Move the lines of all shards into the folder, in the order of the questions by video.
 
     Args:
         folder: of the whole run.

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vidground.training.evaluation.benchmarks.conversion import convert_charades, convert_youcook2
-from vidground.training.evaluation.benchmarks.data_layout import DataLayout
+from vidground.training.evaluation.benchmarks.data_layout import (
+    DataLayout,
+    FoundVideos,
+    find_annotations,
+    find_videos,
+)
 from vidground.training.evaluation.benchmarks.multiple_choice import Choice, choice_questions
 from vidground.training.evaluation.benchmarks.mvbench import SOURCE as MVBENCH
 from vidground.training.evaluation.benchmarks.mvbench import read_mvbench
@@ -17,6 +22,7 @@ from vidground.training.evaluation.questions import (
     Question,
     load_questions,
     questions_of,
+    take_first,
 )
 
 
@@ -34,7 +40,21 @@ class Benchmark:
     name: str
     title: str
     layout: DataLayout
-    load: Callable[[Path], Sequence[Question]]
+    load: Callable[[Path], list[Question]]
+
+    def find(self, root: Path, *, limit: int | None = None) -> tuple[Path, FoundVideos]:
+        """Return the annotations in the benchmark's folder, and its questions with their videos.
+
+        Args:
+            root: the folder.
+            limit: maximum number of questions per task; the first ones are taken.
+
+        Raises:
+            InputError: annotations or videos are not there, or a field is missing or wrong.
+        """
+        annotations = find_annotations(self.layout, root)
+        questions = take_first(self.load(annotations), limit)
+        return annotations, find_videos(self.layout, root, questions)
 
 
 def _charades(path: Path) -> list[Question]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vidground.training.evaluation.benchmarks.published import ROWS
 from vidground.training.evaluation.etbench import MERGED, headline
 from vidground.training.evaluation.etbench_predictions import TASKS
 from vidground.training.evaluation.markdown import markdown
+from vidground.training.evaluation.scores import Evaluation
 
 _YOUCOOK2 = {"f1": "F1", "cider": "CIDEr"}
+_ETBENCH_COLUMNS = (*(f"{task} {name}" for task in TASKS for name in headline(task)), *MERGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,24 @@ class Compared:
         return self.low <= self.published <= self.high
 
 
+def add_comparison(evaluation: Evaluation, benchmark: str, row: str) -> Evaluation:
+    """Return an evaluation with the comparison before its tables and in its metrics.
+
+    Args:
+        evaluation: of the benchmark.
+        benchmark: as for `compare`.
+        row: a key of `ROWS`.
+    """
+    compared = compare(evaluation.metrics, benchmark, row)
+    table = comparison_table(compared, benchmark, row)
+    record = {"published": comparison_record(compared, row)}
+    return replace(
+        evaluation,
+        metrics={**evaluation.metrics, **record},
+        text=f"{table}\n{evaluation.text}",
+    )
+
+
 def compare(metrics: Mapping[str, Any], benchmark: str, row: str) -> list[Compared]:
     """Return a run's scores beside a published row.
 
@@ -57,7 +77,8 @@ def compare(metrics: Mapping[str, Any], benchmark: str, row: str) -> list[Compar
     """
     published = ROWS[row].scores.get(benchmark, {})
     found = _etbench(metrics[ROWS[row].rules]) if benchmark == "etbench" else _plain(metrics)
-    names = [*found, *(name for name in published if name not in found)]
+    order = _ETBENCH_COLUMNS if benchmark == "etbench" else (*found, *published)
+    names = [name for name in dict.fromkeys(order) if name in found or name in published]
     return [
         Compared(name, *found.get(name, (None, None, None)), published.get(name)) for name in names
     ]
