@@ -94,7 +94,8 @@ def predict_in_processes(
     failures = 0
     with _started(works) as waiting:
         while waiting:
-            for connection in wait(list(waiting), timeout=_LOOK_S):
+            ready = wait(list(waiting), timeout=_LOOK_S)
+            for connection in [one for one in waiting if one in ready]:
                 failures += _report(connection, waiting.pop(connection), on_failure)
             if on_progress is not None:
                 on_progress(_answered(folder, questions), len(questions))
@@ -116,7 +117,7 @@ def _started(works: Sequence[_Work]) -> Iterator[dict[Connection, BaseProcess]]:
     try:
         for work in works:
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_answer_shard, args=(work, theirs))
+            process: BaseProcess = context.Process(target=_answer_shard, args=(work, theirs))
             process.start()
             theirs.close()  # so that the end of the process ends the connection
             running[ours] = process

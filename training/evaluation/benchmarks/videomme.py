@@ -11,7 +11,7 @@ import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from vidground.errors import InputError
 from vidground.training.data.conversion.readers import read_text
@@ -80,7 +80,7 @@ def _choice(row: Any, name: str) -> Choice:
     return Choice(f"{fields['videoID']}.mp4", text, tuple(options), right, groups)
 
 
-def _is_texts(value: Any) -> bool:
+def _is_texts(value: Any) -> TypeGuard[Sequence[str]]:
     return isinstance(value, Sequence) and all(isinstance(text, str) for text in value)
 
 
