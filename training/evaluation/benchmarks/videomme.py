@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
@@ -80,8 +80,8 @@ def _choice(row: Any, name: str) -> Choice:
     return Choice(f"{fields['videoID']}.mp4", text, tuple(options), right, groups)
 
 
-def _is_texts(value: Any) -> TypeGuard[Sequence[str]]:
-    return isinstance(value, Sequence) and all(isinstance(text, str) for text in value)
+def _is_texts(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _refuse(name: str, reason: str) -> NoReturn:
