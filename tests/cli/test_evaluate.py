@@ -114,7 +114,7 @@ def test_a_video_that_fails_gives_exit_code_one(data: Path, tmp_path: Path) -> N
     assert header["asked"] == {"samples": 2, "absent": 0}
 
 
-def test_wrong_usage_is_told_before_a_model_is_loaded(data: Path, tmp_path: Path) -> None:
+def test_wrong_usage_is_reported_before_a_model_is_loaded(data: Path, tmp_path: Path) -> None:
     for arguments, reason in (
         (("--tasks", "tvgg"), "task is 'tvgg'"),
         (("--limit", 0), "limit is 0"),
@@ -147,6 +147,93 @@ def test_predictions_of_others_are_scored(tmp_path: Path) -> None:
     merged = json.loads((out / "metrics.json").read_text())["strict"]["merged"]
     assert 0 < merged["F1(gnd)"] < 1
     assert call("score", PREDICTIONS, "--out", out, "--threshold", 2).exit_code == 2
+
+
+def test_help_of_the_group_shows_commands_that_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand there: the data set's folder is called like the bundled model."""
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(cli, ["eval", "--help"]).stdout.splitlines()
+    commands = [line.split()[1:] for line in shown if line.strip().startswith("vidground ")]
+    assert [command[:2] for command in commands] == [
+        ["data", "toy"],
+        ["eval", "run"],
+        ["eval", "predict"],
+        ["eval", "score"],
+    ]
+    for command in commands:
+        few = {"data": ["--size", "64"], "run": ["--limit", "1"], "predict": ["--limit", "1"]}
+        extra = few.get(command[0]) or few.get(command[1], [])
+        command = ["2" if word == "20" else word for word in command]
+        done = CliRunner().invoke(cli, [*command, *extra])
+        assert done.exit_code == 0, done.output
+    assert "toy" in json.loads(Path("results/run.json").read_text())["settings"]["model"]
+
+
+def responses_of(path: Path, *, named: bool) -> Path:
+    """Golden predictions of one task, without the fields of their samples."""
+    fields = ("task", "source", "idx", "a") if named else ("idx", "a")
+    lines = [item for item in json.loads(PREDICTIONS.read_text()) if item["task"] == "epm"]
+    path.write_text("\n".join(json.dumps({key: item[key] for key in fields}) for item in lines))
+    return path
+
+
+def annotations_of(path: Path) -> Path:
+    lines = [item for item in json.loads(PREDICTIONS.read_text()) if item["task"] == "epm"]
+    samples = [{key: value for key, value in item.items() if key != "a"} for item in lines]
+    path.write_text(json.dumps([{"q": "when?"} | sample for sample in samples]))
+    return path
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_predictions_are_scored_against_annotations_given_separately(
+    tmp_path: Path, named: bool
+) -> None:
+    responses = responses_of(tmp_path / "responses.jsonl", named=named)
+    annotations = annotations_of(tmp_path / "annotations.json")
+    options = ("--bootstrap", 0, "--out", tmp_path / "out")
+    assert call("score", responses, *options).exit_code == 1  # alone they lack their targets
+    scored = call("score", responses, "--annotations", annotations, *options)
+    assert scored.exit_code == 0, scored.output
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    golden = json.loads((GOLDEN / "etbench" / "expected.json").read_text())
+    for rules in ("official", "strict"):
+        (expected,) = golden[rules]["epm"].values()
+        assert metrics[rules]["tasks"]["epm"]["F1"] == pytest.approx(expected["F1"], abs=1e-5)
+
+    answered = responses.read_text().splitlines()
+    responses.write_text("\n".join(answered[:-2]))
+    scored = call("score", responses, "--annotations", annotations, *options)
+    assert "2 samples of" in scored.stderr
+    assert f"only the other {len(answered) - 2} are scored" in scored.stderr
+
+
+def test_shards_make_one_run(data: Path, tmp_path: Path) -> None:
+    few = ("--tasks", "tvg,dvc", "--limit", 2)
+    assert predict(data, tmp_path / "whole", *few).exit_code == 0
+    out = tmp_path / "shards"
+    for shard in ("1/2", "2/2"):
+        done = predict(data, out, *few, "--shard", shard)
+        assert done.exit_code == 0, done.output
+    assert not (out / "predictions.jsonl").exists()
+    for folder in (out, tmp_path / "whole"):
+        assert call("score", folder, "--bootstrap", 0, "--no-similarity").exit_code == 0
+    tables = [(folder / "table.md").read_text() for folder in (out, tmp_path / "whole")]
+    assert tables[0] == tables[1]
+    merged = predict(data, out, *few)
+    assert "0 answered, " in merged.stderr
+    for name in ("predictions.jsonl", "run.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for arguments, reason in (
+        (("--shard", "3/2"), "shard is 3/2; it must be one of 1/2 to 2/2"),
+        (("--shard", "half"), "must be like 2/8"),
+        (("--shard", "1/2", "--processes", 2), "cannot be combined"),
+        (("--shard", "1/2", "--overwrite"), "would remove other parts' answers"),
+    ):
+        refused = predict(data, out, *arguments)
+        assert refused.exit_code == 2, refused.output
+        assert reason in refused.stderr
 
 
 def test_plots_are_drawn(tmp_path: Path) -> None:
@@ -195,7 +282,7 @@ def test_sim_is_computed_with_a_sentence_model(
     assert tasks["dvc"]["Sim_parsed"] == pytest.approx(1.0)
 
 
-def test_a_sentence_model_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+def test_a_named_sentence_model_must_exist(tmp_path: Path) -> None:
     named = ("--similarity-model", str(tmp_path / "none"), "--bootstrap", 0)
     scored = call("score", PREDICTIONS, "--out", tmp_path / "scores", *named)
     assert scored.exit_code == 1
@@ -223,7 +310,7 @@ def test_other_benchmarks(tmp_path: Path) -> None:
     source, target = tmp_path / "sta.txt", tmp_path / "sta.json"
     source.write_text("AAA 1 5##a person sits\n")
     done = call("convert", "charades", source, target)
-    assert (done.exit_code, done.stderr) == (0, f"{target}: 1 samples\n")
+    assert (done.exit_code, done.stderr) == (0, f"{target}: 1 sample\n")
     (sample,) = json.loads(target.read_text())
     target.write_text(json.dumps([sample | {"a": "</evi> 1 - 5"}]))
     scored = call("score", target, "--benchmark", "charades", "--bootstrap", 10)
@@ -250,10 +337,10 @@ def test_other_benchmarks(tmp_path: Path) -> None:
     target.write_text(json.dumps([sample | {"a": "</evi>0 - 5, stir the pot"}]))
     scored = call("score", target, "--benchmark", "youcook2", "--bootstrap", 10)
     assert scored.exit_code == 0, scored.output
-    assert "YouCook2, times 100, 1 videos, 0 unreadable" in scored.stdout
+    assert "YouCook2, times 100, 1 video, 0 unreadable" in scored.stdout
 
 
-@pytest.mark.parametrize("command", ["", "predict", "score", "convert"])
+@pytest.mark.parametrize("command", ["", "run", "predict", "score", "convert"])
 def test_help_needs_no_torch(command: str) -> None:
     program = (
         "import sys; from vidground.cli.evaluate import evaluate\n"

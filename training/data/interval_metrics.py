@@ -14,6 +14,8 @@ DENSE_EPSILON_S = 1e-8
 """Added to the union by the dense-captioning scorers, so that an overlap that equals a threshold
 counts as below it."""
 
+Single = NDArray[np.float32]
+
 
 def iou_matrix(
     first: Sequence[Interval], second: Sequence[Interval], *, epsilon: float = 0.0
@@ -32,6 +34,27 @@ def iou_matrix(
     inter = np.clip(np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]), 0, None)
     union = a[..., 1] - a[..., 0] + b[..., 1] - b[..., 0] - inter + epsilon
     overlaps: Array = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return overlaps
+
+
+def single_precision_iou(first: Sequence[Interval], second: Sequence[Interval]) -> Single:
+    """Return the overlaps of `iou_matrix` as 32-bit numbers, in the released scorers' arithmetic.
+
+    E.T. Bench's scorers compute overlaps with 32-bit tensors, in this order of operations. An
+    overlap of exactly 0.7 becomes 0.699999988, which is below 0.7 wherever it is compared as a
+    64-bit number.
+
+    Args:
+        first: N intervals.
+        second: M intervals.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # times beyond 3e38 s are infinite
+        a = np.asarray(first, dtype=np.float32).reshape(-1, 1, 2)
+        b = np.asarray(second, dtype=np.float32).reshape(1, -1, 2)
+        ends, starts = np.minimum(a[..., 1], b[..., 1]), np.maximum(a[..., 0], b[..., 0])
+        inter = np.clip(ends - starts, np.float32(0), None)
+        union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - inter
+        overlaps: Single = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
     return overlaps
 
 

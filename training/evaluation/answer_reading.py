@@ -1,9 +1,9 @@
-"""Reading a model's response: intervals, numbers, option letters and timed captions.
+"""Read a model's response: intervals, numbers, option letters and timed captions.
 
-A D2VLM response grounds first and answers then: `<evi>… </evi> answer`. As text every `<evi>`
+A D2VLM response grounds first and then answers: `<evi>… </evi> answer`. In text every `<evi>`
 reads `start - end` in seconds. E.T. Bench's released scorer ("official") reads the whole
-response; the one released with D2VLM ("strict") reads evidence and answer apart and counts a
-response without `</evi>` as unreadable. Knows no task and no score; never raises on odd text.
+response; the one released with D2VLM ("strict") reads evidence and answer separately and counts a
+response without `</evi>` as unreadable. Independent of tasks and scores; never raises on odd text.
 """
 
 import math
@@ -14,12 +14,13 @@ from vidground.language.tokenizers import EVIDENCE_END
 from vidground.training.data.interval_metrics import Interval
 
 Rules = Literal["official", "strict"]
-"""Whose reading: E.T. Bench's scorer, or the one released with D2VLM."""
+"""Read like E.T. Bench's own scorer, or like the one released with D2VLM."""
 
 TimedCaption = tuple[Interval, str]
+"""An interval in seconds and its caption."""
 
 GUESS_RADIUS_S = 20.0
-"""A caption with one time instead of two is taken to span this much on both sides."""
+"""A caption with one time instead of two spans this many seconds on both sides of it."""
 
 _NUMBER = r"(\d+(?:\.\d*)?)"
 _DASHED = re.compile(rf"{_NUMBER}\s*-\s*{_NUMBER}")
@@ -37,9 +38,11 @@ _SHORTEST_SENTENCE = 8
 
 
 def answer_text(response: str, rules: Rules) -> str | None:
-    """The part that is scored: the whole response, or, by the strict rules, what follows `</evi>`.
+    """Return the part to score: the whole response, or what follows `</evi>` (strict rules).
 
-    None if the strict rules find no `</evi>`. Of several `</evi>` the last one counts.
+    Args:
+        response: what the model said. Of several `</evi>` the last one counts.
+        rules: without `</evi>` the strict ones give None.
     """
     if rules == "official":
         return response
@@ -47,16 +50,16 @@ def answer_text(response: str, rules: Rules) -> str | None:
 
 
 def evidence_text(response: str) -> str:
-    """The part before the first `</evi>`; empty if there is none."""
+    """Return the part before the first `</evi>`; empty if there is none."""
     return response.partition(EVIDENCE_END)[0] if EVIDENCE_END in response else ""
 
 
 def read_intervals(text: str) -> tuple[Interval, ...]:
-    """All intervals of a text, in its order: `3 - 9`, else `3 to 9`, else one time a sentence.
+    """Return all intervals of a text in its order; empty if nothing can be read.
 
-    The last form takes the first number of every sentence (ended by `!`, `?` or a line break)
-    that speaks of a start, an end or a happening, and pairs them up. Reversed times are swapped.
-    Empty if nothing can be read.
+    The forms tried are `3 - 9`, then `3 to 9`, then one time per sentence: the first number of
+    every sentence (ended by `!`, `?` or a line break) with "start", "end" or "happen", in pairs.
+    Reversed times are swapped.
     """
     text = text.lower()
     pairs = _DASHED.findall(text) or _WORDED.findall(text) or _paired_sentence_times(text)
@@ -75,24 +78,27 @@ def _paired_sentence_times(text: str) -> list[tuple[str, str]]:
 
 def _ordered(pairs: list[tuple[str, str]]) -> tuple[Interval, ...]:
     seconds = ((float(first), float(second)) for first, second in pairs)
-    # A number of some hundred digits is infinite, and no time.
+    # A number with hundreds of digits is infinite, which is not a time.
     return tuple((min(pair), max(pair)) for pair in seconds if math.isfinite(max(pair)))
 
 
 def read_number(text: str) -> float | None:
-    """The first number of a text, signed or not; None if there is none."""
+    """Return the first number of a text, signed or not; None if there is none."""
     found = _SIGNED.search(text)
     number = float(found.group()) if found else math.inf
     return number if math.isfinite(number) else None
 
 
 def read_option(response: str, options: int) -> int | None:
-    """The option chosen by letter, from 0; None if no letter of the `options` first is read.
+    """Return the option chosen by letter, from 0; None if no valid letter can be read.
 
-    Reads what follows `</evi>`, or the whole response without one. First a letter at the
-    beginning (`B`, `(B)`, `B. because`, `Best Option: (B) …`) counts, then the first letter in
-    brackets. The letter is final: neither a wrong nor an unread one is second-guessed by
-    comparing the answer's text with the options', as the released scorers do.
+    A letter at the beginning counts (`B`, `(B)`, `B. because`, `Best Option: (B) …`), otherwise the
+    first letter in brackets. The letter is final: a wrong or missing one is not replaced by the
+    option with the most similar text, as the released scorers do.
+
+    Args:
+        response: what the model said; only what follows `</evi>` is read, if there is one.
+        options: number of options; letters beyond it are skipped.
     """
     answer = response.rpartition(EVIDENCE_END)[2].lower().removeprefix(_OPTION_PREFIX).lstrip()
     leading = _LETTER.match(answer)
@@ -103,12 +109,12 @@ def read_option(response: str, options: int) -> int | None:
 
 
 def read_captions(text: str) -> tuple[TimedCaption, ...]:
-    """Dense captions: `3 - 9, stir. 9 - 12, serve.`, lower-cased, in the order of the text.
+    """Return dense captions such as `3 - 9, stir. 9 - 12, serve.`, lower-cased, in text order.
 
-    Other forms are tried as the released scorers do: `start time: … end time: … description: …`,
+    Other forms are tried as in the released scorers: `start time: … end time: … description: …`,
     then the first sentence with a time in it, where a single time spans `GUESS_RADIUS_S` on both
-    sides. Pieces of text shorter than six characters are no captions; the n-th interval belongs
-    to the n-th caption, and what is left over on either side is dropped.
+    sides. Pieces of text shorter than six characters are not captions; the n-th interval belongs
+    to the n-th caption, and the rest on either side is dropped.
     """
     text = re.sub(r"\.{2,}", " ", text.lower())
     intervals = _ordered(_DASHED.findall(text))
@@ -129,7 +135,7 @@ def _first_timed_sentence(text: str) -> tuple[TimedCaption, ...]:
 
 
 def _guessed_interval(text: str) -> Interval | None:
-    """An interval from `3 - 9`, one or two clock times (`1:05`), or one or two numbers."""
+    """Return the interval of `3 - 9`, one or two clock times (`1:05`), or one or two numbers."""
     dashed = _ordered(_DASHED.findall(text))
     if dashed:
         return dashed[0]
@@ -139,6 +145,6 @@ def _guessed_interval(text: str) -> Interval | None:
         return None
     if len(times) == 2:
         return min(times), max(times)
-    # Near the beginning the span is moved, not cut.
+    # Near the beginning the span is shifted, not cut, as in the released scorers.
     start = times[0] - GUESS_RADIUS_S if times[0] > GUESS_RADIUS_S else times[0]
     return start, start + 2 * GUESS_RADIUS_S

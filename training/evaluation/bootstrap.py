@@ -1,4 +1,4 @@
-"""How sure a score is: bootstrap confidence intervals. Knows no task and no metric."""
+"""Bootstrap confidence intervals of any statistic."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class BootstrapInterval:
-    """A statistic with the range that it would likely fall into on other samples.
+    """A statistic and its likely range on other samples.
 
-    estimate: on all samples as they are. low, high: percentiles of the resampled statistic that
-    hold `level` of it between them.
+    Attributes:
+        estimate: the statistic on all samples.
+        low: lower percentile of the resampled statistic.
+        high: upper percentile; `level` of the resampled statistics lie between the two.
+        level: in (0, 1).
     """
 
     estimate: float
@@ -34,19 +37,19 @@ def bootstrap_interval(
     level: float = 0.95,
     strata: Sequence[int] | None = None,
 ) -> BootstrapInterval:
-    """Percentile bootstrap of a statistic over rows of values.
+    """Return the percentile bootstrap interval of a statistic over rows of values.
 
     Args:
         values: (N,) or (N, D) numbers, one row for each sample.
-        statistic: from values of the same shape to a number.
-        samples: how often N rows are drawn with replacement.
+        statistic: maps values of this shape to a number.
+        samples: number of draws of N rows with replacement.
         seed: of the draws; the same seed gives the same interval.
         level: share of the resampled statistics within the interval, in (0, 1).
-        strata: N labels. Rows are then drawn within their own stratum and put in its places, so
+        strata: N labels. Rows are then drawn within their own stratum and take its positions, so
             that every stratum keeps its size and row i keeps its label.
 
     Raises:
-        InputError: no values, values that are not finite, or an option out of range.
+        InputError: there are no values, one is not finite, or an option is out of range.
     """
     rows = np.asarray(values, dtype=np.float64)
     _check(rows, samples, level, strata)
@@ -67,7 +70,7 @@ def _check(rows: Array, samples: int, level: float, strata: Sequence[int] | None
     if rows.ndim not in (1, 2) or not len(rows):
         raise InputError(f"values have shape {rows.shape}; need (N,) or (N, D) with N at least 1")
     if not np.isfinite(rows).all():
-        raise InputError("values hold a number that is not finite; leave such samples out")
+        raise InputError("values contain a number that is not finite; leave such samples out")
     if samples < 1:
         raise InputError(f"samples is {samples}; it must be at least 1")
     if not 0 < level < 1:

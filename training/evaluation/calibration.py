@@ -1,6 +1,6 @@
-"""Whether scores mean what they say: of the moments scored 0.8, are 8 in 10 right?
+"""Calibration of scores: of the moments scored 0.8, are 8 in 10 right?
 
-Compares scores in [0, 1] with outcomes. Knows neither models nor videos.
+Compares scores in [0, 1] with outcomes; loads neither models nor videos.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,8 +17,12 @@ from vidground.training.data.interval_metrics import Interval, iou_matrix
 class ReliabilityBin:
     """The scores in [low, high), or [low, high] for the last bin.
 
-    count: how many. mean_score: their mean. hit_rate: the share of them that were right. Both
-    are None in an empty bin.
+    Attributes:
+        low: lower edge, in [0, 1].
+        high: upper edge, in [0, 1].
+        count: number of scores.
+        mean_score: their mean; None in an empty bin.
+        hit_rate: share of them that were right; None in an empty bin.
     """
 
     low: float
@@ -30,11 +34,14 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How scores compare with outcomes.
+    """How scores compare with outcomes; all errors lie in [0, 1], and 0 is best.
 
-    bins: equally wide, from 0 to 1. expected_error: mean gap between a bin's score and its hit
-    rate, weighted by count (expected calibration error). largest_error: the widest gap of any
-    bin. brier: mean squared difference of score and outcome. All in [0, 1], 0 is best.
+    Attributes:
+        bins: equally wide, from 0 to 1.
+        expected_error: mean gap between a bin's score and its hit rate, weighted by count
+            (expected calibration error).
+        largest_error: the widest gap of any bin.
+        brier: mean squared difference of score and outcome.
     """
 
     bins: tuple[ReliabilityBin, ...]
@@ -44,12 +51,12 @@ class Calibration:
 
 
 def calibration(scores: Sequence[float], hits: Sequence[bool], *, bins: int = 10) -> Calibration:
-    """Reliability of scores.
+    """Return the calibration of scores.
 
     Args:
         scores: N numbers in [0, 1], N at least 1.
         hits: N outcomes.
-        bins: how many equally wide bins.
+        bins: number of equally wide bins.
 
     Raises:
         InputError: lengths differ, there are no scores, one is out of range, or bins < 1.
@@ -63,7 +70,7 @@ def calibration(scores: Sequence[float], hits: Sequence[bool], *, bins: int = 10
     values = np.asarray(scores, dtype=np.float64)
     outcomes = np.asarray(hits, dtype=np.float64)
     if not ((values >= 0) & (values <= 1)).all():
-        raise InputError("a score lies outside [0, 1]; calibration is of probabilities")
+        raise InputError("a score lies outside [0, 1]; calibration needs probabilities")
     edges = np.arange(bins + 1) / bins
     member = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
     table = []
@@ -89,17 +96,18 @@ def calibration(scores: Sequence[float], hits: Sequence[bool], *, bins: int = 10
 def moment_hits(
     moments: Iterable[Moment], targets: Sequence[Interval], *, min_iou: float = 0.5
 ) -> list[bool]:
-    """Which moments are right: those whose overlap with some target is at least `min_iou`.
+    """Return which moments are right: those that overlap some target by at least `min_iou`.
 
     Args:
-        moments: as found in one video. targets: true intervals of that video, in seconds; none
-            if what was asked for does not happen, so that no moment is right.
-        min_iou: least intersection over union, in (0, 1].
+        moments: found in one video.
+        targets: true intervals of that video, in seconds; empty if the event does not happen, so
+            that no moment is right.
+        min_iou: minimum intersection over union, in (0, 1].
 
     Raises:
         InputError: `min_iou` is out of range.
     """
     if not 0 < min_iou <= 1:
-        raise InputError(f"min_iou is {min_iou}; it must lie above 0 and at most be 1")
+        raise InputError(f"min_iou is {min_iou}; it must lie in (0, 1]")
     found = [(moment.start_s, moment.end_s) for moment in moments]
     return [bool(row.max(initial=0.0) >= min_iou) for row in iou_matrix(found, targets)]

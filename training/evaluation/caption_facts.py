@@ -1,7 +1,6 @@
-"""Whether captions of the toy world say what is there: color, shape, action and direction.
+"""Check captions of the toy world fact by fact: color, shape, action and direction.
 
-A caption is compared with the one true caption of the event it was given for, so that a score
-says how much of what a model tells it has seen. Knows no model.
+A caption is compared with the true caption of the event that it overlaps best. Loads no model.
 """
 
 from __future__ import annotations
@@ -18,16 +17,19 @@ from vidground.training.toy.captions import Facts, facts
 
 FACTS = ("color", "shape", "action", "direction")
 MIN_IOU = 0.5
-"""Least overlap of an event with a true one for its caption to be compared with that one's."""
+"""Minimum overlap of an event with a true one for their captions to be compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class FactScores:
-    """How many of the captions of events that were found are right, all in [0, 1].
+    """Correctness of the captions of found events; shares in [0, 1].
 
-    events: true events. found: share of them that an event overlaps by `MIN_IOU`. right: fact →
-    share of the found ones whose caption says it right; of an action without a direction, none
-    is the right one. whole: share with every fact right.
+    Attributes:
+        events: number of true events.
+        found: share of them that an event overlaps by `MIN_IOU`.
+        right: fact → share of the found events whose caption states it correctly; for an action
+            without a direction, stating none is correct.
+        whole: share of the found events with every fact right.
     """
 
     events: int
@@ -37,15 +39,15 @@ class FactScores:
 
 
 def in_toy_language(predictions: Sequence[Prediction]) -> bool:
-    """Whether there are captions to be told, and all of them are sentences of the toy world."""
+    """Return whether there are true captions and all are sentences of the toy world."""
     captions = [caption for p in predictions for caption in p.captions]
     return bool(captions) and all(_is_sentence(caption) for caption in captions)
 
 
 def fact_scores(predictions: Sequence[Prediction]) -> dict[str, FactScores]:
-    """The facts of dvc and slc; see `in_toy_language` for when this makes sense.
+    """Return task → fact scores of dvc and slc; meaningful if `in_toy_language`.
 
-    Events are paired one to one by their overlap, best first. Responses are read by the strict
+    Events are paired one to one by their overlap, best first. Responses are read under the strict
     rules: captions follow `</evi>`.
     """
     scores = {}
@@ -57,9 +59,9 @@ def fact_scores(predictions: Sequence[Prediction]) -> dict[str, FactScores]:
 
 
 def _is_sentence(caption: str) -> bool:
-    told = facts(caption)
-    named = None not in (told.color, told.shape, told.action)
-    return named and caption.strip().rstrip(".") in (told.caption, told.step)
+    stated = facts(caption)
+    complete = None not in (stated.color, stated.shape, stated.action)
+    return complete and caption.strip().rstrip(".") in (stated.caption, stated.step)
 
 
 def _scores(predictions: Sequence[Prediction]) -> FactScores:
@@ -78,13 +80,13 @@ def _scores(predictions: Sequence[Prediction]) -> FactScores:
 
 
 def _pairs(prediction: Prediction) -> list[tuple[Facts, Facts]]:
-    """What was said and what is true of the true events that were found."""
-    told = read_response(prediction, "strict").captions
-    overlaps = iou_matrix([interval for interval, _ in told], prediction.targets)
+    """Return the stated and the true facts of each true event that was found."""
+    stated = read_response(prediction, "strict").captions
+    overlaps = iou_matrix([interval for interval, _ in stated], prediction.targets)
     pairs = []
     while overlaps.size and overlaps.max() >= MIN_IOU:
         ours, true = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        pairs.append((facts(told[ours][1]), facts(prediction.captions[true])))
+        pairs.append((facts(stated[ours][1]), facts(prediction.captions[true])))
         overlaps[ours, :] = overlaps[:, true] = 0.0
     return pairs
 

@@ -1,23 +1,23 @@
-"""E.T. Bench: from a model's responses to the benchmark's scores (paper, section 4).
+"""Score responses to E.T. Bench (paper, section 4).
 
-Two sets of rules exist. "official" reads responses as the benchmark's own scorer: times are taken
-from the whole response, evidence included. "strict" reads them as the scorer released with D2VLM:
-evidence and answer apart, a response without `</evi>` is a miss; the evidence's own scores are
-added as `…_evi`. Both give the released scorers' numbers, with these exceptions, made on purpose:
+There are two sets of rules. "official" reads responses like the benchmark's own scorer: times come
+from the whole response, evidence included. "strict" reads them like the scorer released with D2VLM:
+evidence and answer separately; a response without `</evi>` is a miss, and the evidence's own scores
+are added as `…_evi`. Both give the released scorers' numbers to the last tie (an overlap of exactly
+0.7 is below 0.7 in tvg, epm, tem and gvq; see `etbench_tasks`), with these deliberate exceptions:
 
-- evs by the strict rules: the released scorer marks evidence and answer on one map and so scores
+- evs under the strict rules: the released scorer marks evidence and answer on one map and so scores
   their union. Here the answer is scored alone (`F1`), and the evidence alone (`F1_evi`).
-- The evidence's reversed times are swapped like the answer's, and captions in an unusual form are
-  looked for in the answer alone; the released strict scorer does neither.
-- Option letters are read strictly by both rules: a letter once read is final, an answer without
-  one is a miss. The released scorers then take the option whose text is most alike.
+- evs beyond second 1000: the released scorers' map ends there; here every second counts.
+- Reversed times of the evidence are swapped like those of the answer, and captions in an unusual
+  form are searched for in the answer only; the released strict scorer does neither.
+- Option letters are read strictly under both rules: the first letter read is final, and an answer
+  without one is a miss. The released scorers fall back on the option with the most similar text.
 - An unreadable response is a miss in every task. The released scorers leave it out of the F1 of
-  evs and of Sim; `F1_parsed` and `Sim_parsed` are those.
-- An overlap that equals a threshold reaches it. The released scorers' 32-bit numbers put exactly
-  0.7 just below 0.7 where a task has one overlap a sample (tvg, epm, tem, gvq).
+  evs and of Sim; `F1_parsed` and `Sim_parsed` do the same.
 - METEOR, BLEU, ROUGE and CIDEr, which the benchmark's tables do not show, are not computed.
 
-Knows nothing of models: predictions are the benchmark's objects with the response as `a`.
+Loads no model: predictions are the benchmark's samples with the response as `a`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +47,7 @@ from vidground.training.evaluation.etbench_tasks import (
     similarity_rows,
     task_metrics,
 )
+from vidground.training.evaluation.markdown import markdown, percent
 from vidground.training.evaluation.text_similarity import TextSimilarity
 
 __all__ = [
@@ -66,15 +67,19 @@ MERGED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "Sim(cap)": (CAPTION_TASKS, "Sim"),
     "Rec(com)": (COMPLEX_TASKS, "mRec"),
 }
-"""The five merged columns: the mean of these tasks in this metric."""
+"""The five merged columns: each is the mean of these tasks' metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """What each sample of one task and source is worth.
+    """The scores of every sample of one task and source.
 
-    idx: N positions in the benchmark, in the order scored. columns: names of the C values.
-    values: (N, C), zeros for a response that cannot be read (its `parsed` is 0).
+    Attributes:
+        task: of E.T. Bench.
+        source: data set that the samples come from.
+        idx: N numbers of the samples in the benchmark, in the order scored.
+        columns: names of the C values.
+        values: (N, C); zeros for a response that cannot be read (its `parsed` is 0).
     """
 
     task: str
@@ -84,19 +89,22 @@ class SourceRecord:
     values: NDArray[np.float64]
 
     def metrics(self, values: NDArray[np.float64] | None = None) -> dict[str, float]:
-        """The task's metrics on these samples, or on (M, C) `values` drawn from them."""
+        """Return the task's metrics on these samples, or on (M, C) values drawn from them."""
         means = (self.values if values is None else values).mean(axis=0)
         return task_metrics(self.task, dict(zip(self.columns, means.tolist(), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkScores:
-    """Scores of one model, all in [0, 1] (Sim in [-1, 1]) but the counts.
+    """Scores of one model; all but the counts in [0, 1], Sim in [-1, 1].
 
-    sources: task → source → metric → value, with the counts `Total` and `Failed` (unreadable).
-    tasks: task → metric → mean over its sources. merged: the five columns of the paper's summary;
-    a column is absent unless all its tasks were scored. records: what the metrics were made of.
-    notes: what is absent, and why.
+    Attributes:
+        rules: how responses were read.
+        sources: task → source → metric → value, with the counts `Total` and `Failed` (unreadable).
+        tasks: task → metric → mean over its sources.
+        merged: the columns of the paper's summary whose tasks were all scored.
+        records: the scores of single samples.
+        notes: which columns are missing, and why.
     """
 
     rules: Rules
@@ -108,7 +116,7 @@ class BenchmarkScores:
 
 
 def headline(task: str) -> tuple[str, ...]:
-    """The metrics of a task that the paper's tables show."""
+    """Return the metrics of a task that the paper's tables show."""
     if task in CAPTION_TASKS:
         return "F1", "Sim"
     if task in OPTION_TASKS:
@@ -122,15 +130,15 @@ def score(
     rules: Rules,
     similarity: TextSimilarity | None = None,
 ) -> BenchmarkScores:
-    """Score predictions of any of the benchmark's tasks and sources.
+    """Return the scores of predictions of any of the benchmark's tasks and sources.
 
     Args:
-        predictions: E.T. Bench objects with the response as `a`.
+        predictions: E.T. Bench samples with the response as `a`.
         rules: "official" or "strict"; see the module.
         similarity: compares captions; without it dvc and slc have no Sim.
 
     Raises:
-        InputError: no predictions, a field is missing or wrong, or unknown rules.
+        InputError: there are no predictions, a field is missing or wrong, or the rules are unknown.
     """
     if rules not in get_args(Rules):
         raise InputError(f"rules are {rules!r}; must be one of {', '.join(get_args(Rules))}")
@@ -192,12 +200,18 @@ def _merge(
 def intervals(
     scores: BenchmarkScores, *, samples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> dict[str, dict[str, BootstrapInterval]]:
-    """Bootstrap intervals of every task's headline metrics: task → metric → interval.
+    """Return bootstrap intervals of every task's headline metrics: task → metric → interval.
 
     Samples are drawn within each source, then the task's mean over sources is taken.
 
+    Args:
+        scores: of all tasks.
+        samples: number of draws.
+        seed: of the draws.
+        level: share of the draws within an interval, in (0, 1).
+
     Raises:
-        InputError: an option out of range; see `bootstrap_interval`.
+        InputError: an option is out of range; see `bootstrap_interval`.
     """
     found: dict[str, dict[str, BootstrapInterval]] = {}
     for task, metrics in scores.tasks.items():
@@ -234,12 +248,14 @@ def table(
     scores: BenchmarkScores,
     found: Mapping[str, Mapping[str, BootstrapInterval]] | None = None,
 ) -> str:
-    """Scores in percent as Markdown tables: the paper's summary, its tasks, then all sources.
+    """Return the scores in percent as Markdown: the paper's summary, its tasks, then all sources.
 
-    `found`, from `intervals`, adds a row of confidence intervals below the tasks.
+    Args:
+        scores: of all tasks.
+        found: from `intervals`; adds a row of confidence intervals below the tasks.
     """
     blocks = [
-        _markdown(list(MERGED), [[_percent(scores.merged.get(column)) for column in MERGED]]),
+        markdown(list(MERGED), [[percent(scores.merged.get(column)) for column in MERGED]]),
         _task_table(scores, found),
         _source_table(scores),
     ]
@@ -252,27 +268,18 @@ def _task_table(
     scores: BenchmarkScores, found: Mapping[str, Mapping[str, BootstrapInterval]] | None
 ) -> str:
     cells = [(task, metric) for task in TASKS for metric in headline(task)]
-    rows = [[_percent(scores.tasks.get(task, {}).get(metric)) for task, metric in cells]]
+    rows = [[percent(scores.tasks.get(task, {}).get(metric)) for task, metric in cells]]
     if found:
         ranges = [found.get(task, {}).get(metric) for task, metric in cells]
-        rows.append([f"{_percent(r.low)} to {_percent(r.high)}" if r else "-" for r in ranges])
-    return _markdown([f"{task} {metric}" for task, metric in cells], rows)
+        rows.append([f"{percent(r.low)} to {percent(r.high)}" if r else "-" for r in ranges])
+    return markdown([f"{task} {metric}" for task, metric in cells], rows)
 
 
 def _source_table(scores: BenchmarkScores) -> str:
     rows = []
     for task, scored in scores.sources.items():
         for source, metrics in scored.items():
-            shown = [f"{name} {_percent(metrics.get(name))}" for name in headline(task)]
+            shown = [f"{name} {percent(metrics.get(name))}" for name in headline(task)]
             counts = [f"{metrics[name]:.0f}" for name in ("Total", "Failed")]
             rows.append([task, source, *counts, ", ".join(shown)])
-    return _markdown(["task", "source", "total", "failed", "score"], rows)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(["task", "source", "total", "failed", "score"], rows)

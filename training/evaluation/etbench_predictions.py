@@ -1,7 +1,7 @@
-"""Predictions in E.T. Bench's form, from files or objects, checked field by field.
+"""Read predictions in E.T. Bench's form from files or objects, and check every field.
 
-A prediction is the benchmark's own object (`task, source, idx, video, …`) with the model's
-response as `a`. Knows nothing of reading responses or of scores.
+A prediction is the benchmark's sample (`task, source, idx, video, …`) with the model's response as
+`a`. Reads no response and computes no score.
 """
 
 import json
@@ -19,7 +19,7 @@ GROUNDING_TASKS = ("tvg", "epm", "tal", "evs", "vhd")
 CAPTION_TASKS = ("dvc", "slc")
 COMPLEX_TASKS = ("tem", "gvq")
 TASKS = OPTION_TASKS + GROUNDING_TASKS + CAPTION_TASKS + COMPLEX_TASKS
-"""All twelve, in the order of the paper's tables."""
+"""All twelve tasks, in the order of the paper's tables."""
 
 _ONE_TARGET = ("tvg", "epm", "gvq")
 _WITH_OPTIONS = (*OPTION_TASKS, "gvq")
@@ -30,9 +30,16 @@ _MOST_OPTIONS = 26
 class Prediction:
     """One checked prediction.
 
-    response: what the model said. targets: true intervals in seconds (for vhd those of all
-    annotators). captions: one for each target (dvc, slc). options: how many were offered;
-    right_option: from 0; both 0 where the task has no options.
+    Attributes:
+        task: of E.T. Bench.
+        source: name of the data set.
+        idx: number within task and source, from 0.
+        video: path relative to the videos' folder.
+        response: what the model said.
+        targets: true intervals in seconds; for vhd those of all annotators.
+        captions: one for each target (dvc, slc); empty for other tasks.
+        options: number of options; 0 for tasks without.
+        right_option: index of the right one, from 0.
     """
 
     task: str
@@ -47,13 +54,30 @@ class Prediction:
 
 
 def load_predictions(path: str | Path) -> list[Mapping[str, Any]]:
-    """Read predictions from a JSON list, a JSON-lines file, or a folder of such files.
+    """Return the predictions of a JSON list, a JSON Lines file, or a folder of such files.
+
+    Args:
+        path: see `read_prediction_files`.
+
+    Raises:
+        InputError: there are none, a file is not a list of objects, or a field is wrong; the
+            message names the file, the index in it from 0, and the reason.
+    """
+    found = read_prediction_files(path)
+    check_predictions(found)
+    return [item for _, item in found]
+
+
+def read_prediction_files(path: str | Path) -> list[tuple[str, Any]]:
+    """Return the unchecked items of prediction files, each with its name for errors.
 
     In a folder, files whose name starts with `metrics` are left out: scorers write theirs there.
 
+    Args:
+        path: a JSON list, a JSON Lines file, or a folder of such files.
+
     Raises:
-        InputError: nothing is there, a file is no list of objects, or a field is wrong; the
-            message names the file, the position in it from 0, and the reason.
+        InputError: there are none, or a file is not a list.
     """
     path = Path(path)
     if path.is_dir():
@@ -64,8 +88,7 @@ def load_predictions(path: str | Path) -> list[Mapping[str, Any]]:
     found = [(f"{file}[{i}]", item) for file in files for i, item in enumerate(_read_file(file))]
     if not found:
         raise InputError(f"{path}: holds no predictions; give a .json or .jsonl file or a folder")
-    check_predictions(found)
-    return [item for _, item in found]
+    return found
 
 
 def _read_file(file: Path) -> list[Any]:
@@ -77,14 +100,17 @@ def _read_file(file: Path) -> list[Any]:
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: is no JSON in UTF-8 ({error})") from error
+        raise InputError(f"{file}: is not JSON in UTF-8 ({error})") from error
     if not isinstance(content, list):
         raise InputError(f"{file}: holds a {type(content).__name__}; needs a list of predictions")
     return content
 
 
 def check_predictions(named: Iterable[tuple[str, Any]]) -> list[Prediction]:
-    """Check predictions, each given with the name that an error calls it by.
+    """Return checked predictions.
+
+    Args:
+        named: predictions, each with its name for errors.
 
     Raises:
         InputError: a field is missing or wrong, or two predictions answer one question.
@@ -103,7 +129,11 @@ def check_predictions(named: Iterable[tuple[str, Any]]) -> list[Prediction]:
 
 
 def read_prediction(item: Any, name: str) -> Prediction:
-    """Check one prediction; `name` says in errors which one it is.
+    """Return one checked prediction.
+
+    Args:
+        item: the object.
+        name: of the prediction, for errors.
 
     Raises:
         InputError: a field is missing or wrong.

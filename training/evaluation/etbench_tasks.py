@@ -1,13 +1,20 @@
-"""E.T. Bench's tasks: what one response is worth, as a row of numbers, and a task's metrics.
+"""Score one response of an E.T. Bench task as a row of numbers, and a task from its rows.
 
-Every metric is made from the means of the rows' columns, so that resampling rows resamples the
+Every metric is computed from the means of the rows' columns, so that resampling rows resamples the
 metric. A response that cannot be read gets a row of zeros: it is a miss in every task.
+
+Ties are decided as in the released scorers. Where a sample has one overlap (tvg, epm, tem, gvq) it
+is a 32-bit number compared as a 64-bit one, so that exactly 0.7 is below 0.7, and exactly 0.1, 0.3
+or 0.5 reaches its threshold. tal compares in 32 bits: an overlap equal to a threshold reaches it.
+dvc and slc add `DENSE_EPSILON_S` to the union: an overlap equal to a threshold does not reach it.
 """
 
 import random
 import string
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from vidground.training.data.interval_metrics import (
     DENSE_EPSILON_S,
@@ -16,6 +23,7 @@ from vidground.training.data.interval_metrics import (
     harmonic_mean,
     iou_matrix,
     seconds_f1,
+    single_precision_iou,
 )
 from vidground.training.evaluation.answer_reading import (
     Rules,
@@ -35,18 +43,19 @@ from vidground.training.evaluation.etbench_predictions import (
 from vidground.training.evaluation.text_similarity import TextSimilarity, plain_words
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7)
-"""IoU thresholds of all tasks."""
+"""IoU thresholds of every task, in [0, 1]."""
 
 Row = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read from a response to a task that asks for times.
+    """The times and captions of one response.
 
-    intervals: those of the answer; empty if it cannot be read. evidence: those before `</evi>`,
-    or the answer's where it has none; only by the strict rules. captions: the answer's, for
-    dense captioning.
+    Attributes:
+        intervals: of the answer, in seconds; empty if it cannot be read.
+        evidence: intervals before `</evi>`, or the answer's if there are none; strict rules only.
+        captions: of the answer, for dense captioning.
     """
 
     intervals: tuple[Interval, ...]
@@ -55,7 +64,7 @@ class Reading:
 
 
 def read_response(prediction: Prediction, rules: Rules) -> Reading:
-    """Read the times, and for dense captioning the captions, of one response."""
+    """Return the times, and for dense captioning the captions, of one response."""
     text = answer_text(prediction.response, rules) or ""
     captions: tuple[TimedCaption, ...] = ()
     if prediction.task in CAPTION_TASKS:
@@ -73,9 +82,9 @@ def read_response(prediction: Prediction, rules: Rules) -> Reading:
 
 
 def sample_row(prediction: Prediction, reading: Reading, rules: Rules) -> Row:
-    """What one response is worth: its columns by name, and `parsed`, 1 if it could be read.
+    """Return the columns of one response by name, among them `parsed`: 1 if it could be read.
 
-    By the strict rules there are columns with `_evi` too, measured in the same way on the
+    Under the strict rules, columns with `_evi` in their names hold the same measures of the
     intervals before `</evi>`.
     """
     if prediction.task in OPTION_TASKS:
@@ -128,14 +137,17 @@ def _interval_row(prediction: Prediction, found: Sequence[Interval], rules: Rule
 def _overlap_row(
     found: Sequence[Interval], targets: Sequence[Interval], name: str, mean: str
 ) -> Row:
-    overlap = float(iou_matrix(found, targets).max(initial=0.0))
+    # A 64-bit number from here on, as in the released scorers: 0.7 in 32 bits is below 0.7.
+    overlap = float(single_precision_iou(found, targets).max(initial=0.0))
     hits = {f"{name}@{t}": float(overlap >= t) for t in THRESHOLDS}
     return {"mIoU": overlap, **hits, mean: _mean(hits.values())}
 
 
 def _detection_row(found: Sequence[Interval], targets: Sequence[Interval]) -> Row:
-    overlaps = iou_matrix(found, targets)
-    scores = {f"F1@{t}": harmonic_mean(*covered_shares(overlaps >= t)) for t in THRESHOLDS}
+    overlaps = single_precision_iou(found, targets)
+    scores = {
+        f"F1@{t}": harmonic_mean(*covered_shares(overlaps >= np.float32(t))) for t in THRESHOLDS
+    }
     return {**scores, "F1": _mean(scores.values())}
 
 
@@ -156,12 +168,17 @@ def _caption_row(found: Sequence[Interval], targets: Sequence[Interval]) -> Row:
 def similarity_rows(
     predictions: Sequence[Prediction], readings: Sequence[Reading], similarity: TextSimilarity
 ) -> list[Row]:
-    """Similarity of each response's captions to the true ones, mean over thresholds, as `Sim`.
+    """Return `Sim` of each response: its captions' similarity to the true ones, in [-1, 1].
 
     Every pair of a predicted and a true caption whose intervals overlap by the threshold is
     compared; a predicted caption without a partner is compared with a string of 10 to 20 random
-    letters (always the same ones). A response's similarity is the mean over its pairs, 0 if it
-    cannot be read. Texts are compared as plain ASCII words.
+    letters (the same ones in every run). A response's similarity is the mean over its pairs, then
+    over the thresholds; 0 if it cannot be read. Texts are compared as plain ASCII words.
+
+    Args:
+        predictions: N predictions of dvc or slc.
+        readings: their N readings.
+        similarity: compares captions.
     """
     letters = random.Random(0)
     owners: list[int] = []
@@ -184,7 +201,7 @@ def similarity_rows(
 def _caption_pairs(
     prediction: Prediction, reading: Reading, letters: random.Random
 ) -> list[list[tuple[str, str]]]:
-    """For each threshold the pairs to compare; no lists at all for an unreadable response."""
+    """Return the pairs to compare at each threshold; nothing for an unreadable response."""
     if not reading.captions:
         return []
     overlaps = iou_matrix(reading.intervals, prediction.targets, epsilon=DENSE_EPSILON_S)
@@ -207,11 +224,15 @@ def _ascii_words(text: str) -> str:
 
 
 def task_metrics(task: str, means: Mapping[str, float]) -> dict[str, float]:
-    """A task's metrics from the means of its rows' columns.
+    """Return a task's metrics from the means of its rows' columns.
 
     Most metrics are such a mean. F1 of dense captions is the F1 of mean precision and mean
-    recall. `…_parsed` leaves unreadable responses out, as the released scorers do for the F1 of
-    evs and for Sim; they exist to compare with published numbers.
+    recall. Metrics named `…_parsed` leave unreadable responses out, as the released scorers do for
+    the F1 of evs and for Sim; compare published numbers with these.
+
+    Args:
+        task: one of E.T. Bench's.
+        means: the mean of each column over a source's samples.
     """
     if task in CAPTION_TASKS:
         metrics = _caption_metrics(means)

@@ -1,14 +1,13 @@
-"""What a moment's score is worth: its calibration, and false alarms where nothing is to be found.
+"""Calibration of moments' scores, and false alarms of queries for absent events.
 
-Reads lines of predictions that carry their moments, as `vidground.training.evaluation.predictor`
-writes them. Knows no model.
+Reads lines of predictions with moments, as `vidground.training.evaluation.predictor` writes them.
+Loads no model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vidground.errors import InputError
 from vidground.results.types import Moment
@@ -16,25 +15,28 @@ from vidground.training.data.interval_metrics import Interval
 from vidground.training.evaluation.bootstrap import BootstrapInterval, bootstrap_interval
 from vidground.training.evaluation.calibration import Calibration, calibration, moment_hits
 from vidground.training.evaluation.etbench_predictions import read_prediction
+from vidground.training.evaluation.prediction_lines import Line
 
 CALIBRATED_TASKS = ("tvg", "epm", "tal")
-"""Tasks whose targets are the moments asked for, so that a moment is right or wrong; in the
-others it is a part of a summary, or what an answer rests on."""
+"""Tasks whose targets are the moments asked for, so that a moment is right or wrong; in other tasks
+it is a part of a summary, or the evidence of an answer."""
 
 ALL = "all"
-"""The calibrated tasks together with the queries for what is not there."""
-
-Line = Mapping[str, Any]
+"""The calibrated tasks together with the queries for absent events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """How often something is found that is there, and that is not.
+    """How often an event is found that is in the video, and one that is not.
 
-    threshold: least score of the best moment to count as found. found_rate: share of the queries
-    of tvg and epm; None without any. queries: those for what is not in the video, without those
-    that failed. false_alarm_rate: share of them; None without any. interval: its range.
-    by_difference: the rate by what a query differs in from what is there.
+    Attributes:
+        threshold: score in [0, 1] of the best moment from which it counts as found.
+        found_rate: share of the queries of tvg and epm with a found moment; None without any.
+        queries: number of queries for absent events, without those that failed.
+        failed: number of those that failed.
+        false_alarm_rate: share of `queries` with a found moment; None without any.
+        interval: bootstrap interval of `false_alarm_rate`; None without one.
+        by_difference: attribute in which a query differs from the events → false alarm rate.
     """
 
     threshold: float
@@ -47,10 +49,13 @@ class Detection:
 
 
 def calibrations(lines: Sequence[Line], absent: Sequence[Line] = ()) -> dict[str, Calibration]:
-    """Reliability of the scores of all moments by task, and of all together.
+    """Return the calibration of the scores of all moments by task, and of all together.
 
-    A moment is right if it overlaps a target by 0.5; for `absent` queries none is. Tasks without
-    any moment are left out.
+    A moment is right if it overlaps a target by 0.5. Tasks without any moment are left out.
+
+    Args:
+        lines: predictions of the benchmark.
+        absent: predictions for absent events, whose moments are all wrong.
 
     Raises:
         InputError: a field is wrong.
@@ -72,10 +77,14 @@ def calibrations(lines: Sequence[Line], absent: Sequence[Line] = ()) -> dict[str
 def detection(
     lines: Sequence[Line], absent: Sequence[Line], *, threshold: float, samples: int, seed: int = 0
 ) -> Detection:
-    """Rates of what is found at a threshold in [0, 1].
+    """Return the rates of found events and of false alarms.
 
     Args:
-        samples, seed: of the bootstrap, see `bootstrap_interval`; 0 samples give no range.
+        lines: predictions of the benchmark.
+        absent: predictions for absent events.
+        threshold: score in [0, 1] from which a moment counts as found.
+        samples: number of bootstrap draws; 0 for no interval.
+        seed: of the draws.
 
     Raises:
         InputError: a field is wrong.

@@ -1,6 +1,6 @@
-"""Plots of an evaluation: recall against overlap, and the reliability of moments' scores.
+"""Plot an evaluation: recall against IoU, and the reliability of moments' scores.
 
-matplotlib, of the extra `eval`, is imported only when it is used. Computes no score.
+matplotlib (extra `eval`) is imported only when it is used. Computes no score.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ def write_plots(
     curves: Mapping[str, Mapping[str, Sequence[float]]],
     calibrations: Mapping[str, Calibration],
 ) -> list[Path]:
-    """Write recall_<name>.png for each of `curves` and reliability.png, if there is what to draw.
+    """Write recall_<name>.png for each non-empty curve, and reliability.png if there are scores.
 
     Args:
-        iou: overlaps that the curves are drawn over. curves: name → task → recall at each.
+        folder: where the files go.
+        iou: IoU thresholds, the x axis of the curves.
+        curves: name → task → recall at each threshold.
         calibrations: of the moments' scores, by task.
 
     Returns:
         The files written.
 
     Raises:
-        InputError: matplotlib cannot be imported. FormatError: a file cannot be written.
+        InputError: matplotlib cannot be imported.
+        FormatError: a file cannot be written.
     """
     new_figure = _figure_class()
     written = []
@@ -52,7 +55,7 @@ def write_plots(
 
 
 def _figure_class() -> Any:
-    # Figures made by themselves draw to files on any machine; pyplot would look for a display.
+    # A plain Figure draws to files on any machine; pyplot would look for a display.
     try:
         return importlib.import_module("matplotlib.figure").Figure
     except ImportError as error:
@@ -74,7 +77,7 @@ def _draw_recall(figure: Any, iou: Sequence[float], tasks: Mapping[str, Sequence
 def _draw_reliability(figure: Any, calibrations: Mapping[str, Calibration]) -> None:
     axes = figure.add_subplot(
         xlabel="score of a moment",
-        ylabel="share that is right",
+        ylabel="share of right moments",
         xlim=(0, 1),
         ylim=(0, 1),
         title="Reliability",

@@ -1,38 +1,52 @@
-"""A folder of predictions: a line for each sample, appended as it is made, and what made them.
+"""A folder of predictions: one line per sample, appended as it is made, and the settings used.
 
 `run.json` holds the settings, `predictions.jsonl` the benchmark's samples with the response as
-`a`, `absent.jsonl` the queries for what is not in the video. Knows no model.
+`a`, and `absent.jsonl` the queries for events that are not in the video. Processes that share a
+run each write a folder of the same form in `shards/`; these are read as part of the run, and merged
+into it by the next process that opens it alone. Loads no model.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from vidground.errors import FormatError, InputError
-from vidground.storage.atomic import make_folder, write_atomically
-from vidground.training.evaluation.questions import ABSENT, Key, Question
+from vidground.storage.atomic import make_folder
+from vidground.training.evaluation.prediction_lines import (
+    HEADER,
+    Line,
+    Lines,
+    check_settings,
+    lines_file,
+    read_header,
+    read_lines,
+    to_json,
+    write_header,
+    write_lines,
+)
+from vidground.training.evaluation.questions import ABSENT, Key, Question, by_video
+from vidground.training.evaluation.sharding import SHARDS, Shard, shard_folders
 
-SCHEMA_VERSION = 1
-HEADER = "run.json"
-PREDICTIONS = "predictions.jsonl"
-ABSENT_PREDICTIONS = "absent.jsonl"
-
-Line = Mapping[str, Any]
 _LOCK = ".lock"
+_KINDS = (False, True)  # predictions of the benchmark, and for absent events
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPredictions:
-    """What a folder holds.
+    """The content of a folder and its shards.
 
-    settings: what the predictions were made with. samples, absent: how many of both the run was
-    asked for. predictions, absent_predictions: the lines there are.
+    Attributes:
+        settings: what the predictions were made with.
+        samples: number of samples that the run was asked for.
+        absent: number of queries for absent events that it was asked for.
+        predictions: lines of samples that were answered or failed.
+        absent_predictions: the same of queries for absent events.
     """
 
     settings: Mapping[str, Any]
@@ -43,17 +57,17 @@ class StoredPredictions:
 
 
 class PredictionFolder:
-    """An open folder that lines are appended to; see `open_folder`."""
+    """An open folder to which lines are appended; see `open_folder` and `open_shard`."""
 
     def __init__(self, lines: Mapping[Key, Line], files: Mapping[bool, TextIO]) -> None:
         self._lines = dict(lines)
         self._files = files
 
     def waiting(self, questions: Iterable[Question]) -> list[Question]:
-        """The questions that no line answers yet.
+        """Return the questions without an answer.
 
         Raises:
-            InputError: a line answers another question of the same number.
+            InputError: a line answers a different question with the same number.
         """
         return [question for question in questions if not self._answered(question)]
 
@@ -61,12 +75,12 @@ class PredictionFolder:
         """Write the question's line: its fields, then `answer`.
 
         Raises:
-            FormatError: it cannot be written; the disk is full, for instance.
+            FormatError: it cannot be written, for instance because the disk is full.
         """
         line = {**question.fields, **answer}
         file = self._files[question.task == ABSENT]
         try:
-            file.write(_json(line) + "\n")
+            file.write(to_json(line) + "\n")
             file.flush()
         except OSError as error:
             raise FormatError(f"{file.name}: cannot be written: {error.strerror}") from error
@@ -89,64 +103,204 @@ class PredictionFolder:
 def open_folder(
     folder: str | Path,
     settings: Mapping[str, Any],
-    questions: Iterable[Question],
+    questions: Sequence[Question],
     *,
     overwrite: bool = False,
 ) -> Iterator[PredictionFolder]:
-    """Begin a folder of predictions, or go on with it.
+    """Start a folder of predictions, or continue it; its shards are merged first.
 
-    Lines of samples that failed, and a last line that was cut off, are dropped, so that these
-    samples are asked again.
+    Lines of failed samples, and an incomplete last line, are removed, so that these samples are
+    asked again.
 
     Args:
-        settings: whatever changes a prediction, as JSON has it. questions: all that are asked.
-        overwrite: drop what is there.
+        folder: created if it does not exist.
+        settings: everything that changes a prediction, as JSON values.
+        questions: all that are asked.
+        overwrite: remove existing predictions first.
 
     Raises:
-        InputError: what is there was made with other settings, or another process writes to it.
+        InputError: the predictions there were made with other settings, or another process is
+            writing to the folder.
         FormatError: a file cannot be read or written, or is damaged.
     """
     folder = Path(folder)
     make_folder(folder)
+    if overwrite:
+        remove_predictions(folder)
+    merge_shards(folder, questions, settings)
     with _locked(folder):
-        paths = {False: folder / PREDICTIONS, True: folder / ABSENT_PREDICTIONS}
-        if overwrite:
-            for path in (folder / HEADER, *paths.values()):
-                path.unlink(missing_ok=True)
-        _check_settings(folder, settings)
-        kept = {absent: _repair(path, absent=absent) for absent, path in paths.items()}
-        _write_header(folder, settings, kept, questions)
-        files = {absent: path.open("a", encoding="utf-8") for absent, path in paths.items()}
-        try:
-            yield PredictionFolder(kept[False] | kept[True], files)
-        finally:
-            for file in files.values():
-                file.close()
+        check_settings(folder, settings)
+        with _appending(folder, settings, questions, elsewhere={}) as opened:
+            yield opened
+
+
+@contextmanager
+def open_shard(
+    folder: str | Path, shard: Shard, settings: Mapping[str, Any], questions: Sequence[Question]
+) -> Iterator[PredictionFolder]:
+    """Start or continue one part of a run; what other parts have answered counts as answered.
+
+    Args:
+        folder: of the whole run; created if it does not exist.
+        shard: which part.
+        settings: as for `open_folder`.
+        questions: of the whole run.
+
+    Raises:
+        InputError: as for `open_folder`.
+        FormatError: as for `open_folder`.
+    """
+    folder = Path(folder)
+    own = shard.folder(folder)
+    make_folder(own)
+    others = [folder, *(path for path in shard_folders(folder) if path != own)]
+    with _locked(own):
+        for path in (*others, own):
+            check_settings(path, settings)
+        elsewhere = {
+            key: line
+            for path in others
+            for absent in _KINDS
+            for key, line in read_lines(path, absent=absent).items()
+            if "error" not in line
+        }
+        with _appending(own, settings, questions, elsewhere=elsewhere) as opened:
+            yield opened
+
+
+@contextmanager
+def _appending(
+    folder: Path,
+    settings: Mapping[str, Any],
+    questions: Iterable[Question],
+    *,
+    elsewhere: Mapping[Key, Line],
+) -> Iterator[PredictionFolder]:
+    kept: Lines = {}
+    for absent in _KINDS:
+        lines = read_lines(folder, absent=absent)
+        answered = {key: line for key, line in lines.items() if "error" not in line}
+        write_lines(folder, answered.values(), absent=absent)
+        kept |= answered
+    write_header(folder, settings, {question.key for question in questions} | kept.keys())
+    with ExitStack() as stack:
+        files = {
+            absent: stack.enter_context(
+                lines_file(folder, absent=absent).open("a", encoding="utf-8")
+            )
+            for absent in _KINDS
+        }
+        yield PredictionFolder({**elsewhere, **kept}, files)
 
 
 def read_folder(folder: str | Path) -> StoredPredictions:
-    """Read a folder, also one that a run still writes to.
+    """Return the predictions of a folder and its shards, even while a run is writing to them.
 
     Raises:
-        FormatError: it is no such folder, or is damaged.
+        FormatError: it is not a folder of predictions, is damaged, or its shards were made with
+            different settings.
     """
     folder = Path(folder)
-    header = _read_header(folder)
-    if header is None:
+    found = [(path, read_header(path)) for path in (folder, *shard_folders(folder))]
+    parts = [(path, header) for path, header in found if header is not None]
+    if not parts:
         raise FormatError(f"{folder}: holds no {HEADER}; name a folder of `vidground eval predict`")
-    asked = header["asked"]
-    return StoredPredictions(
-        settings=header["settings"],
-        samples=asked["samples"],
-        absent=asked["absent"],
-        predictions=tuple(_read_lines(folder / PREDICTIONS)),
-        absent_predictions=tuple(_read_lines(folder / ABSENT_PREDICTIONS)),
+    headers = [header for _, header in parts]
+    for path, header in parts:
+        if header["settings"] != headers[0]["settings"]:
+            raise FormatError(
+                f"{path}: was made with other settings than {parts[0][0]}; remove one of them"
+            )
+    samples, absent = (
+        tuple(_merged([read_lines(path, absent=kind) for path, _ in parts]).values())
+        for kind in _KINDS
     )
+    return StoredPredictions(
+        settings=headers[0]["settings"],
+        samples=max(header["asked"]["samples"] for header in headers),
+        absent=max(header["asked"]["absent"] for header in headers),
+        predictions=samples,
+        absent_predictions=absent,
+    )
+
+
+def answered_questions(folder: str | Path, questions: Sequence[Question]) -> int:
+    """Return the number of questions with an answer in a folder or its shards.
+
+    Raises:
+        FormatError: a file cannot be read, or is damaged.
+    """
+    places = (Path(folder), *shard_folders(Path(folder)))
+    answered = _merged([read_lines(path, absent=kind) for path in places for kind in _KINDS])
+    lines = (answered.get(question.key) for question in questions)
+    return sum(line is not None and "error" not in line for line in lines)
+
+
+def merge_shards(
+    folder: str | Path, questions: Sequence[Question], settings: Mapping[str, Any] | None = None
+) -> None:
+    """Move the lines of all shards into the folder, in the order of the questions by video.
+
+    Args:
+        folder: of the whole run.
+        questions: all that are asked; they give the order.
+        settings: refuse shards that were made with others; None takes those of the shards.
+
+    Raises:
+        InputError: a process is still writing to a shard, or the settings differ.
+        FormatError: a file cannot be read or written, or is damaged.
+    """
+    folder = Path(folder)
+    shards = shard_folders(folder)
+    if not shards:
+        return
+    with ExitStack() as stack:
+        for path in (folder, *shards):
+            stack.enter_context(_locked(path))
+        settings = read_folder(folder).settings if settings is None else settings
+        for path in (folder, *shards):
+            check_settings(path, settings)
+        order = [question.key for asked in by_video(questions).values() for question in asked]
+        place = {key: number for number, key in enumerate(order)}
+        keys = set(place)
+        for absent in _KINDS:
+            lines = _merged([read_lines(path, absent=absent) for path in (folder, *shards)])
+            ordered = sorted(lines, key=lambda key: place.get(key, -1))  # stable: others first
+            write_lines(folder, [lines[key] for key in ordered], absent=absent)
+            keys |= lines.keys()
+        write_header(folder, settings, keys)
+        shutil.rmtree(folder / SHARDS)
+
+
+def remove_predictions(folder: str | Path) -> None:
+    """Remove a folder's predictions and shards; other files in it stay.
+
+    Raises:
+        InputError: a process is writing to it.
+    """
+    folder = Path(folder)
+    with ExitStack() as stack:
+        for path in (folder, *shard_folders(folder)):
+            stack.enter_context(_locked(path))
+        for path in (folder / HEADER, *(lines_file(folder, absent=kind) for kind in _KINDS)):
+            path.unlink(missing_ok=True)
+        if (folder / SHARDS).is_dir():
+            shutil.rmtree(folder / SHARDS)
+
+
+def _merged(parts: Iterable[Lines]) -> Lines:
+    """Return the lines of all parts; of two on the same question, one without an error."""
+    merged: Lines = {}
+    for lines in parts:
+        for key, line in lines.items():
+            if key not in merged or ("error" in merged[key] and "error" not in line):
+                merged[key] = line
+    return merged
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time write; the system frees the lock of one that ends."""
+    """Let one process at a time write; the system releases the lock of one that ends."""
     try:
         lock = (folder / _LOCK).open("w")
     except OSError as error:
@@ -156,93 +310,6 @@ def _locked(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"{folder}: another process writes to it; wait for it, or name another folder"
+                f"{folder}: another process is writing to it; wait for it, or name another folder"
             ) from error
         yield
-
-
-def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    header = _read_header(folder)
-    if header is None:
-        if (folder / PREDICTIONS).exists():
-            raise InputError(
-                f"{folder}: holds {PREDICTIONS} without the {HEADER} that tells what made it; "
-                "name a new folder, or overwrite this one"
-            )
-        return
-    old = header["settings"]
-    names = [n for n in {**old, **settings} if old.get(n) != json.loads(_json(settings.get(n)))]
-    if names:
-        changes = ", ".join(f"{n} {old.get(n)!r}, now {settings.get(n)!r}" for n in names)
-        raise InputError(
-            f"{folder}: was made with other settings ({changes}); name a new folder, or overwrite "
-            "this one"
-        )
-
-
-def _read_header(folder: Path) -> dict[str, Any] | None:
-    path = folder / HEADER
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: cannot be read ({error}); overwrite the folder") from error
-    if not isinstance(header, dict) or header.get("schema_version") != SCHEMA_VERSION:
-        raise FormatError(f"{path}: is no header of predictions; name another folder")
-    return header
-
-
-def _write_header(
-    folder: Path,
-    settings: Mapping[str, Any],
-    kept: Mapping[bool, Mapping[Key, Line]],
-    questions: Iterable[Question],
-) -> None:
-    asked = {question.key for question in questions}.union(*kept.values())
-    absent = sum(task == ABSENT for task, _, _ in asked)
-    header = {
-        "schema_version": SCHEMA_VERSION,
-        "settings": dict(settings),
-        "asked": {"samples": len(asked) - absent, "absent": absent},
-    }
-    write_atomically(folder / HEADER, _json(header, indent=1) + "\n")
-
-
-def _repair(path: Path, *, absent: bool) -> dict[Key, Line]:
-    """The lines of samples that were answered; the others are removed from the file."""
-    lines = _read_lines(path)
-    kept = [line for line in lines if "error" not in line]
-    text = "".join(_json(line) + "\n" for line in kept)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        write_atomically(path, text)
-    return {
-        (ABSENT if absent else line["task"], line["source"], line["idx"]): line for line in kept
-    }
-
-
-def _read_lines(path: Path) -> list[Line]:
-    """All whole lines; the last one is not, if the process that wrote it was killed."""
-    try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: cannot be read ({error}); overwrite the folder") from error
-    return [
-        _read_line(line, f"{path}: line {number}")
-        for number, line in enumerate(text.split("\n")[:-1], start=1)
-    ]
-
-
-def _read_line(text: str, name: str) -> Line:
-    remedy = "remove it, or overwrite the folder"
-    try:
-        line = json.loads(text)
-    except ValueError as error:
-        raise FormatError(f"{name} is no JSON ({error}); {remedy}") from error
-    if not isinstance(line, dict) or not {"task", "source", "idx", "a"} <= line.keys():
-        raise FormatError(f"{name} is no prediction; {remedy}")
-    return line
-
-
-def _json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent)

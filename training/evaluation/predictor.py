@@ -1,7 +1,7 @@
-"""Answers of a model to a benchmark's questions, in the form that the benchmark scores.
+"""Answer a benchmark's questions with a model, in the form that the benchmark scores.
 
-Questions on one video are answered together, from one encoding of it. Knows neither the files of
-annotations and predictions nor how answers are scored.
+Questions on one video are answered together, from one encoding of it. Knows neither the format of
+annotation files nor how answers are scored.
 """
 
 from __future__ import annotations
@@ -35,16 +35,18 @@ from vidground.settings import (
     GroundingSettings,
     SamplingSettings,
 )
+from vidground.training.data.video_folders import VideoFolders
 from vidground.training.evaluation.etbench_predictions import CAPTION_TASKS, OPTION_TASKS
-from vidground.training.evaluation.prediction_store import Line, PredictionFolder
+from vidground.training.evaluation.prediction_lines import Line
+from vidground.training.evaluation.prediction_store import PredictionFolder
 from vidground.training.evaluation.questions import OPTION_PENALTY, Question, by_video
 from vidground.version import __version__
 
 _LIST_TASKS = ("tal", "evs")
-_FINGERPRINT_SAMPLES = 4096  # numbers of a tensor that tell it from another training's
+_FINGERPRINT_SAMPLES = 4096  # values per tensor; enough to distinguish two trainings
 
 OnFailure = Callable[[str, str], None]
-"""Told of a video and the reason, when questions on it get no answer."""
+"""Called with a video and the reason when questions on it get no answer."""
 
 
 class Predictor:
@@ -52,15 +54,22 @@ class Predictor:
 
     Args:
         model: a known name, a folder, a hub id, or a loaded `D2VLM`.
-        device, dtype: by default a GPU if there is one, and the type that suits it; see `Engine`.
+        device: by default a GPU if there is one; see `Engine`.
+        dtype: by default the type that suits the device; see `Engine`.
         weights: "full" or "int8"; see `Engine`.
-        decoding: of all tasks; those with options get `option_penalty` as repetition penalty.
-        grounding: what counts as found, and how many moments are kept.
-        vision, provider: what encodes frames; see `Engine`.
+        sampling: frames per second and windows.
+        decoding: of every task, except that `option_penalty` replaces the repetition penalty of
+            E.T. Bench's multiple-choice tasks.
+        grounding: score from which a moment counts as found, and the number of moments kept.
+        batch: number of questions answered at once.
+        option_penalty: repetition penalty of multiple-choice tasks.
+        vision: what encodes frames; see `Engine`.
+        provider: where an exported encoder runs; see `Engine`.
         load_options: revision, subfolder, cache_dir, token, local_files_only.
 
     Raises:
-        CheckpointError: the model cannot be found or loaded. InputError: a setting is impossible.
+        CheckpointError: the model cannot be found or loaded.
+        InputError: a setting is out of range.
     """
 
     def __init__(
@@ -103,7 +112,7 @@ class Predictor:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Whatever changes a prediction, in JSON's terms; batch sizes and devices do not."""
+        """Everything that changes a prediction, as JSON values; batch sizes and devices do not."""
         model = self._engine.model
         return {
             "model": str(model.name_or_path),
@@ -121,23 +130,30 @@ class Predictor:
 
     @property
     def _vision(self) -> dict[str, str]:
-        """The stand-in for the model's own vision part, if there is one."""
+        """What encodes frames in place of the model, if anything does."""
         engine = self._engine
         return {} if engine.vision is engine.model else {"vision": str(engine.vision)}
 
     def answer(self, path: Path, questions: Sequence[Question]) -> Iterator[tuple[Question, Line]]:
-        """Answer questions on one video: each with the fields that its prediction adds.
+        """Yield each question on one video with the fields that its prediction adds.
 
-        `a`: the response, evidence as `start - end` in seconds; empty if there is an `error`.
-        moments: [start_s, end_s, score] of every moment, best first, whatever its score. found:
-        whether the best one reaches the threshold. warnings: what a reader should know.
+        These are `a`, the response with evidence as `start - end` in seconds (empty if there is an
+        `error`); `moments`, [start_s, end_s, score] of every moment, best first, whatever its
+        score; `found`, whether the best one reaches the threshold; and `warnings`.
+
+        Args:
+            path: of the video.
+            questions: any number, of any tasks.
+
+        Raises:
+            CheckpointError: the model cannot be used at all.
         """
         asks = _asks_together(questions)
         video: Path | EncodedVideo = path
         try:
-            # Several rounds of questions share one encoding; a single one needs not keep it.
+            # Several rounds of questions share one encoding; a single round need not keep it.
             video = self._engine.encode(path) if len(asks) > 1 else path
-        except Exception as error:  # noqa: BLE001 - told in the lines, or raised again
+        except Exception as error:  # noqa: BLE001 - reported in the lines, or raised again
             yield from _failed(questions, error)
             return
         for ask in asks:
@@ -146,15 +162,15 @@ class Predictor:
     def _answer_round(
         self, video: Path | EncodedVideo, questions: Sequence[Question]
     ) -> Iterator[tuple[Question, Line]]:
-        """Answer questions that share their intervals and their decoding settings."""
+        """Answer questions with the same intervals and decoding settings."""
         first = questions[0]
         engine = self._option_engine if first.task in OPTION_TASKS else self._engine
         try:
             prompts = [chat_prompt(q.text, references=len(q.spans_s)) for q in questions]
             answers = engine.answer(video, prompts, spans_s=first.spans_s)
-        except Exception as error:  # noqa: BLE001 - told in the lines, or raised again
+        except Exception as error:  # noqa: BLE001 - reported in the lines, or raised again
             if isinstance(error, InputError) and len(questions) > 1:
-                for question in questions:  # one that does not fit takes no others with it
+                for question in questions:  # so that only the unsuitable ones fail
                     yield from self._answer_round(video, [question])
             else:
                 yield from _failed(questions, error)
@@ -186,7 +202,7 @@ class Predictor:
         readings: Sequence[Reading],
         per_window: Sequence[Sequence[tuple[int, int, float]]],
     ) -> str:
-        """One response out of what every window answered."""
+        """Return one response from the answers of all windows."""
         if len(readings) > 1 and task in (*CAPTION_TASKS, *_LIST_TASKS):
             return _merged_response(task, answers, readings)
         scores = [max((score for *_, score in spans), default=-1.0) for spans in per_window]
@@ -214,20 +230,26 @@ def predict(
     on_progress: Callable[[int, int], None] | None = None,
     on_failure: OnFailure | None = None,
 ) -> int:
-    """Answer all questions that `folder` has no answer to, video by video.
+    """Answer all questions that have no answer in `folder` yet, video by video.
 
     Args:
-        videos: the folder that the questions' videos are relative to.
-        on_progress: told how many of all questions are done, after each.
+        predictor: the model.
+        questions: any number, of any tasks.
+        videos: the folder that the questions' videos are relative to. A video may have another
+            suffix than its question says.
+        folder: where answers are looked up and written.
+        on_progress: called after each question with the number done and the number of all.
+        on_failure: called once per video and reason.
 
     Returns:
-        How many questions got no answer.
+        The number of questions that got no answer.
     """
-    waiting = folder.waiting(questions)
+    waiting, folders = folder.waiting(questions), VideoFolders([Path(videos)])
     done, failures = len(questions) - len(waiting), 0
     for video, asked in by_video(waiting).items():
         reasons = set()
-        for question, line in predictor.answer(Path(videos) / video, asked):
+        path = folders.find(video) or folders.expected(video)
+        for question, line in predictor.answer(path, asked):
             folder.append(question, line)
             done += 1
             if "error" in line:
@@ -242,7 +264,7 @@ def predict(
 
 
 def _failed(questions: Sequence[Question], error: Exception) -> Iterator[tuple[Question, Line]]:
-    """Lines without an answer; an error that every other video would meet too is raised again."""
+    """Yield lines without an answer; an error that would meet every other video is raised."""
     if isinstance(error, CheckpointError):
         raise error
     reason = told(error)
@@ -251,7 +273,7 @@ def _failed(questions: Sequence[Question], error: Exception) -> Iterator[tuple[Q
 
 
 def _asks_together(questions: Sequence[Question]) -> list[list[Question]]:
-    """The questions that one call of an engine can answer."""
+    """Group the questions that one call of an engine can answer."""
     asks: dict[tuple[object, ...], list[Question]] = {}
     for question in questions:
         asks.setdefault((question.task in OPTION_TASKS, question.spans_s), []).append(question)
@@ -259,27 +281,25 @@ def _asks_together(questions: Sequence[Question]) -> list[list[Question]]:
 
 
 def _merged_response(task: str, answers: Answers, readings: Sequence[Reading]) -> str:
-    """Events that several windows tell of, on one timeline, as one window would tell of them."""
+    """Return the events of several windows, merged, in the form of one window's response."""
     per_window = [
         window_events(reading) if task in CAPTION_TASKS else _interval_events(reading)
         for reading in readings
     ]
-    said = []
+    parts = []
     for event in merge_events(answers.windows, per_window):
         start_s, end_s = answers.seconds(event.first, event.last)
-        said.append((format_interval(start_s, end_s).removesuffix(" s"), event.text))
-    evidence = " ".join(interval for interval, _ in said)
+        parts.append((format_interval(start_s, end_s).removesuffix(" s"), event.text))
+    evidence = " ".join(interval for interval, _ in parts)
     if task in CAPTION_TASKS:
-        text = " ".join(f"{interval} , {caption}." for interval, caption in said)
+        text = " ".join(f"{interval} , {caption}." for interval, caption in parts)
     else:
-        text = " , ".join(interval for interval, _ in said)
+        text = " , ".join(interval for interval, _ in parts)
     return f"{evidence} </evi> {text}".strip()
 
 
 def _interval_events(reading: Reading) -> list[WindowEvent]:
-    """The intervals that an answer names. As texts, names of their own: only what two windows
-    see alike is one event.
-    """
+    """Return the intervals that an answer names; distinct texts keep those of one window apart."""
     start = reading.window.start
     return [
         WindowEvent(start + item.first, start + item.last, f"{start}:{item.position}", 0.0)
@@ -288,7 +308,7 @@ def _interval_events(reading: Reading) -> list[WindowEvent]:
 
 
 def _fingerprint(model: D2VLM) -> str:
-    """Tells these weights from those of another training, by some numbers of every tensor."""
+    """Return a digest of some values of every tensor, which distinguishes trainings."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().reshape(-1)

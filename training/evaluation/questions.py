@@ -1,7 +1,7 @@
-"""The questions of a benchmark, as they are posed to a model: E.T. Bench's samples, checked.
+"""Read the questions of a benchmark from samples in E.T. Bench's form.
 
 Every field that scoring needs is checked before a model is asked anything. Opens no video and
-knows neither models nor where answers go.
+loads no model.
 """
 
 from __future__ import annotations
@@ -20,26 +20,30 @@ from vidground.training.data.interval_metrics import Interval
 from vidground.training.evaluation.etbench_predictions import TASKS, read_prediction
 
 ABSENT = "absent"
-"""What stands in a task's place for queries for what is not in the video."""
+"""The task of queries for events that are not in the video."""
 
 OPTION_PENALTY = 1.2
-"""Repetition penalty for multiple-choice tasks, and for these only, as the released evaluation
-has it."""
+"""Repetition penalty of E.T. Bench's multiple-choice tasks, as in the released evaluation."""
 
 ANSWER_FIELDS = ("a", "found", "moments", "warnings", "error")
 """Fields that a prediction adds to its sample."""
 
 Key = tuple[str, str, int]
-"""Task, source and number of a sample."""
+"""Task, source and number of a sample; unique in a benchmark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One sample.
 
-    fields: the sample as it stands in its file, without those of a prediction. task: of E.T.
-    Bench, or "absent". video: relative to the videos' folder. text: what is asked. spans_s: the
-    interval that each `<evi>` of the text stands for, in seconds.
+    Attributes:
+        fields: the sample as in its file, without the fields of a prediction.
+        task: of E.T. Bench, "absent", or "mcq" for other multiple-choice benchmarks.
+        source: name of the data set.
+        idx: number within task and source.
+        video: path relative to the videos' folder, with /.
+        text: the question.
+        spans_s: the interval in seconds that each `<evi>` of the text stands for.
     """
 
     fields: Mapping[str, Any]
@@ -52,22 +56,23 @@ class Question:
 
     @property
     def key(self) -> Key:
-        """What tells it from all others."""
+        """What identifies it in a benchmark."""
         return self.task, self.source, self.idx
 
 
 def load_questions(
     path: str | Path, *, tasks: Collection[str] = (), limit: int | None = None
 ) -> list[Question]:
-    """The samples of a JSON file, or of all JSON files of a folder.
+    """Return the samples of a JSON file, or of all JSON files of a folder.
 
     Args:
-        tasks: take these tasks only; empty for all.
-        limit: take at most so many of each task, the first ones.
+        path: a file or folder.
+        tasks: take only these tasks; empty for all.
+        limit: maximum number of samples per task; the first ones are taken.
 
     Raises:
         InputError: there is no such sample, or a field is missing or wrong; the message names
-            the file, the sample's place in it from 0, and the reason.
+            the file, the sample's index in it from 0, and the reason.
     """
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
@@ -79,11 +84,30 @@ def load_questions(
         kind = f" of {', '.join(tasks)}" if tasks else ""
         raise InputError(f"{path}: holds no samples{kind}; name E.T. Bench's annotations")
     _check_distinct(wanted, path)
-    return _limited(wanted, limit)
+    return take_first(wanted, limit)
+
+
+def questions_of(samples: Sequence[Mapping[str, Any]], name: str) -> list[Question]:
+    """Return the questions of samples in E.T. Bench's form.
+
+    Args:
+        samples: at least one.
+        name: where they come from, for errors.
+
+    Raises:
+        InputError: a field is missing or wrong.
+    """
+    found = [_question(item, f"{name}[{i}]", absent=False) for i, item in enumerate(samples)]
+    _check_distinct(found, name)
+    return found
 
 
 def load_absent(path: str | Path, *, limit: int | None = None) -> list[Question]:
-    """Queries for what is not in the video: samples like those of tvg, without `tgt`.
+    """Return queries for events that are not in the video: samples like those of tvg, no `tgt`.
+
+    Args:
+        path: a JSON file.
+        limit: maximum number of queries; the first ones are taken.
 
     Raises:
         InputError: as for `load_questions`.
@@ -92,11 +116,11 @@ def load_absent(path: str | Path, *, limit: int | None = None) -> list[Question]
     if not found:
         raise InputError(f"{path}: holds no queries")
     _check_distinct(found, path)
-    return _limited(found, limit)
+    return take_first(found, limit)
 
 
 def by_video(questions: Iterable[Question]) -> dict[str, list[Question]]:
-    """The questions on each video, in order of first appearance."""
+    """Return the questions on each video, in order of first appearance."""
     groups: dict[str, list[Question]] = {}
     for question in questions:
         groups.setdefault(question.video, []).append(question)
@@ -109,7 +133,7 @@ def _items(file: Path) -> list[tuple[str, Any]]:
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: is no JSON in UTF-8 ({error})") from error
+        raise InputError(f"{file}: is not JSON in UTF-8 ({error})") from error
     if not isinstance(content, list):
         raise InputError(f"{file}: holds a {type(content).__name__}; needs a list of samples")
     return [(f"{file}[{i}]", item) for i, item in enumerate(content)]
@@ -119,7 +143,7 @@ def _question(item: Any, name: str, *, absent: bool) -> Question:
     if not isinstance(item, Mapping):
         raise InputError(f"{name}: is a {type(item).__name__}; a sample is an object")
     fields = {key: value for key, value in item.items() if key not in ANSWER_FIELDS}
-    # What is asked for in vain has no target; any will do to check the other fields.
+    # Absent events have no target; any will do to check the other fields.
     checked = read_prediction(fields | {"a": ""} | ({"tgt": [0, 0]} if absent else {}), name)
     try:
         text = label_of(fields, "q")
@@ -137,9 +161,9 @@ def _question(item: Any, name: str, *, absent: bool) -> Question:
 
 
 def _spans(src: Any, text: str) -> tuple[Interval, ...]:
-    """The intervals of the `<evi>` of a question; a single number is an instant."""
+    """Return the intervals of a question's `<evi>`; a single number is an instant."""
     references = text.count(EVIDENCE)
-    if not references:  # the question tells its times in words, or has none
+    if not references:  # the question states its times in words, or has none
         return ()
     numbers = [src] if isinstance(src, int | float) else src
     if isinstance(numbers, list) and all(isinstance(pair, list) for pair in numbers):
@@ -160,7 +184,12 @@ def _check_distinct(questions: Sequence[Question], path: str | Path) -> None:
         raise InputError(f"{path}: holds {task} {source} idx {idx} {count} times; keep one")
 
 
-def _limited(questions: list[Question], limit: int | None) -> list[Question]:
+def take_first(questions: list[Question], limit: int | None) -> list[Question]:
+    """Return the first `limit` questions of each task; all without a limit.
+
+    Raises:
+        InputError: the limit is below 1.
+    """
     if limit is None:
         return questions
     if limit < 1:

@@ -1,7 +1,7 @@
-"""From predictions to everything that is told of them: metrics for programs, tables for readers.
+"""Evaluate predictions of E.T. Bench: metrics for programs, tables for readers.
 
-Three benchmarks: E.T. Bench with what is known of the moments' scores, Charades-STA and YouCook2.
-What a score means is defined by each benchmark's own module. Knows no model and writes no file.
+Beside the benchmark's own scores (`etbench`): calibration of the scores of moments, false alarms,
+and the facts in captions of the toy world. Loads no model and writes no file.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from vidground.training.evaluation.answer_reading import Rules
 from vidground.training.evaluation.bootstrap import BootstrapInterval, bootstrap_interval
 from vidground.training.evaluation.calibration import Calibration
 from vidground.training.evaluation.caption_facts import fact_scores, in_toy_language
-from vidground.training.evaluation.charades import THRESHOLDS as CHARADES_THRESHOLDS
-from vidground.training.evaluation.charades import score_charades
 from vidground.training.evaluation.etbench import (
     MERGED,
     BenchmarkScores,
@@ -32,32 +30,35 @@ from vidground.training.evaluation.etbench import (
 from vidground.training.evaluation.etbench_predictions import TASKS, Prediction, check_predictions
 from vidground.training.evaluation.etbench_tasks import read_response
 from vidground.training.evaluation.moment_scores import calibrations, detection
+from vidground.training.evaluation.prediction_lines import Line
 from vidground.training.evaluation.tables import (
     calibration_table,
     detection_table,
     etbench_tables,
     fact_table,
-    interval_table,
 )
 from vidground.training.evaluation.text_similarity import TextSimilarity
-from vidground.training.evaluation.youcook2 import score_youcook2
 
 SCHEMA_VERSION = 1
 IOU_GRID = tuple(i / 20 for i in range(1, 20))
-"""Overlaps that recall is drawn over."""
+"""IoU thresholds of recall curves, in (0, 1)."""
 
 _ONE_INTERVAL = ("tvg", "epm", "tem", "gvq")
 _CURVE_TASKS = (*_ONE_INTERVAL, "tal", "evs", "dvc", "slc")
-
-Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
     """How predictions are scored.
 
-    rules: of E.T. Bench, "official", "strict" or both. bootstrap: draws for the intervals; 0 for
-    none. seed: of the draws. threshold: least score of a moment that counts as found.
+    Attributes:
+        rules: of E.T. Bench, "official", "strict" or both.
+        bootstrap: number of draws for the 95 % intervals; 0 for no intervals.
+        seed: of the draws.
+        threshold: score in [0, 1] from which a moment counts as found.
+
+    Raises:
+        InputError: a value is out of range.
     """
 
     rules: tuple[Rules, ...] = get_args(Rules)
@@ -78,10 +79,13 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was found.
+    """The results of an evaluation.
 
-    metrics: all of it, as JSON has it. text: tables, in Markdown. curves: name → task → recall
-    at each of `IOU_GRID`. calibrations: of the moments' scores, by task.
+    Attributes:
+        metrics: all of them, as JSON values.
+        text: Markdown tables.
+        curves: name → task → recall at each of `IOU_GRID`.
+        calibrations: of the moments' scores, by task.
     """
 
     metrics: Mapping[str, Any]
@@ -97,18 +101,21 @@ def evaluate_etbench(
     settings: EvaluationSettings = EvaluationSettings(),
     similarity: TextSimilarity | None = None,
 ) -> Evaluation:
-    """Score predictions of E.T. Bench's tasks; captions of the toy world fact by fact, too.
+    """Return the evaluation of predictions of E.T. Bench's tasks.
+
+    Captions of the toy world are scored fact by fact, too.
 
     Args:
-        lines: samples with the response as `a`; those with `error` count as misses. Those with
-            `moments` say how far scores can be trusted.
-        absent: predictions for what is not in the videos.
+        lines: samples with the response as `a`; those with `error` count as misses. Lines with
+            `moments` give the calibration of the moments' scores.
+        absent: predictions for events that are not in the videos.
+        settings: rules, intervals and threshold.
         similarity: compares captions; without it there is no Sim.
 
     Raises:
-        InputError: no lines, or a field is missing or wrong.
+        InputError: there are no lines, or a field is missing or wrong.
     """
-    metrics = _head("etbench", lines)
+    metrics = metrics_head("etbench", lines)
     checked = check_predictions((f"prediction {i}", line) for i, line in enumerate(lines))
     curves: dict[str, dict[str, list[float]]] = {}
     texts = []
@@ -140,43 +147,10 @@ def evaluate_etbench(
     return Evaluation(metrics, "\n".join(texts), curves, reliability)
 
 
-def evaluate_charades(
-    lines: Sequence[Line], *, settings: EvaluationSettings = EvaluationSettings()
-) -> Evaluation:
-    """Recall of sentence grounding on Charades-STA; see `score_charades` for errors."""
-    scores = score_charades(lines)
-    overlaps = np.array(scores.overlaps)
-    rows = {f"R@{t:g}": overlaps >= t for t in CHARADES_THRESHOLDS} | {"mIoU": overlaps}
-    values = {f"R@{t:g}": recall for t, recall in scores.recall.items()}
-    values["mIoU"] = scores.mean_iou
-    found = _mean_intervals({name: row.astype(float) for name, row in rows.items()}, settings)
-    curve = {"tvg": [float((overlaps >= iou).mean()) for iou in IOU_GRID]}
-    counts = {"queries": len(overlaps), "unreadable": scores.failed}
-    metrics = _plain_metrics("charades", lines, counts, values, found)
-    title = f"Charades-STA, in percent of {len(overlaps)} queries, {scores.failed} unreadable"
-    text = interval_table(title, values, found)
-    return Evaluation(metrics, text, {"charades": curve}, {})
-
-
-def evaluate_youcook2(
-    lines: Sequence[Line], *, settings: EvaluationSettings = EvaluationSettings()
-) -> Evaluation:
-    """Dense captioning on YouCook2; see `score_youcook2` for what is computed, and for errors."""
-    scores = score_youcook2(lines)
-    names = ("precision", "recall", "f1", "cider")
-    values = {name: float(getattr(scores, name)) for name in names}
-    rows = {name: np.array([getattr(video, name) for video in scores.videos]) for name in names}
-    found = _mean_intervals(rows, settings)
-    counts = {"videos": len(scores.videos), "unreadable": scores.failed}
-    metrics = _plain_metrics("youcook2", lines, counts, values, found)
-    title = f"YouCook2, times 100, {len(scores.videos)} videos, {scores.failed} unreadable"
-    return Evaluation(metrics, interval_table(title, values, found), {}, {})
-
-
 def task_intervals(
     scores: BenchmarkScores, settings: EvaluationSettings
 ) -> dict[str, dict[str, BootstrapInterval]]:
-    """Bootstrap intervals of every task's headline metrics; see `etbench.intervals`."""
+    """Return bootstrap intervals of every task's headline metrics; see `etbench.intervals`."""
     if not settings.bootstrap:
         return {}
     return intervals(scores, samples=settings.bootstrap, seed=settings.seed)
@@ -185,7 +159,7 @@ def task_intervals(
 def merged_intervals(
     scores: BenchmarkScores, settings: EvaluationSettings
 ) -> dict[str, BootstrapInterval]:
-    """Bootstrap intervals of the merged columns: samples are drawn within each source."""
+    """Return bootstrap intervals of the merged columns; samples are drawn within each source."""
     if not settings.bootstrap:
         return {}
     found = {}
@@ -203,18 +177,20 @@ def merged_intervals(
 
 
 def recall_curves(predictions: Sequence[Prediction], rules: Rules) -> dict[str, list[float]]:
-    """Task → recall at each of `IOU_GRID`: the share of true intervals that are overlapped so far.
+    """Return task → recall at each of `IOU_GRID`, the mean over samples.
 
-    Where a single interval is asked for, the first one counts, and its best overlap with a
-    target; elsewhere all do. The mean over samples; an unreadable response recalls nothing.
+    Recall is the share of true intervals with an overlap of at least the threshold. Where a single
+    interval is asked for, the first one counts with its best overlap; elsewhere all count. An
+    unreadable response has recall 0. Overlaps are 64-bit numbers, so that one equal to a threshold
+    reaches it, unlike in the metrics (see `etbench_tasks`).
     """
     found: dict[str, list[list[float]]] = {}
     for prediction in predictions:
         if prediction.task not in _CURVE_TASKS:
             continue
         single = prediction.task in _ONE_INTERVAL
-        told = read_response(prediction, rules).intervals
-        overlaps = iou_matrix(told[:1] if single else told, prediction.targets)
+        stated = read_response(prediction, rules).intervals
+        overlaps = iou_matrix(stated[:1] if single else stated, prediction.targets)
         best = overlaps.max(axis=1 if single else 0, initial=0.0)
         recall = [float((best >= iou).mean()) if best.size else 0.0 for iou in IOU_GRID]
         found.setdefault(prediction.task, []).append(recall)
@@ -224,7 +200,7 @@ def recall_curves(predictions: Sequence[Prediction], rules: Rules) -> dict[str, 
 def _merged_statistic(
     records: Sequence[SourceRecord], metric: str
 ) -> Callable[[NDArray[np.float64]], float]:
-    """From drawn rows, each a place in its own record, to the mean over tasks."""
+    """Return the mean over tasks as a function of drawn rows, indices into their own records."""
     ends = np.cumsum([len(record.idx) for record in records])[:-1]
 
     def statistic(drawn: NDArray[np.float64]) -> float:
@@ -237,7 +213,8 @@ def _merged_statistic(
     return statistic
 
 
-def _head(benchmark: str, lines: Sequence[Line]) -> dict[str, Any]:
+def metrics_head(benchmark: str, lines: Sequence[Line]) -> dict[str, Any]:
+    """Return the fields that begin every benchmark's metrics."""
     return {
         "schema_version": SCHEMA_VERSION,
         "benchmark": benchmark,
@@ -269,34 +246,6 @@ def _etbench_metrics(
 
 
 def _parse_rate(sources: Mapping[str, Mapping[str, float]]) -> float:
-    """Share of a task's responses that could be read."""
+    """Return the share of a task's responses that could be read."""
     total = sum(metrics["Total"] for metrics in sources.values())
     return 1 - sum(metrics["Failed"] for metrics in sources.values()) / total
-
-
-def _plain_metrics(
-    benchmark: str,
-    lines: Sequence[Line],
-    counts: Mapping[str, int],
-    values: Mapping[str, float],
-    found: Mapping[str, BootstrapInterval],
-) -> dict[str, Any]:
-    intervals_found = {name: asdict(interval) for name, interval in found.items()}
-    return _head(benchmark, lines) | {**counts, "scores": values, "intervals": intervals_found}
-
-
-def _mean_intervals(
-    rows: Mapping[str, NDArray[np.float64]], settings: EvaluationSettings
-) -> dict[str, BootstrapInterval]:
-    """Intervals of the means of (N,) values each."""
-    if not settings.bootstrap:
-        return {}
-    return {
-        name: bootstrap_interval(
-            values,
-            lambda drawn: float(drawn.mean()),
-            samples=settings.bootstrap,
-            seed=settings.seed,
-        )
-        for name, values in rows.items()
-    }

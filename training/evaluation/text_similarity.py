@@ -1,8 +1,8 @@
-"""How alike two sentences are, by meaning; and the plain words of a sentence.
+"""Compare sentences by meaning, and split them into words.
 
 The benchmark compares captions with the sentence encoder all-MiniLM-L6-v2. It runs through the
 package sentence-transformers, which is imported only when it is used. Without the package or the
-model there is no similarity at all: nothing here makes one up.
+model there is no similarity: no other measure is used in its place.
 """
 
 import importlib
@@ -15,16 +15,16 @@ import numpy as np
 from vidground.errors import CheckpointError, InputError
 
 SENTENCE_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-"""The sentence encoder of the published Sim scores: its name on the Hugging Face hub."""
+"""Name on the Hugging Face hub of the sentence encoder behind the published Sim scores."""
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 
 
 class TextSimilarity(Protocol):
-    """Anything that compares texts pair by pair."""
+    """Compares texts pair by pair."""
 
     def similarities(self, first: Sequence[str], second: Sequence[str]) -> Sequence[float]:
-        """One number for each pair (first[i], second[i]); 1 is the same meaning."""
+        """Return one number for each pair (first[i], second[i]); 1 is the same meaning."""
         ...
 
 
@@ -33,7 +33,7 @@ class SentenceSimilarity:
 
     Args:
         model: folder or hub name of a sentence-transformers model.
-        allow_download: fetch the model if it is neither a folder nor in the hub's cache.
+        allow_download: download the model if it is neither a folder nor in the hub's cache.
 
     Raises:
         InputError: sentence-transformers cannot be imported.
@@ -51,7 +51,7 @@ class SentenceSimilarity:
         self._encoder = _load(package, model, allow_download=allow_download)
 
     def similarities(self, first: Sequence[str], second: Sequence[str]) -> list[float]:
-        """Cosine of the two embeddings of each pair; every distinct text is encoded once."""
+        """Return the cosine of each pair's embeddings; every distinct text is encoded once."""
         texts = list(dict.fromkeys([*first, *second]))
         if not texts:
             return []
@@ -64,7 +64,7 @@ class SentenceSimilarity:
 
 
 def _load(package: Any, model: str, *, allow_download: bool) -> Any:
-    # Here, for it is slow to import. Its bar would be shown where nobody looks, too.
+    # Imported here because it is slow. Its progress bar would mix with the command's own.
     importlib.import_module("transformers.utils.logging").disable_progress_bar()
     try:
         return package.SentenceTransformer(model, local_files_only=not allow_download)
@@ -72,15 +72,15 @@ def _load(package: Any, model: str, *, allow_download: bool) -> Any:
         remedy = (
             "check the name and the connection"
             if allow_download
-            else "give a folder that holds it, or fetch it into the hub's cache"
+            else "give a folder that holds it, or download it into the hub's cache"
         )
         raise CheckpointError(f"sentence model {model!r} cannot be loaded; {remedy}") from error
 
 
 def plain_words(text: str) -> list[str]:
-    """Lower-case words of a sentence, without punctuation; `don't` and `two-sided` are one word.
+    """Return the lower-case words of a sentence; `don't` and `two-sided` are one word each.
 
     Published scores were made with the Stanford tokenizer, a Java program, which splits `don't`
-    into `do n't` and knows abbreviations. On plain captions both give the same words.
+    into `do n't` and recognizes abbreviations. On plain captions both give the same words.
     """
     return _WORD.findall(text.lower())

@@ -92,9 +92,9 @@ def test_errors_name_the_file_and_the_position(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         ("{}", "holds a dict"),
-        ("[", "is no JSON"),
+        ("[", "is not JSON"),
         ("[]", "holds no predictions"),
-        ("[" * 100_000, "is no JSON"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_files_that_hold_no_predictions(tmp_path: Path, content: str, reason: str) -> None:
@@ -106,7 +106,7 @@ def test_files_that_hold_no_predictions(tmp_path: Path, content: str, reason: st
 
 def test_bytes_that_are_no_text_and_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(InputError, match="is no JSON in UTF-8"):
+    with pytest.raises(InputError, match="is not JSON in UTF-8"):
         load_predictions(tmp_path / "p.json")
     with pytest.raises(InputError, match="cannot be read"):
         load_predictions(tmp_path / "missing.json")

@@ -7,13 +7,8 @@ from typing import Any
 import pytest
 
 from vidground.errors import FormatError, InputError
-from vidground.training.evaluation.prediction_store import (
-    ABSENT_PREDICTIONS,
-    HEADER,
-    PREDICTIONS,
-    open_folder,
-    read_folder,
-)
+from vidground.training.evaluation.prediction_lines import ABSENT_PREDICTIONS, HEADER, PREDICTIONS
+from vidground.training.evaluation.prediction_store import open_folder, read_folder
 from vidground.training.evaluation.questions import ABSENT, Question
 
 SETTINGS = {"model": "toy", "weights": "ab", "sampling": {"fps": 1.0}, "pair": (1, 2)}
@@ -102,7 +97,7 @@ def test_changed_annotations_are_refused(tmp_path: Path) -> None:
 def test_two_processes_do_not_write_to_one_folder(tmp_path: Path) -> None:
     with (
         open_folder(tmp_path, SETTINGS, ASKED),
-        pytest.raises(InputError, match="another process"),
+        pytest.raises(InputError, match="another process is writing"),
         open_folder(tmp_path, SETTINGS, ASKED),
     ):
         pass
@@ -111,13 +106,13 @@ def test_two_processes_do_not_write_to_one_folder(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_origin_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / PREDICTIONS).write_text('{"a": ""}\n')
-    with pytest.raises(InputError, match=r"without the run\.json"):
+    with pytest.raises(InputError, match=r"no run\.json"):
         fill(tmp_path, ASKED)
     with pytest.raises(FormatError, match=r"holds no run\.json"):
         read_folder(tmp_path)
     assert (tmp_path / PREDICTIONS).read_text() == '{"a": ""}\n'
     (tmp_path / HEADER).write_text("{}")
-    with pytest.raises(FormatError, match="no header of predictions"):
+    with pytest.raises(FormatError, match="not a header of predictions"):
         fill(tmp_path, ASKED)
     assert fill(tmp_path, ASKED, overwrite=True) == ASKED
 
@@ -128,9 +123,9 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / PREDICTIONS
     first, rest = path.read_text().split("\n", 1)
     path.write_text(f"{first}\n{line}\n{rest}")
-    with pytest.raises(FormatError, match="line 2 is no"):
+    with pytest.raises(FormatError, match="line 2 is not"):
         read_folder(tmp_path)
-    with pytest.raises(FormatError, match="line 2 is no"):
+    with pytest.raises(FormatError, match="line 2 is not"):
         fill(tmp_path, ASKED)
 
 

@@ -108,7 +108,7 @@ def test_files_that_are_no_annotations(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 100_000)
     for path, reason in (
         (tmp_path / "a.json", "holds a dict"),
-        (tmp_path / "deep.json", "is no JSON"),
+        (tmp_path / "deep.json", "is not JSON"),
         (tmp_path / "none.json", "cannot be read"),
         (write(tmp_path / "b.json"), "holds no samples"),
         (write(tmp_path / "c.json", 3), "is a int"),

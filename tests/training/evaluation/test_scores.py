@@ -7,6 +7,10 @@ import pytest
 
 from tests.helpers.paths import GOLDEN
 from vidground.errors import InputError
+from vidground.training.evaluation.benchmarks.evaluations import (
+    evaluate_charades,
+    evaluate_youcook2,
+)
 from vidground.training.evaluation.caption_facts import fact_scores, in_toy_language
 from vidground.training.evaluation.etbench import intervals, load_predictions, score
 from vidground.training.evaluation.etbench_predictions import read_prediction
@@ -14,9 +18,7 @@ from vidground.training.evaluation.moment_scores import calibrations, detection
 from vidground.training.evaluation.scores import (
     IOU_GRID,
     EvaluationSettings,
-    evaluate_charades,
     evaluate_etbench,
-    evaluate_youcook2,
     merged_intervals,
     recall_curves,
 )

@@ -1,8 +1,10 @@
-"""Charades-STA: recall of sentence grounding, from results in E.T. Bench's form.
+"""Score Charades-STA: recall of sentence grounding, from predictions in E.T. Bench's form.
 
-R@m is the share of all queries whose first interval overlaps the true one by at least m. An
-unreadable response counts as a query that was missed; the released evaluation leaves such queries
-out of the number it divides by.
+R@m is the share of queries whose first interval overlaps the true one by at least m. Overlaps are
+computed as in the released evaluation, in 64-bit numbers: the common part divided by the stretch
+from the earlier start to the later end. An overlap of exactly m therefore reaches m, other than in
+E.T. Bench. An unreadable response is a miss; the released evaluation leaves such queries out of the
+number it divides by.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidground.errors import InputError
-from vidground.training.data.interval_metrics import iou_matrix
+from vidground.training.data.interval_metrics import Interval
 from vidground.training.evaluation.answer_reading import answer_text, evidence_text, read_intervals
 from vidground.training.evaluation.etbench_predictions import Prediction, check_predictions
 
@@ -20,9 +22,13 @@ SOURCE = "charades_sta"
 
 @dataclass(frozen=True, slots=True)
 class CharadesScores:
-    """recall: threshold → R@threshold, and mean_iou, in [0, 1]; published tables show percent.
+    """Scores in [0, 1]; published tables show percent.
 
-    overlaps: each query's, 0 where it failed, in the order given. failed: unreadable responses.
+    Attributes:
+        recall: threshold → R@threshold.
+        mean_iou: mean overlap over all queries.
+        overlaps: of each query, in the order given; 0 for an unreadable response.
+        failed: number of unreadable responses.
     """
 
     recall: Mapping[float, float]
@@ -32,9 +38,12 @@ class CharadesScores:
 
 
 def score_charades(predictions: Sequence[Mapping[str, Any]]) -> CharadesScores:
-    """Score those predictions whose task is tvg and whose source is charades_sta.
+    """Return the scores of predictions whose task is tvg and whose source is charades_sta.
 
     The first interval after `</evi>` counts; if the answer holds none, the first one before.
+
+    Args:
+        predictions: samples in E.T. Bench's form with the response as `a`; others are ignored.
 
     Raises:
         InputError: a field is wrong, or there is no such prediction.
@@ -56,4 +65,11 @@ def score_charades(predictions: Sequence[Mapping[str, Any]]) -> CharadesScores:
 def _overlap(prediction: Prediction) -> float | None:
     answer = read_intervals(answer_text(prediction.response, "strict") or "")
     found = answer or read_intervals(evidence_text(prediction.response))
-    return float(iou_matrix([found[0]], prediction.targets)[0, 0]) if found else None
+    return _iou(found[0], prediction.targets[0]) if found else None
+
+
+def _iou(first: Interval, second: Interval) -> float:
+    """Return the overlap of two intervals in [0, 1]; 0 if both are the same instant."""
+    common = max(min(first[1], second[1]) - max(first[0], second[0]), 0.0)
+    hull = max(first[1], second[1]) - min(first[0], second[0])
+    return common / hull if hull else 0.0

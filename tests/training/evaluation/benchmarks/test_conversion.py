@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.evaluation.benchmark_conversion import convert_charades, convert_youcook2
-from vidground.training.evaluation.charades import score_charades
+from vidground.training.evaluation.benchmarks.charades import score_charades
+from vidground.training.evaluation.benchmarks.conversion import convert_charades, convert_youcook2
+from vidground.training.evaluation.benchmarks.youcook2 import score_youcook2
 from vidground.training.evaluation.questions import load_questions
-from vidground.training.evaluation.youcook2 import score_youcook2
 
 VIDEO: dict[str, Any] = {
     "duration": 241.62,
@@ -86,7 +86,7 @@ def test_youcook2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ([], "holds no 'database'"),
         ({"database": {"v": {}}}, "holds no 'database' of videos with a 'subset'"),
         ({"database": {"v": VIDEO | {"subset": "testing"}}}, "no videos of subset 'validation'"),
@@ -100,7 +100,7 @@ def test_youcook2(tmp_path: Path) -> None:
         ({"database": {"v": VIDEO | {"annotations": ["a step"]}}}, "v: annotation 'a step' has no"),
         ({"database": {"v": VIDEO | {"duration": None}}}, "v: duration is None"),
         ({"database": {"v": VIDEO | {"duration": NAN}}}, "v: duration is nan"),
-        ("[" * 100_000, "is no JSON"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_other_json_is_refused(tmp_path: Path, content: object, reason: str) -> None:

@@ -1,8 +1,7 @@
-"""Annotations of Charades-STA and YouCook2 in E.T. Bench's form, so that they can be posed and
-scored as its tasks are.
+"""Convert annotations of Charades-STA and YouCook2 to E.T. Bench's form.
 
 The questions are those that the released model was asked for its published numbers. Opens no
-video; knows neither models nor scores.
+video and loads no model.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from vidground.errors import InputError
 from vidground.language.prompts import captioning_question, grounding_question
 from vidground.training.data.annotation_fields import is_number
 from vidground.training.data.conversion.readers import read_charades, read_text
-from vidground.training.evaluation.charades import SOURCE as CHARADES_SOURCE
-from vidground.training.evaluation.youcook2 import SOURCE as YOUCOOK2_SOURCE
+from vidground.training.evaluation.benchmarks.charades import SOURCE as CHARADES_SOURCE
+from vidground.training.evaluation.benchmarks.youcook2 import SOURCE as YOUCOOK2_SOURCE
 
 _CHARADES_DOMAIN = "indoor activities"
-# One recipe's name for all videos: so the published numbers were made.
+# The published numbers were made with one recipe's name for all videos.
 _YOUCOOK2_TOPIC = "making fattoush"
 
 
 def convert_charades(source: str | Path) -> list[dict[str, Any]]:
-    """Samples of tvg from lines "ID start end##sentence", times in seconds.
+    """Return samples of tvg from lines "ID start end##sentence", times in seconds.
 
     The video of a sample is ID.mp4. Reversed times are swapped.
 
@@ -43,12 +42,12 @@ def convert_charades(source: str | Path) -> list[dict[str, Any]]:
 
 
 def convert_youcook2(source: str | Path, *, subset: str = "validation") -> list[dict[str, Any]]:
-    """Samples of dvc from YouCook2's JSON: `database`, video → `annotations` with `segment` and
-    `sentence`.
+    """Return samples of dvc from YouCook2's JSON with segments and sentences.
 
     The video of a sample is ID.mp4.
 
     Args:
+        source: the JSON file: `database`, video → `annotations` with `segment` and `sentence`.
         subset: which videos: "training" or "validation"; those for testing have no annotations.
 
     Raises:
@@ -58,7 +57,7 @@ def convert_youcook2(source: str | Path, *, subset: str = "validation") -> list[
         database = json.loads(read_text(source))["database"]
         videos = {name: video for name, video in database.items() if video["subset"] == subset}
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{source}: is no JSON ({error})") from error
+        raise InputError(f"{source}: is not JSON ({error})") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{source}: holds no 'database' of videos with a 'subset' each; name YouCook2's "

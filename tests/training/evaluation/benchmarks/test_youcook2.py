@@ -4,8 +4,12 @@ import pytest
 
 from tests.helpers.paths import GOLDEN
 from vidground.errors import InputError
+from vidground.training.evaluation.benchmarks.youcook2 import (
+    captions_by_video,
+    score_video,
+    score_youcook2,
+)
 from vidground.training.evaluation.etbench import load_predictions
-from vidground.training.evaluation.youcook2 import captions_by_video, score_video, score_youcook2
 
 PREDICTIONS = GOLDEN / "etbench" / "predictions.json"
 

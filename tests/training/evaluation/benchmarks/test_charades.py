@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from vidground.errors import InputError
-from vidground.training.evaluation.charades import score_charades
+from vidground.training.evaluation.benchmarks.charades import score_charades
 
 
 def sample(idx: int, response: str, **fields: Any) -> dict[str, Any]:
@@ -15,6 +15,22 @@ def sample(idx: int, response: str, **fields: Any) -> dict[str, Any]:
         "tgt": [0, 10],
         "a": response,
     } | fields
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reached"), [(3, (0.3,)), (5, (0.3, 0.5)), (7, (0.3, 0.5, 0.7))]
+)
+def test_an_overlap_equal_to_a_threshold_reaches_it(
+    seconds: int, reached: tuple[float, ...]
+) -> None:
+    recall = score_charades([sample(0, f"</evi> 0 - {seconds}")]).recall
+    assert tuple(t for t, share in recall.items() if share) == reached
+
+
+def test_overlaps_divide_by_the_stretch_from_first_start_to_last_end() -> None:
+    # 0.1 of 0.2 s. The sum of the lengths minus the common part would be 0.20000000000000004 s.
+    assert score_charades([sample(0, "</evi> 0 - 0.1", tgt=[0, 0.2])]).recall[0.5] == 1.0
+    assert score_charades([sample(0, "</evi> 4 - 4", tgt=[4, 4])]).overlaps == (0.0,)
 
 
 def test_recall_divides_by_all_queries() -> None:

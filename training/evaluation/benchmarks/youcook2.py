@@ -1,10 +1,12 @@
-"""YouCook2 dense captioning: F1 and CIDEr of results in E.T. Bench's form.
+"""Score YouCook2 dense captioning: F1 and CIDEr of predictions in E.T. Bench's form.
 
-As the evaluation that the published numbers come from: per video, precision, recall and CIDEr at
-overlaps 0.3, 0.5, 0.7 and 0.9, their means, then the mean over videos. Words come from
-`plain_words`, not from the Stanford tokenizer (Java), so CIDEr can differ slightly from published
-numbers where captions hold contractions or abbreviations. SODA_c is not computed: it rests on
-METEOR, whose stemmer, synonym and paraphrase tables exist as a Java program only.
+Computed as in the evaluation behind the published numbers: per video, precision, recall and CIDEr
+at IoU 0.3, 0.5, 0.7 and 0.9, their means, then the mean over videos. Detection needs an overlap
+above the threshold, a caption pair one of at least the threshold; `DENSE_EPSILON_S` in the union
+puts an overlap that equals a threshold below it. Words come from `plain_words`, not from the
+Stanford tokenizer (Java), so CIDEr can differ slightly from published numbers where captions hold
+contractions or abbreviations. SODA_c is not computed: it uses METEOR, whose stemmer, synonym and
+paraphrase tables exist only as a Java program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ from vidground.training.data.interval_metrics import (
     iou_matrix,
 )
 from vidground.training.evaluation.answer_reading import TimedCaption
-from vidground.training.evaluation.cider import Words, cider
+from vidground.training.evaluation.benchmarks.cider import Words, cider
 from vidground.training.evaluation.etbench_predictions import Prediction, check_predictions
 from vidground.training.evaluation.etbench_tasks import read_response
 from vidground.training.evaluation.text_similarity import plain_words
@@ -33,7 +35,16 @@ _NO_REFERENCE = ("<none>",)
 
 @dataclass(frozen=True, slots=True)
 class VideoScores:
-    """One video: precision, recall and f1 in [0, 1], cider from 0 to 10; captions: how many."""
+    """Scores of one video.
+
+    Attributes:
+        video: name of its file.
+        precision: in [0, 1].
+        recall: in [0, 1].
+        f1: in [0, 1].
+        cider: from 0 to 10.
+        captions: number of captions read from the response.
+    """
 
     video: str
     precision: float
@@ -47,8 +58,13 @@ class VideoScores:
 class YouCook2Scores:
     """Means over all videos; published tables show them times 100.
 
-    precision, recall, f1 in [0, 1] (f1 is the mean of the videos' own f1); cider from 0 to 10.
-    failed: videos without a readable caption, which score 0. videos: each one's scores.
+    Attributes:
+        precision: in [0, 1].
+        recall: in [0, 1].
+        f1: in [0, 1]; the mean of the videos' own f1.
+        cider: from 0 to 10.
+        failed: number of videos without a readable caption, which score 0.
+        videos: scores of each.
     """
 
     precision: float
@@ -60,9 +76,12 @@ class YouCook2Scores:
 
 
 def score_youcook2(predictions: Sequence[Mapping[str, Any]]) -> YouCook2Scores:
-    """Score those predictions whose task is dvc and whose source is youcook2.
+    """Return the scores of predictions whose task is dvc and whose source is youcook2.
 
-    Responses are read by the strict rules: captions follow `</evi>`.
+    Responses are read under the strict rules: captions follow `</evi>`.
+
+    Args:
+        predictions: samples in E.T. Bench's form with the response as `a`; others are ignored.
 
     Raises:
         InputError: a field is wrong, a video appears twice, or there is no such prediction.
@@ -76,10 +95,12 @@ def score_youcook2(predictions: Sequence[Mapping[str, Any]]) -> YouCook2Scores:
 
 
 def captions_by_video(predictions: Sequence[Mapping[str, Any]]) -> dict[str, list[TimedCaption]]:
-    """The captions read from each YouCook2 response, by the video's file name.
+    """Return video → ((start_s, end_s), caption), as other evaluations take dense captions.
 
-    The form in which other evaluations take dense captions: video → ((start_s, end_s), caption).
-    An unreadable response has none.
+    Videos are named by their files; an unreadable response has no captions.
+
+    Args:
+        predictions: as for `score_youcook2`.
 
     Raises:
         InputError: as for `score_youcook2`.
@@ -108,7 +129,12 @@ def _by_video(predictions: Sequence[Mapping[str, Any]]) -> dict[str, Prediction]
 def score_video(
     video: str, found: Sequence[TimedCaption], truth: Sequence[TimedCaption]
 ) -> VideoScores:
-    """Score one video's captions against the true ones.
+    """Return the scores of one video's captions.
+
+    Args:
+        video: name of its file.
+        found: the captions read from the response.
+        truth: the true captions.
 
     Raises:
         InputError: there are no true captions.

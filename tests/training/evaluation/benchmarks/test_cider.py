@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from vidground.training.evaluation.cider import cider
+from vidground.training.evaluation.benchmarks.cider import cider
 
 
 def words(*texts: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""CIDEr-D: how many weighted word groups a caption shares with its reference.
+"""CIDEr-D: the weighted n-grams that a caption shares with its reference.
 
 Vedantam et al., "CIDEr: Consensus-based Image Description Evaluation" (CVPR 2015), in the form
 that caption benchmarks use (clipped counts, length penalty). Knows no intervals and no files.
@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 LONGEST_GROUP = 4
-"""Groups of 1 to this many words are compared."""
+"""N-grams of 1 to this many words are compared."""
 LENGTH_SIGMA = 6.0
-"""Width, in words, of the penalty on a length that differs from the reference's."""
+"""Width, in words, of the penalty on a length other than the reference's."""
 SCALE = 10.0
 
 Words = Sequence[str]
@@ -19,10 +19,13 @@ _Vector = dict[tuple[str, ...], float]
 
 
 def cider(pairs: Sequence[tuple[Words, Words]]) -> float:
-    """Mean CIDEr-D of (caption, reference) pairs, from 0 to 10; 0 without pairs.
+    """Return the mean CIDEr-D of (caption, reference) pairs, from 0 to 10; 0 without pairs.
 
-    A word group weighs less the more of these references hold it, so the score depends on all
-    the pairs given at once; a single pair, whose groups are in every reference, scores 0.
+    An n-gram weighs less the more references contain it, so the score depends on all pairs given
+    at once; a single pair, whose n-grams are in every reference, scores 0.
+
+    Args:
+        pairs: of word lists.
     """
     if not pairs:
         return 0.0
@@ -50,7 +53,7 @@ def _groups(words: Words) -> Counter[tuple[str, ...]]:
 def _weighted(
     counts: Counter[tuple[str, ...]], frequency: Counter[tuple[str, ...]], references: int
 ) -> list[_Vector]:
-    """Counts times inverse document frequency, apart for each group length."""
+    """Return counts times inverse document frequency, one vector per n-gram length."""
     vectors: list[_Vector] = [{} for _ in range(LONGEST_GROUP)]
     for group, count in counts.items():
         rarity = math.log(references) - math.log(max(1, frequency[group]))
@@ -59,7 +62,7 @@ def _weighted(
 
 
 def _clipped_cosine(ours: _Vector, theirs: _Vector) -> float:
-    """Cosine in which a group repeated more often than in the reference earns no more."""
+    """Return the cosine, with counts limited to those of the reference."""
     norm = math.sqrt(_squares(ours) * _squares(theirs))
     if norm == 0:
         return 0.0

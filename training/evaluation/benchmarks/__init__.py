@@ -1,0 +1,1 @@
+"""The five published benchmarks: their data, questions, scores and published results."""
