@@ -246,7 +246,7 @@ def test_times_can_be_formatted_differently(tokenizers: Tokenizers) -> None:
 def test_one_interval_for_each_evidence_token(tokenizers: Tokenizers, write: Callable) -> None:
     tokens = tokenizers.encode("<evi></evi>In <evi>.<|end|>")
     for given_count in (1, 3):
-        with pytest.raises(InputError, match=f"^{given_count} .* with 2 evidence tokens"):
+        with pytest.raises(InputError, match=f"^{given_count} .* for 2 evidence tokens"):
             write(tokens, [(0, 1)] * given_count, ids=tokenizers.ids, decode=tokenizers.decode)
 
 
