@@ -194,7 +194,7 @@ def _own_config(values: dict[str, Any], found: ModelFolder) -> D2VLMConfig:
 def _with_base(
     found: ModelFolder, base: ModelFolder
 ) -> tuple[list[Path], Iterator[tuple[str, Tensor]]]:
-    """Return files and released tensors of a base, with an adapter's tensors and updates applied."""
+    """Return files and released tensors of a base with an adapter applied to it."""
     if has_adapter(base.path):
         raise CheckpointError(
             f"{base.name}, the base of {found.name}, is itself an adapter; merge it first"
