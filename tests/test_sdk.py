@@ -54,9 +54,7 @@ def grounder(model: D2VLM) -> Grounder:
     return Grounder(model, decoding=SHORT)
 
 
-def test_a_query_gives_moments_a_curve_and_provenance(
-    grounder: Grounder, video: Path
-) -> None:
+def test_a_query_gives_moments_a_curve_and_provenance(grounder: Grounder, video: Path) -> None:
     result = grounder.query(video, "a square lights up")
     assert result.relevance.times_s == pytest.approx(range(12))
     assert all(0 <= value <= 1 for value in result.relevance.values)
@@ -145,9 +143,7 @@ def test_a_question_about_an_interval(grounder: Grounder, video: Path) -> None:
         grounder.ask(encoded, "what is in <evi> ?", about=[(12, 14)])
 
 
-def test_a_question_about_an_interval_is_asked_on_its_window(
-    model: D2VLM, video: Path
-) -> None:
+def test_a_question_about_an_interval_is_asked_on_its_window(model: D2VLM, video: Path) -> None:
     windowed = Grounder(model, decoding=SHORT, sampling=SamplingSettings(window_s=5, overlap=0.4))
     result = windowed.ask(video, "what is in <evi> ?", about=[(8, 11)])
     ((start, end),) = result.provenance.windows_s
