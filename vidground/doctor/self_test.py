@@ -64,10 +64,10 @@ def check_device(device: str) -> Iterator[Finding]:
     )
     values = {"needed_bytes": needed, "free_bytes": free, "dtype": best.name}
     if needed < free:
-        yield ok(f"{device} room", message, **values)
+        yield ok(f"{device} memory", message, **values)
     else:
         yield warning(
-            f"{device} room", message, "use --weights int8 or --dtype bfloat16, or free memory",
+            f"{device} memory", message, "use --weights int8 or --dtype bfloat16, or free memory",
             **values,
         )  # fmt: skip
 
