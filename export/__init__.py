@@ -1,1 +1,1 @@
-"""Exports of trained models to other runtimes."""
+"""Export models to other runtimes."""

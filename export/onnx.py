@@ -1,7 +1,6 @@
-"""The vision encoder and the compressor as ONNX graphs in a folder that `OnnxVision` opens.
+"""Export the vision encoder and the compressor as ONNX graphs, to a folder that `OnnxVision` opens.
 
-Traces what the model computes; whether the graphs give the same is `vidground.export.parity`'s
-matter. Needs the packages of the extra `export`.
+`vidground.export.parity` compares the graphs with the model. Needs the extra `export`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,23 +36,26 @@ from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD
 Part = TypeVar("Part", bound=nn.Module)
 
 OPSET = 20
-"""Version of the operators: the first with Gelu, which TensorRT 10 and onnxruntime 1.18 know."""
+"""The first operator set with Gelu; supported by TensorRT 10 and onnxruntime 1.18."""
+
+PARITY = "parity.json"
+"""File that `vidground.export.parity` writes beside the graphs."""
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
 
 EXTERNAL_BYTES = (2 << 30) - (1 << 20)
-"""Graphs with more bytes of weights keep them in a file beside: protobuf ends at 2 GiB."""
+"""Graphs with more bytes of weights store them in a separate file: protobuf's limit is 2 GiB."""
 
 _PRODUCTS_PER_BLOCK = 4  # of a vision block: query, key and value; projection; two of the MLP
 _BLOCKS_PER_FLOAT_BLOCK = 16
-_INLINE_BYTES = 1024  # tensors up to so large stay in the graph file
+_INLINE_BYTES = 1024  # larger tensors are stored outside the graph file
 
 
 def float_blocks(blocks: int) -> int:
-    """How many of the vision encoder's first blocks int8 leaves in float, if not told: 2 of 39.
+    """Return the default number of first vision blocks that int8 leaves in float: 2 of 39.
 
-    What the first blocks get wrong all later ones build on. On random weights of the official
-    size, one block in float takes a quarter off the error of all 39.
+    Errors of the first blocks propagate through all later ones. With random weights of the official
+    size, one block in float reduces the error by a quarter.
     """
     return blocks // _BLOCKS_PER_FLOAT_BLOCK
 
@@ -71,16 +74,22 @@ def export_onnx(
     - vision: pixel_values (N, 3, S, S), normalised, to patches (N, patches, width).
     - compressor: patches, question_ids (N, Q) and question_mask (N, Q) to tokens (N, H).
 
-    N and Q are free. The compressor, 2 % of the work, stays in float32 with int8.
+    N and Q are dynamic. With int8 the compressor, 2 % of the work, stays in float32.
 
     Args:
-        folder: new or empty, or an earlier export, whose graphs are replaced.
+        model: to export.
+        folder: new or empty, or an earlier export, which is replaced.
         dtype: "fp32", "fp16", or "int8" for CPUs.
-        blocks_in_float: see `float_blocks`; int8 only.
-        external_bytes: graphs with larger weights keep them in a file beside.
+        parts: "vision", "compressor", or both.
+        blocks_in_float: number of first vision blocks that int8 leaves in float; None for
+            `float_blocks`.
+        external_bytes: weights larger than this are stored in a separate file.
+
+    Returns:
+        The export.
 
     Raises:
-        InputError: an argument is not one of those named here.
+        InputError: an argument is not accepted.
     """
     blocks = int(model.config.vision_config.num_hidden_layers)
     if dtype not in DTYPES:
@@ -88,27 +97,29 @@ def export_onnx(
     if not parts or set(parts) - set(PARTS):
         raise InputError(f"parts are {list(parts)}; they must be of {', '.join(PARTS)}")
     if dtype == "int8" and "vision" not in parts:
-        raise InputError("int8 is for the vision encoder; export the compressor as fp32 or fp16")
+        raise InputError(
+            "int8 is for the vision encoder only; export the compressor as fp32 or fp16"
+        )
     if blocks_in_float is None:
         blocks_in_float = float_blocks(blocks)
     elif dtype != "int8":
-        raise InputError(f"blocks_in_float is for int8; {dtype} has all blocks in float")
+        raise InputError(f"blocks_in_float is for int8 only; with {dtype} all blocks are in float")
     if not 0 <= blocks_in_float < blocks:
-        raise InputError(f"{blocks_in_float} blocks in float of {blocks}; leave at least one")
+        raise InputError(
+            f"blocks_in_float is {blocks_in_float}; it must be from 0 to {blocks - 1}, since the "
+            f"model has {blocks} blocks"
+        )
     target = Path(folder)
     make_folder(target)
-    for name in (MANIFEST, "parity.json"):  # until all is written it is no export
-        (target / name).unlink(missing_ok=True)
-    for name in PARTS:  # a part that is not exported now would stay, and be no part of the export
-        for file in _files(name):
-            (target / file).unlink(missing_ok=True)
+    # Without a manifest the folder is not an export, until everything is written.
+    for file in (MANIFEST, PARITY, *chain.from_iterable(map(_files, PARTS))):
+        (target / file).unlink(missing_ok=True)
     details = _details(model, dtype, blocks_in_float)
-    written: dict[str, ExportedPart] = {}
-    for name in PARTS:
-        if name in parts:
-            written[name] = _export_part(
-                model, target, name, dtype, details, blocks_in_float, external_bytes
-            )
+    written = {
+        name: _export_part(model, target, name, dtype, details, blocks_in_float, external_bytes)
+        for name in PARTS
+        if name in parts
+    }
     export = ExportFolder(target, written, details)
     export.save()
     return export
@@ -127,15 +138,15 @@ def _export_part(
     floating = torch.float16 if dtype == "fp16" else torch.float32
     module = in_float(getattr(model, name), floating)
     graph = _TRACERS[name](module, model, floating)
-    file, beside, variant = _files(name)
+    file, data_file, variant = _files(name)
     if quantized:
         quantize_products(graph.graph, skip=blocks_in_float * _PRODUCTS_PER_BLOCK)
     stored = "int8" if quantized else str(floating).removeprefix("torch.")
     digest = weights_digest(getattr(model, name))
     graph.metadata_props.update(_metadata(details, stored, digest))
-    # The two forms of an int8 graph share one file of weights.
+    # The two variants of an int8 graph share one file of weights.
     external = quantized or _weight_bytes(graph) > external_bytes
-    data = beside if external else None
+    data = data_file if external else None
     ir.save(graph, folder / file, external_data=data, size_threshold_bytes=_INLINE_BYTES)
     if quantized:
         signed = ir.load(folder / file)
@@ -145,12 +156,12 @@ def _export_part(
 
 
 def _files(name: str) -> tuple[str, str, str]:
-    """A part's graph, the weights that it keeps in a file beside, and its form for VNNI."""
+    """Return the files of a part: its graph, its external weights, its variant for VNNI."""
     return f"{name}.onnx", f"{name}.onnx.data", f"{name}_vnni.onnx"
 
 
 def in_float(module: Part, dtype: torch.dtype) -> Part:
-    """The module in one type on the CPU; a copy unless it is that already."""
+    """Return the module with all parameters in `dtype` on the CPU; copied only if needed."""
     if all(p.dtype == dtype and p.device.type == "cpu" for p in module.parameters()):
         return module
     return copy.deepcopy(module).to("cpu", dtype)
@@ -172,14 +183,14 @@ def _trace_compressor(module: nn.Module, model: D2VLM, dtype: torch.dtype) -> ir
         2, (sizes.image_size // sizes.patch_size) ** 2, sizes.hidden_size, dtype=dtype
     )
     frames = torch.export.Dim("frames", min=1)
-    free = {0: frames, 1: torch.export.Dim("question", min=1)}
-    words = torch.ones(2, 5, dtype=torch.int64)
+    dynamic = {0: frames, 1: torch.export.Dim("question", min=1)}
+    question = torch.ones(2, 5, dtype=torch.int64)
     return _trace(
         module,
         {
             "patches": (patches, {0: frames}),
-            "question_ids": (words, free),
-            "question_mask": (words.clone(), free),
+            "question_ids": (question, dynamic),
+            "question_mask": (question.clone(), dynamic),
         },
         output="tokens",
     )
@@ -194,7 +205,7 @@ _TRACERS: dict[str, Callable[[nn.Module, D2VLM, torch.dtype], ir.Model]] = {
 def _trace(
     module: nn.Module, inputs: dict[str, tuple[torch.Tensor, dict[int, Any]]], *, output: str
 ) -> ir.Model:
-    """The graph of a module; its weights are those in memory, not copied."""
+    """Return the graph of a module; it shares the module's weights."""
     with _quiet(), torch.inference_mode(False), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
@@ -203,7 +214,7 @@ def _trace(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=[output],
-            dynamic_shapes=tuple(free for _, free in inputs.values()),
+            dynamic_shapes=tuple(dynamic for _, dynamic in inputs.values()),
             verbose=False,
         )
     assert program is not None
@@ -212,7 +223,7 @@ def _trace(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's word on torchvision, which is not needed, and on its own future."""
+    """Silence the exporter's messages on torchvision, which is not needed, and deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -220,8 +231,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             for kind in (FutureWarning, DeprecationWarning):
                 warnings.simplefilter("ignore", kind)
-            # Two inputs have the same free size, which is what is meant; and what transformers
-            # notes while it runs is no part of the graph.
+            # Two inputs share a dynamic size on purpose; transformers' notes while it is traced do
+            # not concern the graph.
             for message in ("# The axis name", "While compiling, we found"):
                 warnings.filterwarnings("ignore", message, UserWarning)
             yield
@@ -230,7 +241,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _details(model: D2VLM, dtype: str, blocks_in_float: int) -> dict[str, Any]:
-    own = {"blocks_in_float": blocks_in_float} if dtype == "int8" else {}
+    quantization = {"blocks_in_float": blocks_in_float} if dtype == "int8" else {}
     return {
         "model": str(model.name_or_path),
         "revision": getattr(model.config, "_commit_hash", None),
@@ -238,7 +249,7 @@ def _details(model: D2VLM, dtype: str, blocks_in_float: int) -> dict[str, Any]:
         "torch_version": torch.__version__,
         "opset": OPSET,
         "dtype": DTYPES[dtype],
-        **own,
+        **quantization,
         "preprocessing": {
             "image_size": model.config.image_size,
             "colours": "RGB",
@@ -251,7 +262,7 @@ def _details(model: D2VLM, dtype: str, blocks_in_float: int) -> dict[str, Any]:
 
 
 def _metadata(details: dict[str, Any], stored: str, digest: str) -> dict[str, str]:
-    """The same for the graph file, whose properties are strings."""
+    """Return the details as strings, for the properties of the graph file."""
     values = {**details, "dtype": stored, "weights_digest": digest}
     return {
         f"vidground.{key}": value if isinstance(value, str) else json.dumps(value)

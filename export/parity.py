@@ -1,7 +1,4 @@
-"""How far an export is from the model it was made of: on features, and on answers.
-
-Both are given the same frames of real videos. Knows neither how graphs are made nor the terminal.
-"""
+"""Compare an export with its model: features and answers, on the same frames of real videos."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vidground.errors import InputError
-from vidground.export.onnx import in_float
+from vidground.export.onnx import PARITY, in_float
 from vidground.features.frame_encoding import FrameEncoder
 from vidground.features.onnx_encoder import OnnxVision
 from vidground.features.onnx_folder import ExportFolder
@@ -30,22 +27,24 @@ from vidground.storage.atomic import write_atomically
 from vidground.video.preprocessing import normalize
 from vidground.video.reader import VideoReader
 
-PARITY = "parity.json"
-
 TOLERANCES = {"float32": 1e-5, "float16": 1e-4, "int8": 1e-3}
-"""Largest 1 - cosine of a feature that an export may have, by the type of its weights."""
+"""Largest accepted 1 - cosine of a feature, by the dtype of the weights."""
 
 _BATCH = 8
 _ANSWER_TOKENS = 256
-_AGREES = 0.9  # intervals of at least this intersection over union are the same for a reader
+_AGREEING_IOU = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Features of an export beside those of the model in float32.
+    """Features of an export, compared with those of the model in float32.
 
-    features: vectors compared. largest, mean: absolute difference of their values. cosine_min,
-    cosine_mean: of the vectors; one that holds what is no finite number counts as -1.
+    Attributes:
+        features: number of vectors compared.
+        largest: absolute difference of their values.
+        mean: absolute difference of their values.
+        cosine_min: of two vectors; -1 for a vector that is not finite.
+        cosine_mean: as `cosine_min`.
     """
 
     features: int
@@ -62,11 +61,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Answers with the export beside answers with the model in float32, greedily decoded.
+    """Greedy answers with the export, compared with those of the model in float32.
 
-    answers: one per video and window. same_tokens: those with the very same tokens. intervals:
-    all that the model's answers have. same_intervals: those that are the same to the frame.
-    agreeing_intervals: those with an intersection over union of at least 0.9.
+    Attributes:
+        answers: number of answers, one per video and window.
+        same_tokens: number of answers with identical tokens.
+        intervals: number of intervals in the model's answers.
+        same_intervals: number of identical intervals.
+        agreeing_intervals: number of intervals with an intersection over union of at least 0.9.
     """
 
     answers: int
@@ -77,15 +79,22 @@ class Agreement:
 
     @property
     def complete(self) -> bool:
-        """Whether all tokens and intervals are the same."""
+        """Whether all tokens and intervals are identical."""
         return self.same_tokens == self.answers and self.same_intervals == self.intervals
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What was compared, and whether it is good enough.
+    """Result of a comparison.
 
-    parts: by name. agreement: None if answers were not compared. ran_on: the backend measured.
+    Attributes:
+        videos: that were compared on.
+        frames: number of frames whose features were compared.
+        dtype: of the export's weights.
+        ran_on: the backend that ran the export.
+        tolerance: largest accepted 1 - cosine of a feature.
+        parts: features, by name of the part.
+        agreement: answers; None if they were not compared.
     """
 
     videos: tuple[str, ...]
@@ -98,19 +107,19 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """No feature is further off than the tolerance; in float32 all answers are the same."""
-        near = all(part.error <= self.tolerance for part in self.parts.values())
-        alike = self.agreement is None or self.dtype != "float32" or self.agreement.complete
-        return near and alike
+        """Whether all features are within the tolerance, and in float32 all answers identical."""
+        if any(part.error > self.tolerance for part in self.parts.values()):
+            return False
+        return self.agreement is None or self.dtype != "float32" or self.agreement.complete
 
     def save(self, folder: Path) -> None:
-        """Write parity.json."""
+        """Write parity.json to a folder."""
         values: dict[str, Any] = {"passed": self.passed, **asdict(self)}
         write_atomically(folder / PARITY, json.dumps(values, indent=2) + "\n")
 
 
 class FloatReference:
-    """The model's own vision part, computed in float32 whatever type it is stored in."""
+    """The model's own vision encoder and compressor, computed in float32."""
 
     def __init__(self, model: D2VLM) -> None:
         self.device, self.dtype = torch.device("cpu"), torch.float32
@@ -145,13 +154,17 @@ def measure_parity(
     """Compare an export with its model on videos.
 
     Args:
-        tolerance: largest 1 - cosine of a feature; default see `TOLERANCES`.
-        max_frames: frames whose features are compared, over all videos.
-        answers: whether to answer the captioning question on every video with both.
+        model: that was exported.
+        export: to compare.
+        videos: at least one.
+        tolerance: largest accepted 1 - cosine of a feature; None for `TOLERANCES`.
+        max_frames: number of frames of all videos whose features are compared.
+        answers: whether to compare answers to the captioning question too.
         provider: see `OnnxVision`.
 
     Raises:
-        VideoError: a video cannot be read. InputError: no video is given.
+        VideoError: a video cannot be read.
+        InputError: there is no video.
     """
     if not videos:
         raise InputError("0 videos given; give at least one to compare the export on")
@@ -162,10 +175,10 @@ def measure_parity(
     frames = 0
     for pixels in _frames(model, videos, max_frames):
         frames += len(pixels)
-        shown = normalize(pixels, dtype=torch.float32, device="cpu")
-        patches = reference.encode_frames(shown)
+        normalized = normalize(pixels, dtype=torch.float32, device="cpu")
+        patches = reference.encode_frames(normalized)
         if "vision" in meters:
-            meters["vision"].add(backend.encode_frames(shown), patches)
+            meters["vision"].add(backend.encode_frames(normalized), patches)
         if "compressor" in meters:
             tokens = backend.compress_each(patches, [question])
             meters["compressor"].add(tokens, reference.compress_each(patches, [question]))
@@ -181,20 +194,20 @@ def measure_parity(
 
 
 class _Meter:
-    """Adds up differences, batch by batch."""
+    """Accumulates differences over batches."""
 
     def __init__(self) -> None:
         self._largest, self._total, self._values = 0.0, 0.0, 0
         self._lowest, self._cosines, self._features = 1.0, 0.0, 0
 
-    def add(self, found: Tensor, wanted: Tensor) -> None:
-        """Compare (..., width) features."""
-        found, wanted = found.double().flatten(0, -2), wanted.double().flatten(0, -2)
-        # No comparison with NaN is true, so that it would pass for near.
-        usable = found.isfinite().all(-1)
+    def add(self, found: Tensor, expected: Tensor) -> None:
+        """Compare features of shape (..., width)."""
+        found, expected = found.double().flatten(0, -2), expected.double().flatten(0, -2)
+        # Comparisons with NaN are false, so that NaN would pass as close.
+        finite = found.isfinite().all(-1)
         found = found.nan_to_num(0, 0, 0)
-        gap = (found - wanted).abs()
-        cosines = torch.cosine_similarity(found, wanted, dim=-1).where(usable, -1)
+        gap = (found - expected).abs()
+        cosines = torch.cosine_similarity(found, expected, dim=-1).where(finite, -1)
         self._largest = max(self._largest, float(gap.max()))
         self._total += float(gap.sum())
         self._values += gap.numel()
@@ -210,7 +223,7 @@ class _Meter:
 def _frames(
     model: D2VLM, videos: Sequence[str | PathLike[str]], max_frames: int
 ) -> Iterator[Tensor]:
-    """Batches of (N, 3, S, S) pixels, from every video about as many."""
+    """Yield batches of (N, 3, S, S) pixels, about equally many of every video."""
     per_video = max(1, max_frames // len(videos))
     for video in videos:
         reader = VideoReader(video, fps=SamplingSettings().fps, image_size=model.config.image_size)
@@ -221,7 +234,7 @@ def _frames(
 
 def _question_ids(model: D2VLM) -> Sequence[int]:
     if model.tokenizers is None:
-        raise InputError(f"{model.name_or_path} has no tokenizers, and so no question to ask")
+        raise InputError(f"{model.name_or_path} has no tokenizers; use a model that has them")
     return encode_prompt(chat_prompt(captioning_question()), model.tokenizers).question
 
 
@@ -231,17 +244,20 @@ def _agreement(
     backend: OnnxVision,
     videos: Sequence[str | PathLike[str]],
 ) -> Agreement:
-    wanted = _generations(model, reference, videos)
-    found = _generations(model, backend, videos)
-    overlaps = [
-        overlap for w, f in zip(wanted, found, strict=True) for overlap in interval_overlaps(w, f)
-    ]
+    pairs = list(
+        zip(
+            _generations(model, reference, videos),
+            _generations(model, backend, videos),
+            strict=True,
+        )
+    )
+    overlaps = [overlap for pair in pairs for overlap in interval_overlaps(*pair)]
     return Agreement(
-        answers=len(wanted),
-        same_tokens=sum(w.token_ids == f.token_ids for w, f in zip(wanted, found, strict=True)),
+        answers=len(pairs),
+        same_tokens=sum(expected.token_ids == found.token_ids for expected, found in pairs),
         intervals=len(overlaps),
         same_intervals=sum(overlap == 1 for overlap in overlaps),
-        agreeing_intervals=sum(overlap >= _AGREES for overlap in overlaps),
+        agreeing_intervals=sum(overlap >= _AGREEING_IOU for overlap in overlaps),
     )
 
 
@@ -259,18 +275,15 @@ def _generations(
     return [answer for video in videos for answer in engine.answer(video, [prompt]).of(0)]
 
 
-def interval_overlaps(wanted: Generation, found: Generation) -> list[float]:
-    """For each interval of an answer its intersection over union with the other's, in order.
+def interval_overlaps(expected: Generation, found: Generation) -> list[float]:
+    """Return the intersection over union of the answers' intervals, pairwise in order.
 
-    0 where the other answer has none.
+    Returns:
+        One value in [0, 1] per interval of `expected`; 0 if `found` has fewer intervals.
     """
     overlaps = []
-    for number, mine in enumerate(wanted.evidence):
-        if number >= len(found.evidence):
-            overlaps.append(0.0)
-            continue
-        other = found.evidence[number]
-        shared = min(mine.last, other.last) - max(mine.first, other.first) + 1
-        union = max(mine.last, other.last) - min(mine.first, other.first) + 1
+    for a, b in zip(expected.evidence, found.evidence, strict=False):
+        shared = min(a.last, b.last) - max(a.first, b.first) + 1
+        union = max(a.last, b.last) - min(a.first, b.first) + 1
         overlaps.append(max(0, shared) / union)
-    return overlaps
+    return overlaps + [0.0] * (len(expected.evidence) - len(overlaps))

@@ -1,14 +1,14 @@
-"""Matrix products with constant weights in 8 bit: twice to four times as fast on a CPU.
+"""Quantize matrix products with constant weights to 8 bits: 2 to 4 times as fast on a CPU.
 
-Weights are rounded to 8 bit with one scale per output channel; activations, as they come, with
-one scale per patch. So a patch's features depend neither on the other frames of a batch nor on
-examples seen beforehand, and a few patches with large values cost the others no precision.
+Weights are rounded to 8 bits with one scale per output channel; activations are rounded at run time
+with one scale per patch. So a patch's features depend neither on other frames of the batch nor on
+calibration data, and patches with large values do not reduce the precision of others.
 
-The products of bytes are exact on every CPU only if both are unsigned (without VNNI instructions,
-the sum of two products of an unsigned and a signed byte does not fit into 16 bit), while VNNI is
-twice as fast with signed weights. `signed_variant` makes the one graph of the other.
+Products of bytes are exact on every CPU only if both are unsigned (without VNNI, the sum of two
+products of an unsigned and a signed byte overflows 16 bits), while VNNI is twice as fast with
+signed weights. `signed_variant` converts a graph from the first form to the second.
 
-Knows graphs of onnx_ir; knows no model and no files.
+Works on graphs of onnx_ir; reads no files.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from vidground.errors import InputError
 CONTRIB = "com.microsoft"
 """Domain of onnxruntime's own operators."""
 
-_GELU_MINIMUM = -0.16997121  # no value of gelu(x) is below it
-_LARGEST_WEIGHT = 127  # so that weights are symmetric; -128 is not used
-_OFFSET = 128  # of unsigned bytes that stand for signed ones
+_GELU_MINIMUM = -0.16997121  # lower bound of gelu(x)
+_LARGEST_WEIGHT = 127  # symmetric; -128 is not used
+_OFFSET = 128  # from signed to unsigned bytes
 
 
 def quantize_products(graph: ir.Graph, *, skip: int = 0) -> int:
-    """Put 8-bit products in the place of matrix products with constant weights.
+    """Replace matrix products with constant weights by 8-bit products.
 
     Args:
         graph: changed in place. Each product's weights must be used only once.
-        skip: so many of them, from the input on, stay as they are.
+        skip: number of first products to leave unchanged.
 
     Returns:
-        How many were replaced.
+        The number of products replaced.
 
     Raises:
-        InputError: if none is left to replace.
+        InputError: there is none to replace.
     """
     products = [node for node in graph if _is_product(node)][skip:]
     if not products:
-        raise InputError(f"there is no matrix product to quantise behind the first {skip}")
+        raise InputError(f"the graph has no matrix product to quantize after the first {skip}")
     builder = _Builder(graph)
     for node in products:
         _quantize(builder, node)
@@ -54,7 +54,7 @@ def quantize_products(graph: ir.Graph, *, skip: int = 0) -> int:
 
 
 def signed_variant(graph: ir.Graph) -> None:
-    """Make the products' weights signed as the graph is loaded; the results stay the same."""
+    """Convert the products' weights to signed bytes when the graph is loaded; results are equal."""
     builder = _Builder(graph)
     offset = builder.constant("weight_offset", np.int32(_OFFSET))
     for node in [node for node in graph if node.op_type == "MatMulIntegerToFloat"]:
@@ -63,7 +63,7 @@ def signed_variant(graph: ir.Graph) -> None:
         assert zero_point is not None
         assert zero_point.shape is not None
         builder.before = node
-        # onnxruntime computes this once, when it loads the graph.
+        # onnxruntime folds this into a constant when it loads the graph.
         wide = builder.add("Cast", [unsigned], to=int(ir.DataType.INT32))
         signed = builder.add("Cast", [builder.add("Sub", [wide, offset])], to=int(ir.DataType.INT8))
         zeros = np.zeros(zero_point.shape.numpy(), np.int8)
@@ -73,23 +73,23 @@ def signed_variant(graph: ir.Graph) -> None:
 
 @dataclass
 class _Builder:
-    """Adds nodes to a graph, in front of the node `before`."""
+    """Inserts nodes into a graph before the node `before`."""
 
     graph: ir.Graph
     before: ir.Node | None = None
 
     def constant(self, name: str, value: npt.ArrayLike) -> ir.Value:
-        """A constant under a name; the one there is if the name is taken."""
+        """Return the constant of this name, added if it does not exist."""
         if name not in self.graph.initializers:
             tensor = ir.tensor(np.asarray(value), name=name)
             self.graph.register_initializer(ir.val(name, const_value=tensor))
         return self.graph.initializers[name]
 
     def add(
-        self, operator: str, inputs: list[ir.Value], domain: str = "", **given: Any
+        self, operator: str, inputs: list[ir.Value], domain: str = "", **attributes: Any
     ) -> ir.Value:
-        """The only output of a new node."""
-        node = ir.node(operator, inputs, given, domain=domain)
+        """Insert a node and return its only output."""
+        node = ir.node(operator, inputs, attributes, domain=domain)
         assert self.before is not None
         self.graph.insert_before(self.before, node)
         return node.outputs[0]
@@ -140,7 +140,7 @@ def _quantize(builder: _Builder, node: ir.Node) -> None:
 def _round_weights(
     values: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(in, out) weights as scales (out,) and whole numbers from -127 to 127."""
+    """Return scales (out,) and whole numbers in [-127, 127] for (in, out) weights."""
     largest = np.maximum(np.abs(values).max(0), np.finfo(np.float32).tiny * _LARGEST_WEIGHT)
     scales = (largest / _LARGEST_WEIGHT).astype(np.float32)
     return scales, np.rint(values / scales).clip(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
@@ -149,7 +149,7 @@ def _round_weights(
 def _round_symmetric(
     builder: _Builder, activations: ir.Value
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """Activations as bytes around 128, the scale of each row, and the 128."""
+    """Return activations as bytes around 128, the scale of each row, and the 128."""
     size = builder.add("Abs", [activations])
     scale = _row_scale(builder, size, _LARGEST_WEIGHT)
     offset = builder.constant("activation_offset", np.uint8(_OFFSET))
@@ -159,7 +159,7 @@ def _round_symmetric(
 def _round_from_minimum(
     builder: _Builder, activations: ir.Value
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """The same of values that have a lower bound: twice as fine. The bound is taken off."""
+    """Return the same for outputs of Gelu minus their lower bound, with twice the resolution."""
     minimum = builder.constant("gelu_minimum", np.float32(_GELU_MINIMUM))
     above = builder.add("Sub", [activations, minimum])
     scale = _row_scale(builder, above, 255)

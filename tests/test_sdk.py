@@ -54,9 +54,7 @@ def grounder(model: D2VLM) -> Grounder:
     return Grounder(model, decoding=SHORT)
 
 
-def test_a_query_gives_moments_a_curve_and_where_they_come_from(
-    grounder: Grounder, video: Path
-) -> None:
+def test_a_query_gives_moments_a_curve_and_provenance(grounder: Grounder, video: Path) -> None:
     result = grounder.query(video, "a square lights up")
     assert result.relevance.times_s == pytest.approx(range(12))
     assert all(0 <= value <= 1 for value in result.relevance.values)
@@ -71,13 +69,13 @@ def test_a_query_gives_moments_a_curve_and_where_they_come_from(
     assert any("cap of 20 tokens" in warning for warning in result.warnings)
 
 
-def test_encode_once_and_ask_often_is_the_same(grounder: Grounder, video: Path) -> None:
+def test_an_encoded_video_gives_the_same_results(grounder: Grounder, video: Path) -> None:
     encoded = grounder.encode(video)
     for text in ("a", "a man eats"):
         assert grounder.query(encoded, text) == grounder.query(video, text)
 
 
-def test_several_texts_at_once_are_the_same(model: D2VLM, video: Path) -> None:
+def test_several_texts_at_once_give_the_same_results(model: D2VLM, video: Path) -> None:
     texts = ["a", "the longest text of them all", "a cat"]
     one_by_one = Grounder(model, decoding=SHORT, batch=BatchSettings(prompts=1, frames=1))
     at_once = Grounder(model, decoding=SHORT, batch=BatchSettings(prompts=8, frames=5))
@@ -100,7 +98,7 @@ def test_the_threshold_decides_what_is_found(model: D2VLM, video: Path) -> None:
     assert some.query(video, "a square").moments == found[:1]
 
 
-def test_a_long_video_is_seen_in_windows(model: D2VLM, video: Path) -> None:
+def test_a_long_video_is_split_into_windows(model: D2VLM, video: Path) -> None:
     windowed = Grounder(model, decoding=SHORT, sampling=SamplingSettings(window_s=5, overlap=0.4))
     whole = Grounder(model, decoding=SHORT)
     result = windowed.query(video, "a square")
@@ -122,12 +120,12 @@ def test_a_long_video_is_seen_in_windows(model: D2VLM, video: Path) -> None:
     assert again.answer == result.answer
 
 
-def test_a_window_longer_than_the_training_is_refused(model: D2VLM) -> None:
+def test_a_window_longer_than_in_training_is_refused(model: D2VLM) -> None:
     with pytest.raises(InputError, match=r"400 frames; the model was trained on at most 350"):
         Grounder(model, sampling=SamplingSettings(window_s=400))
 
 
-def test_faster_sampling_is_a_finer_resolution(model: D2VLM, video: Path) -> None:
+def test_faster_sampling_gives_a_finer_resolution(model: D2VLM, video: Path) -> None:
     result = Grounder(model, decoding=SHORT, sampling=SamplingSettings(fps=2)).query(video, "a")
     assert result.relevance.times_s == pytest.approx([k / 2 for k in range(24)])
     assert result.time_resolution_s == 0.5
@@ -145,9 +143,7 @@ def test_a_question_about_an_interval(grounder: Grounder, video: Path) -> None:
         grounder.ask(encoded, "what is in <evi> ?", about=[(12, 14)])
 
 
-def test_a_question_about_an_interval_asks_the_window_that_holds_it(
-    model: D2VLM, video: Path
-) -> None:
+def test_a_question_about_an_interval_is_asked_on_its_window(model: D2VLM, video: Path) -> None:
     windowed = Grounder(model, decoding=SHORT, sampling=SamplingSettings(window_s=5, overlap=0.4))
     result = windowed.ask(video, "what is in <evi> ?", about=[(8, 11)])
     ((start, end),) = result.provenance.windows_s
@@ -165,19 +161,19 @@ def test_no_text_and_blank_text_are_refused(grounder: Grounder, video: Path) -> 
         grounder.query(video, "  ")
 
 
-def test_what_was_encoded_at_another_rate_is_refused(model: D2VLM, video: Path) -> None:
+def test_a_video_encoded_at_another_rate_is_refused(model: D2VLM, video: Path) -> None:
     encoded = Grounder(model, sampling=SamplingSettings(fps=2)).encode(video)
     with pytest.raises(InputError, match=r"encoded at 2 fps and is asked at 1\.0"):
         Grounder(model).query(encoded, "a")
 
 
-def test_what_another_model_encoded_is_refused(grounder: Grounder, video: Path) -> None:
+def test_a_video_encoded_by_another_model_is_refused(grounder: Grounder, video: Path) -> None:
     encoded = grounder.encode(video)
     with pytest.raises(InputError, match="was encoded by another and is asked of"):
         grounder.query(replace(encoded, model="another"), "a")
 
 
-def test_a_model_without_a_tokenizer_cannot_be_asked() -> None:
+def test_a_model_without_a_tokenizer_is_refused() -> None:
     with pytest.raises(CheckpointError, match="no language tokenizer"):
         Grounder(D2VLM.from_pretrained(GOLDEN_CHECKPOINT))
     with pytest.raises(InputError, match="loaded already"):
@@ -219,7 +215,7 @@ def test_another_question_gives_another_prompt(captioner: DenseCaptioner, video:
     assert captions.provenance.prompt == "List all squares."
 
 
-def test_many_videos_one_of_them_broken(
+def test_a_broken_video_among_many_is_reported(
     captioner: DenseCaptioner, video: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.mp4"

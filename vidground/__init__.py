@@ -1,6 +1,6 @@
-"""Ask when something happens in a video and get back times you can trust.
+"""Find when something happens in a video: temporal grounding and dense captioning with D2VLM.
 
-Names are loaded at first use, so that importing vidground costs no torch.
+Public names are imported on first use, so that importing vidground does not load torch.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What happens, and when? A video to the events in it, each with its caption."""
+"""Dense captioning: from a video to its events, each with times and a caption."""
 
 from __future__ import annotations
 
@@ -38,26 +38,38 @@ from vidground.settings import (
 class DenseCaptioner:
     """Finds and describes the events of videos.
 
-    >>> captions = DenseCaptioner().caption("match.mp4")
-    >>> captions.save("match.srt")
+    Examples:
+        >>> captions = DenseCaptioner().caption("match.mp4")
+        >>> captions.save("match.srt")
 
     Args:
-        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a hub id, or a loaded `D2VLM`.
-        device, dtype: by default a GPU if there is one, and the type that suits it; see `Engine`.
-        weights: "int8" holds the language model's weights in 8 bits, which saves memory; see
-            `Engine`.
-        sampling, decoding, batch: see `vidground.settings`.
-        vision, provider: what encodes frames: "torch", or "onnx:DIR" and on which of
-            onnxruntime's providers; see `Engine`.
-        isolation: limits for decoding in a process of its own, which may crash or hang without
-            taking this one along; None to decode in this one.
-        decode_on: where videos are decoded: "cpu", "cuda", "cuda:1" or "auto"; see `Engine`.
-        cache: what is kept of videos on the disk, so that the next question about one need not
-            encode it again; None, the default, keeps nothing.
-        load_options: revision, subfolder, cache_dir, token, local_files_only.
+        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a Hugging Face hub id, or a
+            loaded `D2VLM`.
+        device: "cpu", "cuda" or "cuda:N"; None for a GPU if there is one, else the CPU.
+        dtype: of weights and computation; None for bfloat16 on GPUs with bfloat16 units and float32
+            on the CPU (`vidground.devices.choose_dtype`).
+        weights: "full", or "int8" to store the language model's linear layers in 8 bits, which
+            saves memory and changes scores slightly.
+        sampling: how frames are sampled.
+        decoding: how tokens are chosen.
+        batch: how much is computed at once.
+        isolation: limits for decoding videos in a separate process, which protects this one from
+            crashes and hangs; None to decode in this process.
+        decode_on: device that decodes videos: "cpu"; "cuda" or "cuda:N", on which a video fails
+            that cannot be decoded to the same frames as on the CPU; or "auto" for a GPU where
+            possible, else the CPU. A GPU without a number is the model's, else the first.
+        cache: on-disk cache of encoded videos, so that the next question about a video need not
+            encode it again; None for no cache.
+        vision: frame encoder: "torch" for the model's own, "onnx:DIR" for an export in folder DIR,
+            or a `FrameEncoder`.
+        provider: execution provider of an export: "cuda", "cpu" or "tensorrt"; None for one of the
+            first two, by the model's device.
+        load_options: revision, subfolder, cache_dir, token, local_files_only; see
+            `vidground.checkpoints.loading.load_model`.
 
     Raises:
-        CheckpointError: if the model, or the export, cannot be found or loaded.
+        CheckpointError: the model or the export cannot be found or loaded.
+        InputError: an argument is out of range.
     """
 
     def __init__(
@@ -103,19 +115,21 @@ class DenseCaptioner:
         """Caption one video.
 
         Args:
-            video: a file, or what `Grounder.encode` returned.
-            question: what to ask instead of `prompts.captioning_question()`; the answer must
-                have the form "`<evi>`, caption. `<evi>`, caption." to be read.
+            video: a file, or the return value of `Grounder.encode`.
+            question: replaces `vidground.language.prompts.captioning_question()`; it must lead to
+                answers of the form "`<evi>`, caption. `<evi>`, caption.".
+            on_progress: called as frames are encoded and answers are generated.
 
         Raises:
-            VideoError: if the file cannot be read. InputError: if the question is empty.
+            VideoError: the file cannot be read.
+            InputError: the question is blank.
         """
         prompt = chat_prompt(captioning_question() if question is None else question)
         answers = self.engine.answer(video, [prompt], keep_tokens=True, on_progress=on_progress)
         staged = self.engine.model.config.evidence_stage
         readings = read_answers(answers, 0, self.engine.tokenizers, evidence_stage=staged)
-        seen = merge_events(answers.windows, [window_events(reading) for reading in readings])
-        events = join_repeats(seen)
+        merged = merge_events(answers.windows, [window_events(reading) for reading in readings])
+        events = join_repeats(merged)
         captions = tuple(_event(answers, event) for event in events)
         truncated = any(reading.generation.truncated for reading in readings)
         return Captions(
@@ -128,7 +142,7 @@ class DenseCaptioner:
                 captions,
                 answers.info.duration_s,
                 truncated=truncated,
-                joined=len(seen) - len(events),
+                joined=len(merged) - len(events),
                 damaged_packets=answers.info.damaged_packets,
             ),
         )
@@ -141,15 +155,24 @@ class DenseCaptioner:
         on_error: Callable[[str, VidgroundError], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Iterator[Captions]:
-        """Caption videos, several at once; give the results in the order of the paths.
+        """Caption several videos at once; yield the results in the order of the paths.
 
-        Work goes on only while results are asked for, and on at most `engine.sizes.videos` files
-        at a time.
+        At most `engine.sizes.videos` files are in progress at a time, and only while the iterator
+        is consumed.
 
         Args:
-            on_error: called with a file that fails, which is then left out, and with the error:
-                an InternalError if it was a mistake of the program. Without it the original
-                exception is raised and the iteration ends.
+            paths: of the videos.
+            question: see `caption`.
+            on_error: called with the path and the error of a video that fails, which is then
+                skipped; a bug in vidground is passed as InternalError. None to raise the original
+                exception.
+            on_progress: called as frames are encoded and answers are generated.
+
+        Yields:
+            The captions of each video.
+
+        Raises:
+            VidgroundError: a video failed, and `on_error` is None.
         """
 
         def caption(path: str | PathLike[str]) -> Captions:
@@ -159,7 +182,7 @@ class DenseCaptioner:
 
 
 def window_events(reading: Reading) -> list[WindowEvent]:
-    """The captioned events of one window; an event without a caption is none."""
+    """Return the captioned events of one window; evidence without a caption is left out."""
     events = []
     for ordinal, text in caption_segments(reading.parsed):
         evidence = reading.generation.evidence[ordinal]

@@ -1,37 +1,38 @@
-"""The errors vidground raises. Each message names the value, the limit and the remedy."""
+"""Errors that vidground raises. Each message names the value, the limit and the remedy."""
 
 
 class VidgroundError(Exception):
-    """Base of every error that vidground raises on purpose."""
+    """Base class of all errors that vidground raises."""
 
 
 class VideoError(VidgroundError):
-    """A file is not a video that can be read: its name, what is wrong, what to do."""
+    """A file cannot be read as a video; the message names the file, the fault and a remedy."""
 
 
 class CheckpointError(VidgroundError):
-    """A model cannot be found or loaded: which one, what is missing, how to get it."""
+    """A model cannot be found or loaded; the message says what is missing and how to get it."""
 
 
 class InputError(VidgroundError):
-    """An argument is outside what the call accepts: its value, its limit, the remedy."""
+    """An argument is not accepted; the message names its value, the limit and a remedy."""
 
 
 class NumericError(VidgroundError):
-    """The model computed NaN or infinity: where, in which type, and what to do about it."""
+    """The model computed NaN or infinity; the message says where, in which dtype, and a remedy."""
 
 
 class FormatError(VidgroundError):
-    """A result file cannot be written or read back: which file, what is wrong with it."""
+    """A file cannot be written, or holds no valid result; the message names file and fault."""
 
 
 class InternalError(VidgroundError):
-    """A mistake in vidground or in a library it uses, not in a file: where, and what to report.
+    """There is a bug in vidground or a library; the message says where, and what to report.
 
-    Raised where the original exception cannot be: it happened in another process, or one of many
-    files is reported as failed. Otherwise the original exception is raised as it is.
+    Raised if the original exception cannot be: it occurred in another process, or one of several
+    files is reported as failed. Otherwise the original exception is raised.
 
-    traceback: of the original exception, as Python prints it; empty if it is not known.
+    Attributes:
+        traceback: of the original exception, as printed by Python; empty if unknown.
     """
 
     def __init__(self, message: str, traceback: str = "") -> None:

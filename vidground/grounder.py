@@ -1,4 +1,4 @@
-"""When does it happen? Queries on a video to moments, relevance curves and answers."""
+"""Temporal grounding: from queries on a video to moments, relevance curves and answers."""
 
 from __future__ import annotations
 
@@ -41,28 +41,41 @@ Video = str | PathLike[str] | EncodedVideo
 
 
 class Grounder:
-    """Finds the moments of a video that fit a text.
+    """Finds the moments of videos that match a text, and answers questions about them.
 
-    >>> result = Grounder().query("match.mp4", "a player scores")
-    >>> result.moments[0].start_s, result.moments[0].end_s
+    Examples:
+        >>> result = Grounder().query("match.mp4", "a player scores")
+        >>> result.moments[0].start_s, result.moments[0].end_s
 
     Args:
-        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a hub id, or a loaded `D2VLM`.
-        device, dtype: by default a GPU if there is one, and the type that suits it; see `Engine`.
-        weights: "int8" holds the language model's weights in 8 bits, which saves memory; see
-            `Engine`.
-        sampling, decoding, grounding, batch: see `vidground.settings`.
-        vision, provider: what encodes frames: "torch", or "onnx:DIR" and on which of
-            onnxruntime's providers; see `Engine`.
-        isolation: limits for decoding in a process of its own, which may crash or hang without
-            taking this one along; None to decode in this one.
-        decode_on: where videos are decoded: "cpu", "cuda", "cuda:1" or "auto"; see `Engine`.
-        cache: what is kept of videos on the disk, so that the next question about one need not
-            encode it again; None, the default, keeps nothing.
-        load_options: revision, subfolder, cache_dir, token, local_files_only.
+        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a Hugging Face hub id, or a
+            loaded `D2VLM`.
+        device: "cpu", "cuda" or "cuda:N"; None for a GPU if there is one, else the CPU.
+        dtype: of weights and computation; None for bfloat16 on GPUs with bfloat16 units and float32
+            on the CPU (`vidground.devices.choose_dtype`).
+        weights: "full", or "int8" to store the language model's linear layers in 8 bits, which
+            saves memory and changes scores slightly.
+        sampling: how frames are sampled.
+        decoding: how tokens are chosen.
+        grounding: how relevance becomes moments.
+        batch: how much is computed at once.
+        isolation: limits for decoding videos in a separate process, which protects this one from
+            crashes and hangs; None to decode in this process.
+        decode_on: device that decodes videos: "cpu"; "cuda" or "cuda:N", on which a video fails
+            that cannot be decoded to the same frames as on the CPU; or "auto" for a GPU where
+            possible, else the CPU. A GPU without a number is the model's, else the first.
+        cache: on-disk cache of encoded videos, so that the next question about a video need not
+            encode it again; None for no cache.
+        vision: frame encoder: "torch" for the model's own, "onnx:DIR" for an export in folder DIR,
+            or a `FrameEncoder`.
+        provider: execution provider of an export: "cuda", "cpu" or "tensorrt"; None for one of the
+            first two, by the model's device.
+        load_options: revision, subfolder, cache_dir, token, local_files_only; see
+            `vidground.checkpoints.loading.load_model`.
 
     Raises:
-        CheckpointError: if the model, or the export, cannot be found or loaded.
+        CheckpointError: the model or the export cannot be found or loaded.
+        InputError: an argument is out of range.
     """
 
     def __init__(
@@ -103,7 +116,20 @@ class Grounder:
     def encode(
         self, path: str | PathLike[str], *, on_progress: OnProgress | None = None
     ) -> EncodedVideo:
-        """Do the part that needs no question: vision, nearly all of the work, once."""
+        """Encode a video once, to ask about it several times.
+
+        This is nearly all of the work; it does not depend on the question.
+
+        Args:
+            path: of the video.
+            on_progress: called as frames are encoded.
+
+        Returns:
+            The encoded video, for `query` and `ask` of a grounder with the same model and sampling.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
         return self.engine.encode(path, on_progress)
 
     @overload
@@ -117,17 +143,19 @@ class Grounder:
     def query(
         self, video: Video, text: str | Sequence[str], *, on_progress: OnProgress | None = None
     ) -> GroundingResult | list[GroundingResult]:
-        """Find when something happens.
+        """Find when something happens in a video.
 
         Args:
-            video: a file, or what `encode` returned.
-            text: what to look for ("a player scores"), or several such texts.
+            video: a file, or the return value of `encode`.
+            text: what to look for, for example "a player scores"; or several such texts.
+            on_progress: called as frames are encoded and answers are generated.
 
         Returns:
-            One result, or one per text in their order.
+            One result, or a list with one result per text, in order.
 
         Raises:
-            VideoError: if the file cannot be read. InputError: if a text is empty.
+            VideoError: the file cannot be read.
+            InputError: a text is blank, or there is none.
         """
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
@@ -148,19 +176,24 @@ class Grounder:
         on_error: Callable[[str, VidgroundError], None] | None = None,
         on_progress: OnProgress | None = None,
     ) -> Iterator[list[GroundingResult]]:
-        """Query videos, several at once; give the results in the order of the paths.
+        """Query several videos at once; yield the results in the order of the paths.
 
-        Work goes on only while results are asked for, and on at most `engine.sizes.videos` files
-        at a time.
+        At most `engine.sizes.videos` files are in progress at a time, and only while the iterator
+        is consumed.
 
         Args:
-            text: what to look for in each of them, or several such texts.
-            on_error: called with a file that fails, which is then left out, and with the error:
-                an InternalError if it was a mistake of the program. Without it the original
-                exception is raised and the iteration ends.
+            paths: of the videos.
+            text: what to look for in each video, or several such texts.
+            on_error: called with the path and the error of a video that fails, which is then
+                skipped; a bug in vidground is passed as InternalError. None to raise the original
+                exception.
+            on_progress: called as frames are encoded and answers are generated.
 
-        Returns:
-            For every video one result per text.
+        Yields:
+            For each video, a list with one result per text.
+
+        Raises:
+            VidgroundError: a video failed, and `on_error` is None.
         """
         texts = [text] if isinstance(text, str) else list(text)
 
@@ -177,15 +210,22 @@ class Grounder:
         about: Sequence[tuple[float, float]] = (),
         on_progress: OnProgress | None = None,
     ) -> GroundingResult:
-        """Ask a free question; the answer comes with the moments that it rests on.
+        """Ask a free question; the result has the answer and the moments that support it.
 
         Args:
-            question: as the model shall read it. `<evi>` in it refers to the intervals in
+            video: a file, or the return value of `encode`.
+            question: given to the model unchanged. Each `<evi>` in it refers to an interval of
                 `about`, in order ("what happens in <evi>?").
-            about: (start_s, end_s) in seconds, one for every `<evi>` of the question.
+            about: (start_s, end_s) in seconds, one for each `<evi>` in the question.
+            on_progress: called as frames are encoded and answers are generated.
 
         Returns:
-            The answer of the window whose evidence scores best; see `GroundingResult`.
+            The answer of the window whose evidence scores highest.
+
+        Raises:
+            VideoError: the file cannot be read.
+            InputError: the question is blank, its number of `<evi>` is not that of `about`, or an
+                interval lies outside the video.
         """
         prompt = chat_prompt(question, references=len(about))
         answers = self.engine.answer(video, [prompt], spans_s=about, on_progress=on_progress)
@@ -194,7 +234,7 @@ class Grounder:
         return replace(result, provenance=replace(result.provenance, about_s=spans))
 
     def _result(self, query: str, prompt: Prompt, answers: Answers, index: int) -> GroundingResult:
-        """One timeline out of what every window answered to one prompt."""
+        """Merge the answers of all windows to one prompt."""
         config = self.engine.model.config
         readings = read_answers(
             answers, index, self.engine.tokenizers, evidence_stage=config.evidence_stage
@@ -233,7 +273,15 @@ class Grounder:
 
 
 def moment_spans(reading: Reading, *, share: float) -> list[tuple[int, int, float]]:
-    """Every peak of every evidence curve of an answer, as samples of the whole video."""
+    """Return every peak of every evidence curve that an answer refers to.
+
+    Args:
+        reading: the answer of a window.
+        share: see `peaks`.
+
+    Returns:
+        (first sample of the video, last sample, mean relevance) per peak.
+    """
     start = reading.window.start
     return [
         (start + first, start + last, score)
@@ -243,13 +291,17 @@ def moment_spans(reading: Reading, *, share: float) -> list[tuple[int, int, floa
 
 
 def peaks(curve: torch.Tensor, *, threshold: float) -> list[tuple[int, int, float]]:
-    """Runs of relevant frames as (first, last, mean relevance), in the order of time.
+    """Return the runs of relevant frames in order of time.
 
-    The run with the highest mean is the interval that the model itself speaks of
+    The run with the highest mean is the interval that the model's answer refers to
     (`evidence.best_interval`); the others are further moments of the same query.
 
     Args:
-        curve: (T,) relevance. threshold: share of the highest value, in (0, 1].
+        curve: (T,) relevance, in [0, 1].
+        threshold: lowest relevance of a frame in a run, as a share of the highest, in (0, 1].
+
+    Returns:
+        (first frame, last frame, mean relevance) per run.
     """
     means, survivor = run_means(
         curve[None], torch.ones_like(curve[None], dtype=torch.bool), threshold=threshold
@@ -264,16 +316,16 @@ def peaks(curve: torch.Tensor, *, threshold: float) -> list[tuple[int, int, floa
 
 
 def _relevance(answers: Answers, readings: Sequence[Reading]) -> Relevance:
-    """Per sample the highest relevance to any evidence that the answer refers to.
+    """Return per sample the highest relevance to any evidence that the answer refers to.
 
-    An answer without evidence still has a curve: that of the position where it began.
+    An answer without evidence has the curve of the last position of the prompt.
     """
     curves = []
     for reading in readings:
         evidence = [item.curve for item in reading.referred]
         curve = torch.stack(evidence).amax(0) if evidence else reading.generation.prompt_curve
         curves.append(curve.tolist())
-    # A question about given intervals is asked on one window, and the curve covers that one.
+    # A question about intervals is answered on one window, and the curve covers that window only.
     first = answers.windows[0].start
     values = merge_curves(answers.windows, curves) if len(curves) > 1 else curves[0]
     return Relevance(answers.times_s[first : first + len(values)], tuple(values))

@@ -1,4 +1,4 @@
-"""Telling a caller how far a video is."""
+"""Report the progress on a video to a callback."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,7 +6,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a video is: samples encoded, and answers (a prompt on a window) generated."""
+    """Progress on one video.
+
+    Attributes:
+        path: of the video.
+        samples_done: number of sampled frames that are encoded.
+        samples: number of sampled frames.
+        answers_done: number of answers that are generated.
+        answers: number of answers: one per prompt and window.
+    """
 
     path: str
     samples_done: int
@@ -19,7 +27,7 @@ OnProgress = Callable[[Progress], None]
 
 
 class Tracker:
-    """Counts what is done on one video and tells who asked."""
+    """Counts the progress on one video and reports every change."""
 
     def __init__(
         self, path: str, samples: int, answers: int, report: OnProgress | None, *, done: int = 0
@@ -28,14 +36,14 @@ class Tracker:
         self._report = report
 
     def samples(self, done: int) -> None:
-        """So many samples are encoded in all."""
-        self._tell(replace(self._now, samples_done=done))
+        """Set the number of encoded samples."""
+        self._update(replace(self._now, samples_done=done))
 
     def answered(self, more: int) -> None:
-        """So many more answers are there."""
-        self._tell(replace(self._now, answers_done=self._now.answers_done + more))
+        """Add to the number of generated answers."""
+        self._update(replace(self._now, answers_done=self._now.answers_done + more))
 
-    def _tell(self, now: Progress) -> None:
+    def _update(self, now: Progress) -> None:
         self._now = now
         if self._report is not None:
             self._report(now)

@@ -1,6 +1,6 @@
-"""Settings that are no weights: sampling, decoding, deciding. Each default stands here only.
+"""Settings of inference and their defaults.
 
-Knows neither torch nor files, so that the command line can show these numbers at once.
+Imports no torch, so that the command line can show the defaults quickly.
 """
 
 import os
@@ -11,23 +11,23 @@ from pathlib import Path
 from vidground.errors import InputError
 
 DEFAULT_MODEL = "d2vlm"
-"""Name of the released weights; `vidground.checkpoints.known_models` says where they are."""
+"""Name of the released weights; see `vidground.checkpoints.known_models`."""
 
 OWN_MODEL_TYPE = "d2vlm"
-"""What config.json calls a D2VLM in vidground's format."""
+"""`model_type` in config.json of a D2VLM in vidground's format."""
 
 TORCH, ONNX = "torch", "onnx:"
-"""What encodes frames: the model itself, or an export, whose folder follows."""
+"""Frame encoders: the model itself, or an export, as prefix of its folder."""
 
 FULL_WEIGHTS, INT8_WEIGHTS = WEIGHTS = ("full", "int8")
-"""How the language model's linear layers hold their weights: in the model's type, or in 8 bits."""
+"""Storage of the language model's linear weights: in the model's dtype, or in 8 bits."""
 
 CPU, AUTO, CUDA = "cpu", "auto", "cuda"
-"""Where videos are decoded: on the CPU; on an NVIDIA card as far as it can; on a card and nowhere
-else. "auto:N" and "cuda:N" name the card; without a number it is the model's, else the first."""
+"""Devices that decode videos: the CPU; an NVIDIA GPU where possible, else the CPU; a GPU only.
+"auto:N" and "cuda:N" name the GPU; without a number it is the model's, else the first."""
 
 LOOP_REPEATS = 8
-"""So often must a block of tokens stand in a row to be a loop."""
+"""Number of consecutive repetitions that make a block of tokens a loop."""
 
 
 def _require(condition: bool, name: str, value: object, limit: str) -> None:
@@ -36,33 +36,38 @@ def _require(condition: bool, name: str, value: object, limit: str) -> None:
 
 
 def check_decode_on(value: str) -> None:
-    """Refuse a value that names no place to decode videos on.
+    """Check the name of a device that decodes videos.
 
     Raises:
         InputError: it is none of "cpu", "auto", "auto:N", "cuda" and "cuda:N".
     """
     known = re.fullmatch(rf"{CPU}|({AUTO}|{CUDA})(:[0-9]+)?", value) is not None
-    _require(known, "decode_on", repr(value), "'cpu', 'auto', 'cuda' or, for card N, 'cuda:N'")
+    _require(known, "decode_on", repr(value), "'cpu', 'auto', 'cuda' or, for GPU N, 'cuda:N'")
 
 
 def decode_on_card(value: str, card: int) -> str:
-    """Where videos are decoded if the model is on a card: there, unless another one is named."""
+    """Return `decode_on` for a model on GPU number `card`: that GPU, unless another is named."""
     return f"{value}:{card}" if card and value in (AUTO, CUDA) else value
 
 
 def may_use_cpu(decode_on: str) -> bool:
-    """Whether a video may be decoded on the CPU that was to be decoded on a card."""
+    """Return whether a video that the GPU cannot decode may be decoded on the CPU."""
     return decode_on.partition(":")[0] == AUTO
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How frames are taken from a video.
+    """How frames are sampled from a video.
 
-    fps: sampled frames per second of video; the released weights were trained at 1.
-    window_s: longest stretch given to the model at once, in seconds; None for the most the
-        model was trained on (350 frames for the released weights).
-    overlap: share of a window that it has in common with the next one, in [0, 0.5].
+    Attributes:
+        fps: sampled frames per second of video, in (0, 60]; the released weights were trained at 1.
+        window_s: length of the windows that a longer video is split into, in seconds, above 0;
+            None for the longest that the model was trained on (350 frames for the released
+            weights).
+        overlap: share of a window that overlaps the next one, in [0, 0.5].
+
+    Raises:
+        InputError: a value is out of range.
     """
 
     fps: float = 1.0
@@ -78,18 +83,23 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True)
 class DecodingSettings:
-    """How tokens are chosen.
+    """How the tokens of an answer are chosen.
 
-    max_new_tokens: cap on an answer; a result whose answer met it says so.
-    temperature: 0 is greedy: the likeliest token; above 0 tokens are drawn from
-        softmax(logits / temperature) (the released code used 0.2).
-    seed: seed of the draws; without effect when greedy. Neither the other prompts of a batch nor
-        the device change which random numbers a seed stands for.
-    repetition_penalty: divides positive and multiplies negative logits of all tokens that the
-        prompt or the answer already holds, but `<evi>`; the released code used 1.2 for
-        multiple-choice tasks and none (1.0) elsewhere.
-    loop_tokens: an answer ends when its last so many tokens are one block, of at most an eighth
-        of them, over and over; a result whose answer met it says so. 0 turns that off.
+    Attributes:
+        max_new_tokens: maximum length of an answer, 1 or more; a result whose answer was cut off
+            has a warning.
+        temperature: 0 for greedy decoding, which chooses the likeliest token; above 0, tokens are
+            sampled from softmax(logits / temperature) (the released code used 0.2).
+        seed: of sampling; has no effect on greedy decoding. Its random numbers depend neither on
+            the other prompts of a batch nor on the device.
+        repetition_penalty: divides positive and multiplies negative logits of all tokens that occur
+            in the prompt or the answer, except `<evi>`; above 0. The released code used 1.2 for
+            multiple-choice tasks and 1.0, which is none, otherwise.
+        loop_tokens: an answer ends when its last `loop_tokens` tokens repeat one block of at most
+            an eighth of that length; the result then has a warning. 16 or more, or 0 for off.
+
+    Raises:
+        InputError: a value is out of range.
     """
 
     max_new_tokens: int = 2048
@@ -102,29 +112,33 @@ class DecodingSettings:
         _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "at least 1")
         _require(self.temperature >= 0, "temperature", self.temperature, "0 or above")
         _require(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "> 0")
-        sane = self.loop_tokens == 0 or self.loop_tokens >= 2 * LOOP_REPEATS
+        valid = self.loop_tokens == 0 or self.loop_tokens >= 2 * LOOP_REPEATS
         limit = f"0 for off, or at least {2 * LOOP_REPEATS}"
-        _require(sane, "loop_tokens", self.loop_tokens, limit)
+        _require(valid, "loop_tokens", self.loop_tokens, limit)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """How much is done at once: speed and memory, and nothing else but rounding.
+    """How much is computed at once; affects speed, memory and, by rounding, scores.
 
-    Batches of another size group sums differently. In float32 that changes scores in the sixth
-    digit; in bfloat16 and float16 two tokens can be so nearly as likely that it decides between
-    them, so for equal answers keep the sizes equal as well (`videos=1`, and `prompts` and `frames`
-    set).
+    Other batch sizes group sums differently. In float32 that changes scores in the sixth digit. In
+    bfloat16 and float16 it can decide between two tokens of nearly equal probability: for identical
+    answers, keep the sizes equal (`videos=1`, with `prompts` and `frames` set).
 
-    What is None is chosen from the free memory, the device and the cores (`batch_sizes`), and
-    what turns out to be too much is halved.
+    Sizes that are None are chosen from the free memory, the device and the number of cores, and
+    halved if memory runs out.
 
-    prompts: prompts decoded at once (a prompt is one question on one window).
-    frames: frames given to the vision encoder at once.
-    videos: videos in flight at once, where many are worked on. A run that is killed loses what
-        it has done on these. With 1, scores are the same to the last digit each time.
-    readers: of those, how many read and decode their files at once.
-    graphs: record decoding steps and replay them (CUDA graphs); None for on a GPU.
+    Attributes:
+        prompts: prompts answered at once; a prompt is one question on one window.
+        frames: frames encoded at once.
+        videos: videos in progress at once. A run that is killed loses its work on these. With 1,
+            scores are reproducible to the last digit.
+        readers: videos that are decoded at once.
+        graphs: whether to record the steps of generation and replay them (CUDA graphs); None for
+            on a GPU only.
+
+    Raises:
+        InputError: a size is below 1.
     """
 
     prompts: int | None = None
@@ -140,16 +154,20 @@ class BatchSettings:
             ("videos at once", self.videos),
             ("readers", self.readers),
         ):
-            _require(value is None or value >= 1, name, value, "at least 1, or None for a choice")
+            _require(value is None or value >= 1, name, value, "at least 1, or None for automatic")
 
 
 @dataclass(frozen=True, slots=True)
 class GroundingSettings:
     """How a relevance curve becomes moments.
 
-    found_threshold: a moment whose score (mean relevance of its frames, in [0, 1]) is below
-        this does not count as found.
-    max_moments: at most so many moments are returned for a query, best first.
+    Attributes:
+        found_threshold: lowest score of a moment, in [0, 1]; the score is the mean relevance of its
+            frames.
+        max_moments: maximum number of moments of a query, 1 or more; the best are returned.
+
+    Raises:
+        InputError: a value is out of range.
     """
 
     found_threshold: float = 0.5
@@ -162,14 +180,18 @@ class GroundingSettings:
 
 @dataclass(frozen=True, slots=True)
 class IsolationSettings:
-    """Limits on decoding a video in a process of its own.
+    """Limits on decoding a video in a separate process.
 
-    timeout_s: longest time without progress (a packet read or decoded, a frame handed over), in
-        seconds. Time in which the model keeps the decoder waiting does not count, and the whole
-        of a long video may take longer.
-    memory_gib: memory that decoding a video may take, in GiB (2^30 bytes), besides some 0.2 GiB
-        of address space that the process needs by itself. Where videos may be decoded on a card,
-        what is merely reserved does not count, nor what lies on the card.
+    Attributes:
+        timeout_s: maximum time without progress (a packet read or decoded, a frame delivered), in
+            seconds, in (0, 1e6]. It does not limit the total time of a video, and time in which
+            the decoder waits for the model does not count.
+        memory_gib: memory for decoding a video in GiB (2^30 bytes), in [0.1, 1e6], in addition to
+            about 0.2 GiB of address space for the process itself. If videos may be decoded on a
+            GPU, reserved address space and GPU memory do not count.
+
+    Raises:
+        InputError: a value is out of range.
     """
 
     timeout_s: float = 120.0
@@ -182,16 +204,20 @@ class IsolationSettings:
 
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
-    """What is kept of videos, so that the next question about one need not encode it again.
+    """On-disk cache of encoded videos, so that the next question need not encode them again.
 
-    With a cache features are rounded to `bits` wherever they come from, so that an answer is the
-    same whether it came from the cache or not.
+    With a cache, features are always rounded to `bits`, so that an answer does not depend on
+    whether they were cached.
 
-    folder: None for what the environment variable VIDGROUND_CACHE names, and without it for
-        vidground/features in the user's cache ($XDG_CACHE_HOME or ~/.cache).
-    max_gib: what all in the folder may take, in GiB (2^30 bytes): 4 hours of video as features of
-        the released model by default. 0 keeps nothing and rounds all the same.
-    bits: of a feature, 16 or 8. 8 take half the room and move some intervals.
+    Attributes:
+        folder: of the cache; None for the environment variable VIDGROUND_CACHE, or if that is not
+            set, vidground/features in the user's cache folder ($XDG_CACHE_HOME or ~/.cache).
+        max_gib: maximum size of the folder in GiB (2^30 bytes), in [0, 1e6]; the default holds
+            4 hours of video for the released model. 0 rounds features but caches nothing.
+        bits: per value of a feature, 16 or 8; 8 bits take half the space and change some intervals.
+
+    Raises:
+        InputError: a value is out of range.
     """
 
     folder: str | None = None
@@ -204,7 +230,7 @@ class CacheSettings:
 
     @property
     def place(self) -> Path:
-        """The folder that is meant."""
-        usual = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        place = self.folder or os.environ.get("VIDGROUND_CACHE") or f"{usual}/vidground/features"
-        return Path(place).expanduser()
+        """Path of the folder."""
+        user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        default = os.environ.get("VIDGROUND_CACHE") or f"{user_cache}/vidground/features"
+        return Path(self.folder or default).expanduser()

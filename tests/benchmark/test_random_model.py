@@ -21,7 +21,7 @@ def model() -> D2VLM:
     return randomized(tiny_config())
 
 
-def test_it_says_an_evidence_token_every_tenth_token_and_never_ends(model) -> None:
+def test_every_tenth_token_is_evidence_and_no_answer_ends(model) -> None:
     settings = DecodingSettings(max_new_tokens=43, loop_tokens=0)
     for answer in generate(model, prompts(model, 3, 9), settings):
         assert model.tokenizers.decode(answer.token_ids).replace(" ", "") == (
@@ -31,7 +31,7 @@ def test_it_says_an_evidence_token_every_tenth_token_and_never_ends(model) -> No
         assert [evidence.position for evidence in answer.evidence] == [1, 11, 21, 31, 41]
 
 
-def test_what_it_says_depends_on_all_layers(model) -> None:
+def test_answers_depend_on_all_layers(model) -> None:
     """Were the last layer left out, logits would differ; were evidence, what follows it would."""
     one, other = prompts(model, 5, 5)
     other = PromptInputs(other.before, other.after, other.frame_tokens.flip(0) * 1.5)
@@ -73,6 +73,6 @@ def test_the_mid_size_works_with_a_captioner() -> None:
     assert captioner.engine.model.config.image_size == 224
 
 
-def test_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"'large'.*official, mid"):
+def test_an_unknown_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'large'.*official or mid"):
         random_model("large")

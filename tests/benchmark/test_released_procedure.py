@@ -78,28 +78,28 @@ def test_a_trained_model_answers_alike_and_ends(toy, video) -> None:
     assert found.token_ids[-1] == toy.config.turn_end_token_id
 
 
-def test_it_does_all_that_the_released_code_does(model, monkeypatch) -> None:
+def test_it_computes_all_states_and_logits_like_the_released_code(model, monkeypatch) -> None:
     made = []
-    original = released_procedure._Decoding
+    original = released_procedure._GreedyAnswer
 
     def remembered(*arguments):
         made.append(original(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(released_procedure, "_Decoding", remembered)
+    monkeypatch.setattr(released_procedure, "_GreedyAnswer", remembered)
     (prompt,) = prompts(model, 6)
     generate_as_released(model, prompt, tokens=5, meter=StageMeter(CPU))
     layers = model.config.text_config.num_hidden_layers
-    (decoding,) = made
-    assert len(decoding.kept) == 5
-    for step, (states, logits) in enumerate(decoding.kept):
+    (answer,) = made
+    assert len(answer.steps) == 5
+    for step, (states, logits) in enumerate(answer.steps):
         positions = len(prompt) if step == 0 else 1
         assert [state.shape[1] for state in states] == [positions] * (layers + 1)
         assert logits.shape[1] == positions
         assert logits.dtype == torch.float32
 
 
-def test_attention_is_eager_only_meanwhile(model) -> None:
+def test_attention_is_eager_only_inside_the_block(model) -> None:
     config = model.config
     with eager_attention(model):
         for part in (config, config.vision_config, config.qformer_config, config.text_config):
@@ -108,7 +108,7 @@ def test_attention_is_eager_only_meanwhile(model) -> None:
     assert config.vision_config._attn_implementation == "sdpa"
 
 
-def test_sampled_frames_are_ours_at_full_size(video) -> None:
+def test_sampled_frames_equal_ours_at_full_size(video) -> None:
     frames = decode_in_full(video, fps=1)
     assert frames.shape == (6, 64, 96, 3)
     assert [read_index(frame) for frame in frames] == [0, 25, 50, 75, 100, 125]
@@ -139,7 +139,7 @@ def test_floats_are_within_a_grey_level_of_our_pictures(tmp_path, size) -> None:
 
 
 @given(st.lists(st.sampled_from([0.1, 0.5, 0.59, 0.6, 0.8, 1.0]), min_size=1, max_size=12))
-def test_the_interval_is_ours(values) -> None:
+def test_the_interval_equals_ours(values) -> None:
     curve = torch.tensor([values], dtype=torch.float64)
     first, last = best_interval(curve, torch.ones_like(curve, dtype=torch.bool), threshold=0.6)
     assert best_run(values, threshold=0.6) == (int(first), int(last))

@@ -9,11 +9,9 @@ from torch import Tensor
 
 from tests.helpers.video_files import make_video
 from vidground import DecodingSettings, DenseCaptioner, SamplingSettings
-from vidground.benchmark import measuring as stage_meter
-from vidground.benchmark import released_procedure
+from vidground.benchmark import measuring, released_procedure
 from vidground.benchmark import run as benchmark
-from vidground.benchmark.ceilings import Ceilings
-from vidground.benchmark.measuring import STAGES, Usage
+from vidground.benchmark.measuring import STAGES, Ceilings, Usage
 from vidground.benchmark.report import Benchmark, Total, times_ours, to_dict, to_table
 from vidground.benchmark.run import run_benchmark
 from vidground.benchmark.staged_run import StagedRun
@@ -48,7 +46,7 @@ def captioner() -> DenseCaptioner:
 
 @pytest.fixture(scope="module")
 def steps() -> list[str]:
-    """What `measured` was told of."""
+    """The steps that `measured` reported."""
     return []
 
 
@@ -58,16 +56,16 @@ def measured(captioner, videos, steps) -> Benchmark:
 
 
 @pytest.mark.usefixtures("measured")
-def test_rounds_are_run_in_turn(steps) -> None:
+def test_rounds_alternate_with_the_released_procedure(steps) -> None:
     assert [step for step in steps if step.startswith("round")] == [
-        "round 1: all at once",
+        "round 1: all stages together",
         "round 1: the released procedure",
-        "round 2: all at once",
+        "round 2: all stages together",
         "round 2: the released procedure",
     ]
 
 
-def test_every_stage_is_told_with_its_items(measured) -> None:
+def test_every_stage_is_reported_with_its_items(measured) -> None:
     assert [stage.name for stage in measured.stages] == list(STAGES)
     assert measured.videos == 2
     assert measured.frames == 4 + 7
@@ -97,7 +95,7 @@ def test_the_released_procedure_has_the_same_work_and_answers(measured) -> None:
     assert weights["vision"] < work["vision"].numbers  # but all frames of a video at once
 
 
-def test_answers_that_differ_are_told(captioner, videos, monkeypatch) -> None:
+def test_different_answers_are_reported(captioner, videos, monkeypatch) -> None:
     """A procedure that takes the first frame for the evidence of every second `<evi>`."""
     best_run, calls = released_procedure.best_run, 0
 
@@ -114,7 +112,7 @@ def test_answers_that_differ_are_told(captioner, videos, monkeypatch) -> None:
     assert 0 < agreement.intervals < agreement.evidence
 
 
-def test_first_tokens_are_told_apart_from_the_others(captioner, videos, monkeypatch) -> None:
+def test_first_tokens_are_timed_separately(captioner, videos, monkeypatch) -> None:
     """By a clock that shows 1,000 s for each batch of prompts read and 1 s for each step."""
     add, step, now = Decoder.add, Decoder.step, 0.0
 
@@ -133,7 +131,7 @@ def test_first_tokens_are_told_apart_from_the_others(captioner, videos, monkeypa
         run.encode(path)
     monkeypatch.setattr(Decoder, "add", slow_add)
     monkeypatch.setattr(Decoder, "step", slow_step)
-    monkeypatch.setattr(stage_meter.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: now)
     run.answer()
     longest = max(len(generation.token_ids) for generation in run.generations)
     assert run.meter.usage["prefill"].seconds % 1000 == 0
@@ -141,7 +139,7 @@ def test_first_tokens_are_told_apart_from_the_others(captioner, videos, monkeypa
     assert run.meter.usage["tokens"].seconds == longest - 1
 
 
-def test_shares_and_rates_are_of_what_was_done_in_the_time(measured) -> None:
+def test_shares_and_rates_are_work_over_time(measured) -> None:
     stage = next(stage for stage in measured.stages if stage.name == "vision")
     stage = replace(stage, usage=Usage(2.0, 1.0, None), work=Work(flops=6.0, numbers=10.0))
     known = replace(
@@ -163,7 +161,7 @@ def test_shares_and_rates_are_of_what_was_done_in_the_time(measured) -> None:
     assert [round_[rate] for rate in rates] == [3.0, 2.0, 5.0]
 
 
-def test_json_holds_all_of_it(measured) -> None:
+def test_json_holds_every_field(measured) -> None:
     values = to_dict(measured)
     assert values["schema_version"] == 1
     assert values["model"] == "toy"
@@ -187,7 +185,7 @@ def test_the_table_has_a_row_for_each(measured) -> None:
     assert "equal: 2 of 2 answers" in lines[-1]
 
 
-def test_ratios_are_of_runs_in_turn() -> None:
+def test_ratios_compare_runs_of_the_same_round() -> None:
     ours = [Total(1.0, 1.0), Total(2.0, 1.0), Total(10.0, 1.0)]
     theirs = [Total(3.0, 2.0), Total(10.0, 2.0), Total(20.0, 4.0)]
     assert times_ours(ours, theirs) == {"seconds": 3.0, "cpu_seconds": 2.0}
@@ -212,8 +210,8 @@ def test_what_the_released_procedure_cannot_do_is_refused(videos) -> None:
         run_benchmark(drawing, videos, baseline=True)
 
 
-def test_nothing_to_time(captioner, videos) -> None:
-    with pytest.raises(InputError, match="0 videos"):
+def test_nothing_to_time_is_refused(captioner, videos) -> None:
+    with pytest.raises(InputError, match="videos: 0"):
         run_benchmark(captioner, [])
-    with pytest.raises(InputError, match="0 rounds"):
+    with pytest.raises(InputError, match="rounds: 0"):
         run_benchmark(captioner, videos, rounds=0)

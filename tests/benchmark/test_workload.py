@@ -76,7 +76,7 @@ def test_the_language_model_is_counted_as_torch_does(model: D2VLM) -> None:
     assert token_work(config, [length + 1]).flops == counted(model, token)
 
 
-def test_what_prompts_begin_with_is_not_read_again(model: D2VLM) -> None:
+def test_the_common_prefix_is_not_counted_again(model: D2VLM) -> None:
     width = model.config.text_config.hidden_size
     batch = batch_prompts(model, [PromptInputs([5, 6, 7], [8, 9], torch.randn(4, width))])
 
@@ -123,7 +123,7 @@ def test_weights_are_those_of_the_parts(config) -> None:
         assert 0.95 * numbers < work.numbers <= numbers, name
 
 
-def test_rows_share_weights_but_not_operations() -> None:
+def test_sequences_share_weights_but_not_operations() -> None:
     config = mid_config()
     one, both = token_work(config, [100]), token_work(config, [100, 100])
     cached = 2 * 12 * 768 * 100

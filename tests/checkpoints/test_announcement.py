@@ -58,7 +58,7 @@ def test_the_line_comes_before_torch_is_imported(arguments: list[str], tmp_path:
     assert "Loading" not in quiet.stderr
 
 
-def test_converting_says_so_too(tmp_path: Path) -> None:
+def test_converting_logs_the_line_too(tmp_path: Path) -> None:
     done = without_torch("convert-model", "toy", "own", "--dtype", "bfloat16", cwd=tmp_path)
     assert done.stderr.splitlines()[0] == (
         "Loading toy (2.31 M parameters, bfloat16, 4.6 MB) on cpu …"
@@ -67,7 +67,7 @@ def test_converting_says_so_too(tmp_path: Path) -> None:
     assert "parameters, float16, 4.6 MB) on cpu" in done.stderr  # as it is stored
 
 
-def test_in_a_log_of_json_it_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_json_log_has_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
     monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -113,7 +113,7 @@ def test_the_device_is_left_open_where_only_torch_can_tell(monkeypatch: pytest.M
     assert expected_device() == "cpu"
 
 
-def test_numbers_are_spoken_in_three_digits() -> None:
+def test_numbers_have_three_digits() -> None:
     assert spoken_count(5_020_945_408) == "5.02 B"
     assert spoken_count(2_310_880) == "2.31 M"
     assert spoken_bytes(10_041_890_816) == "10.0 GB"

@@ -15,7 +15,7 @@ from vidground.checkpoints.fingerprint import (
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
-def test_a_folder_is_known_by_its_models_files(tmp_path: Path) -> None:
+def test_a_fingerprint_depends_on_the_models_files_only(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(bytes(9 << 20))  # so large that it is sampled
     first = folder_fingerprint(tmp_path)
@@ -33,7 +33,7 @@ def test_a_folder_is_known_by_its_models_files(tmp_path: Path) -> None:
     assert folder_fingerprint(tmp_path) not in (first, second)
 
 
-def test_bundled_models_have_files_and_those_of_the_hub_do_not() -> None:
+def test_bundled_models_have_a_fingerprint_and_hub_models_do_not() -> None:
     assert len(model_fingerprint("toy") or "") == 64
     assert model_fingerprint("owner/name") is None
     assert model_fingerprint("d2vlm") is None
@@ -55,7 +55,7 @@ def test_a_folder_that_is_called_like_a_known_model(
     assert recorded_name("d2vlm") == "d2vlm"
 
 
-def test_what_is_the_same_model_has_one_name_in_records() -> None:
+def test_all_names_of_a_model_are_recorded_as_one() -> None:
     same = {recorded_name(name) for name in ("d2vlm", "D2VLM", "wenzhengzeng/D2VLM-Models")}
     assert same == {"wenzhengzeng/D2VLM-Models"}  # as older records have it
     other = {recorded_name(name) for name in ("d2vlm-mcqa", "D2VLM_mcqa_enhanced")}

@@ -78,7 +78,7 @@ def folder_with(root: Path, *models: str) -> Path:
     return root
 
 
-def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_is_used_directly(tmp_path: Path) -> None:
     folder_with(tmp_path, "", "checkpoint-500")
     assert find_model(tmp_path) == ModelFolder(tmp_path, str(tmp_path))
     nested = find_model(tmp_path, subfolder="checkpoint-500/")
@@ -94,7 +94,7 @@ def test_a_folder_of_several_models_lists_them(tmp_path: Path) -> None:
     assert find_model(tmp_path, subfolder="a/deep").path == tmp_path / "a/deep"
 
 
-def test_what_is_no_model(tmp_path: Path) -> None:
+def test_names_that_are_not_models_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no model: there is no config\.json"):
         find_model(tmp_path)
     (tmp_path / "file").touch()
@@ -160,7 +160,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_what_is_cached_is_not_asked_for_again(tmp_path: Path) -> None:
+def test_cached_files_are_not_downloaded_again(tmp_path: Path) -> None:
     files = model_files("") | model_files("checkpoint-5/")
     snapshot = cached(tmp_path, "someone/model", files)
     hub = HubAccess(cache_dir=tmp_path)
@@ -219,7 +219,7 @@ def test_the_environment_can_forbid_the_network(tmp_path: Path) -> None:
     with serve({"someone/model": model_files("")}) as (address, served):
         refused = call("find_model", "someone/model", tmp_path, address, offline=True)
         assert refused.returncode == 1, refused.stderr
-        assert "the network is not to be used" in refused.stdout
+        assert "use of the network is turned off" in refused.stdout
         assert "vidground download someone/model" in refused.stdout
         assert served == []
 
@@ -267,7 +267,7 @@ def test_finding_a_model_downloads_it(tmp_path: Path) -> None:
         assert sorted(served) == ["config.json", "model.safetensors", "qformer_tokenizer/vocab.txt"]
 
 
-def test_repositories_that_cannot_be_had(tmp_path: Path) -> None:
+def test_unavailable_repositories_are_reported(tmp_path: Path) -> None:
     files = model_files("")
     with serve({"someone/gated": files}, gated=frozenset({"someone/gated"})) as (address, _):
         gated = call("find_model", "someone/gated", tmp_path, address)

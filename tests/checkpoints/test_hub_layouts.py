@@ -196,7 +196,7 @@ def test_download_of_the_other_model(layout: Layout, online: list[str]) -> None:
     done = run("download", "d2vlm-mcqa")
     if layout.mcqa is None:
         assert done.exit_code == 1
-        assert "no folder that is clearly d2vlm-mcqa" in done.stderr
+        assert "is d2vlm-mcqa; choose a model by its sub-folder" in done.stderr
         assert weights_in(online) == set()
         return
     assert done.exit_code == 0, done.output
@@ -219,7 +219,7 @@ def test_caption_finds_the_model_on_the_hub(layout: Layout) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-def test_everything_finds_the_models_in_the_cache(layout: Layout) -> None:
+def test_every_command_finds_the_models_in_the_cache(layout: Layout) -> None:
     assert Grounder().engine.model.name_or_path == name_of(layout.d2vlm)
     if layout.mcqa is not None:
         assert Grounder("d2vlm-mcqa").engine.model.name_or_path == name_of(layout.mcqa)
@@ -238,7 +238,7 @@ def test_everything_finds_the_models_in_the_cache(layout: Layout) -> None:
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("layout", ["three"], indirect=True)
-def test_the_repository_s_name_and_a_sub_folder_are_taken_as_given(layout: Layout) -> None:
+def test_a_repository_and_a_sub_folder_are_used_as_given(layout: Layout) -> None:
     assert Grounder(REPOSITORY).engine.model.name_or_path == name_of(layout.d2vlm)
     for model, options in (
         (REPOSITORY, {"subfolder": "D2VLM_sft"}),
@@ -250,7 +250,7 @@ def test_the_repository_s_name_and_a_sub_folder_are_taken_as_given(layout: Layou
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("layout", ["two, upper case"], indirect=True)
-def test_what_is_not_there_says_what_to_run(place: Path) -> None:
+def test_a_missing_model_says_what_to_run(place: Path) -> None:
     snapshot = place / "cache" / f"models--{REPOSITORY.replace('/', '--')}" / "snapshots" / COMMIT
     (snapshot / "D2VLM_mcqa_enhanced" / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"fetch it once.*vidground download d2vlm-mcqa "):
@@ -271,7 +271,7 @@ def test_an_unclear_repository_lists_what_it_has(
             files[renamed] = files.pop(name)
     done = run("download")
     assert done.exit_code == 1
-    assert "clearly d2vlm; choose a model by its sub-folder" in done.stderr
+    assert "is d2vlm; choose a model by its sub-folder" in done.stderr
     assert "(subfolder=… or --subfolder): d2vlm_v1, d2vlm_v1x" in done.stderr
     assert run("download", "--subfolder", "d2vlm_v1x").exit_code == 0
     assert weights_in(online) == {"d2vlm_v1x/model.safetensors"}

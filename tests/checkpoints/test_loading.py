@@ -83,7 +83,7 @@ def test_a_loaded_model_equals_one_built_and_filled_by_torch(golden: D2VLM) -> N
         assert torch.equal(buffer, buffers[name]), name
 
 
-def test_what_a_loaded_model_knows(golden: D2VLM) -> None:
+def test_attributes_of_a_loaded_model(golden: D2VLM) -> None:
     assert not golden.training
     assert golden.dtype == torch.float32
     assert golden.config.turn_end_token_id == 0  # from generation_config.json
@@ -94,7 +94,7 @@ def test_what_a_loaded_model_knows(golden: D2VLM) -> None:
     assert golden.config._attn_implementation == "sdpa"
 
 
-def test_dtype_is_the_one_asked_for(golden: D2VLM) -> None:
+def test_the_requested_dtype_is_used(golden: D2VLM) -> None:
     model = load_model(GOLDEN_CHECKPOINT, dtype="bfloat16")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     # Positions need more digits than bfloat16 has.
@@ -103,7 +103,7 @@ def test_dtype_is_the_one_asked_for(golden: D2VLM) -> None:
     assert torch.equal(model.lm_head.weight, expected)
 
 
-def test_dtype_is_the_stored_one_if_none_is_asked_for(released: Path) -> None:
+def test_the_stored_dtype_is_the_default(released: Path) -> None:
     weights = load_file(released / "model.safetensors")
     halves = {
         name: tensor.half() if tensor.is_floating_point() else tensor
@@ -180,7 +180,7 @@ def test_a_saved_model_does_not_claim_a_commit(golden: D2VLM, tmp_path: Path) ->
     assert "0" * 40 not in (tmp_path / "config.json").read_text()
 
 
-def test_pushing_to_the_hub_takes_the_tokenizers_along(
+def test_pushing_to_the_hub_includes_the_tokenizers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(released_checkpoint(tmp_path / "released"))
@@ -217,11 +217,11 @@ def test_tensors_that_do_not_fit_are_named(released: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_model(released)
     assert "1 missing (evidence_head.0.bias)" in str(caught.value)
-    assert "1 without a place (vid_head.0.bias)" in str(caught.value)
-    assert "1 of another shape (lm_head.weight (8, 48), needed (320, 48))" in str(caught.value)
+    assert "1 unknown (vid_head.0.bias)" in str(caught.value)
+    assert "1 of another shape (lm_head.weight (8, 48), expected (320, 48))" in str(caught.value)
 
 
-def test_et_chat_is_refused(released: Path) -> None:
+def test_models_of_et_chat_are_refused(released: Path) -> None:
     change_config(released, use_matching=True, use_evidence=False)
     with pytest.raises(CheckpointError, match=r"E.T. Chat.*use_matching is True"):
         load_model(released)
@@ -247,7 +247,7 @@ def test_in_our_format_the_tokenizer_decides(golden: D2VLM, tmp_path: Path) -> N
     assert load_model(tmp_path).config.evidence_token_id == 310
 
 
-def test_pickles_are_not_read_and_the_way_out_works(released: Path) -> None:
+def test_pickles_are_refused_and_the_suggested_conversion_works(released: Path) -> None:
     weights = load_file(released / "model.safetensors")
     (released / "model.safetensors").unlink()
     names = sorted(weights)
@@ -262,7 +262,7 @@ def test_pickles_are_not_read_and_the_way_out_works(released: Path) -> None:
     assert load_model(released).name_or_path == str(released)
 
 
-def test_no_weights_at_all(released: Path) -> None:
+def test_a_folder_without_weights_is_refused(released: Path) -> None:
     (released / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"no weights: neither model.safetensors nor"):
         load_model(released)
@@ -358,7 +358,7 @@ def test_trained_tensors_without_an_adapter(released: Path) -> None:
     assert torch.equal(model.state_dict()[f"language_{kept}"], before[kept])
 
 
-def test_an_adapter_without_its_base(released: Path) -> None:
+def test_an_adapter_without_its_base_is_refused(released: Path) -> None:
     adapter, _ = save_adapter(released, "./stage-2")
     with pytest.raises(CheckpointError, match=re.escape("the base of") + ".*no folder ./stage-2"):
         load_model(adapter)

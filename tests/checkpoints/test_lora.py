@@ -116,9 +116,9 @@ def test_names_as_peft_and_as_the_released_trainer_write_them() -> None:
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
-        ({"m.lora_A.weight": (2, 5)}, "m has lora_A only"),
+        ({"m.lora_A.weight": (2, 5)}, "m has only lora_A"),
         ({"m.lora_A.weight": (3, 5), "m.lora_B.weight": (3, 3)}, "rank is 2"),
-        ({"m.lora_magnitude_vector": (3,)}, "lora_magnitude_vector is no factor"),
+        ({"m.lora_magnitude_vector": (3,)}, "lora_magnitude_vector is not a factor"),
     ],
 )
 def test_damaged_adapters(tensors: dict[str, tuple[int, ...]], said: str) -> None:
@@ -128,7 +128,9 @@ def test_damaged_adapters(tensors: dict[str, tuple[int, ...]], said: str) -> Non
 
 def test_an_update_needs_its_weight() -> None:
     update = LowRankUpdate(torch.zeros(1, 4), torch.zeros(3, 1), 1.0)
-    with pytest.raises(CheckpointError, match=r"1 updates without a weight, the first m.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"updates without a weight: 1, the first is for m.weight"
+    ):
         list(merge([("n.weight", torch.zeros(3, 4))], {"m.weight": update}, source="here"))
-    with pytest.raises(CheckpointError, match=r"m.weight is \(3, 5\), its update is \(3, 4\)"):
+    with pytest.raises(CheckpointError, match=r"m.weight has shape \(3, 5\), its update \(3, 4\)"):
         list(merge([("m.weight", torch.zeros(3, 5))], {"m.weight": update}, source="here"))

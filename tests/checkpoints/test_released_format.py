@@ -68,7 +68,7 @@ def test_the_official_layout_is_used_completely() -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
-def test_official_sizes_that_no_configuration_names() -> None:
+def test_official_sizes_are_the_default() -> None:
     config = released_config(OFFICIAL, source="official")
     assert config.vision_config.num_hidden_layers == 39
     assert config.vision_config.hidden_size == 1408
@@ -78,7 +78,7 @@ def test_official_sizes_that_no_configuration_names() -> None:
     assert config.text_config.sliding_window is None
 
 
-def test_sizes_that_the_configuration_names() -> None:
+def test_sizes_of_the_configuration_are_used() -> None:
     config = released_config({**golden_config(), "alpha": 3}, source="golden")
     vision, qformer = config.vision_config, config.qformer_config
     assert (vision.image_size, vision.num_hidden_layers, vision.num_attention_heads) == (56, 3, 1)
@@ -116,7 +116,7 @@ def test_other_models_are_refused_by_name(key: str, value: object, said: str) ->
 
 
 @pytest.mark.parametrize("key", ["evidence_token_id", "vision_processor", "hidden_size"])
-def test_a_configuration_with_a_gap_is_refused(key: str) -> None:
+def test_an_incomplete_configuration_is_refused(key: str) -> None:
     config = {name: value for name, value in OFFICIAL.items() if name != key}
     with pytest.raises(CheckpointError, match=f"lacks {key}"):
         released_config(config, source="elsewhere")
@@ -169,13 +169,13 @@ def test_half_a_bias_is_refused() -> None:
         list(translate([(name, torch.zeros(2))]))
 
 
-def test_a_tensor_without_a_place_keeps_its_name() -> None:
+def test_an_unknown_tensor_keeps_its_name() -> None:
     assert [name for name, _ in translate([("vid_head.0.bias", torch.zeros(1))])] == [
         "vid_head.0.bias"
     ]
 
 
-def test_every_golden_tensor_has_a_place() -> None:
+def test_every_golden_tensor_has_a_name_in_our_format() -> None:
     stored = load_file(GOLDEN / "checkpoint" / "model.safetensors")
     names = {name for name, _ in translate(stored.items())}
     assert names == D2VLM(released_config(golden_config(), source="golden")).state_dict().keys()

@@ -33,7 +33,7 @@ def filled(tensors: list[tuple[str, Tensor]], dtype: torch.dtype = torch.float32
     return part
 
 
-def test_every_tensor_is_copied_to_its_place() -> None:
+def test_every_tensor_is_copied_to_its_parameter() -> None:
     source = {name: tensor.clone() for name, tensor in TENSORS.items()}
     part = filled(list(source.items()))
     for tensor in source.values():
@@ -50,7 +50,7 @@ def test_only_floating_point_tensors_change_their_type() -> None:
     assert part.get_buffer("steps").dtype == torch.int64
 
 
-def test_all_that_does_not_fit_is_named_at_once() -> None:
+def test_all_mismatches_are_reported_at_once() -> None:
     tensors = [
         ("linear.weight", torch.zeros(2, 3)),
         ("steps", TENSORS["steps"]),
@@ -60,14 +60,14 @@ def test_all_that_does_not_fit_is_named_at_once() -> None:
     with pytest.raises(CheckpointError) as caught:
         filled(tensors)
     assert str(caught.value) == (
-        "here: the tensors do not fit the model: 1 missing (linear.bias); 2 without a place "
-        "(steps (twice), extra); 1 of another shape (linear.weight (2, 3), needed (3, 2))"
+        "here: the tensors do not fit the model: 1 missing (linear.bias); 2 unknown "
+        "(steps (twice), extra); 1 of another shape (linear.weight (2, 3), expected (3, 2))"
     )
 
 
 def test_long_lists_are_shortened_and_counted() -> None:
     extra = [(f"extra.{i}", torch.zeros(1)) for i in range(12)]
-    with pytest.raises(CheckpointError, match=r"12 without a place \(extra.0, .*, … 7 more\)"):
+    with pytest.raises(CheckpointError, match=r"12 unknown \(extra.0, .*, … 7 more\)"):
         filled([*TENSORS.items(), *extra])
 
 
@@ -93,7 +93,7 @@ def test_the_type_of_most_values_is_the_stored_one(tmp_path: Path) -> None:
         stored_dtype([tmp_path / "i.safetensors"])
 
 
-def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(TENSORS, path)
     path.write_bytes(path.read_bytes()[:-5])

@@ -7,7 +7,7 @@ from tests.helpers.random_models import tiny_config
 from tests.helpers.video_files import make_video
 from vidground.benchmark import random_model as random_models
 from vidground.benchmark import run as benchmark
-from vidground.benchmark.ceilings import Ceilings
+from vidground.benchmark.measuring import Ceilings
 from vidground.cli.main import cli
 from vidground.video.nvdec import opens_card
 
@@ -32,7 +32,7 @@ def test_a_table_on_stdout_and_json_in_a_file(video, tmp_path) -> None:
         video, "--model", "toy", "--tokens", "30", "--json", str(tmp_path / "new" / "b.json")
     )
     assert result.exit_code == 0, result.output
-    assert "as a whole" in result.stdout
+    assert "peak memory" in result.stdout
     assert "answers" in result.stderr
     values = json.loads((tmp_path / "new" / "b.json").read_text())
     assert values["most_tokens"] == 30
@@ -57,7 +57,7 @@ def test_random_weights_beside_the_released_procedure(video, monkeypatch) -> Non
 
 
 @pytest.mark.skipif(opens_card("auto"), reason="there is a card")
-def test_a_place_to_decode_on(video) -> None:
+def test_decode_on_is_passed_on(video) -> None:
     quick = ("--model", "toy", "--tokens", "8", "-q")
     result = run(video, *quick, "--json", "-", "--decode-on", "auto")
     assert result.exit_code == 0, result.output

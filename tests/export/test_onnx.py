@@ -43,7 +43,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 @torch.inference_mode()
-def test_the_vision_graph_is_torch_for_any_number_of_frames(count: int) -> None:
+def test_the_vision_graph_equals_torch_for_any_number_of_frames(count: int) -> None:
     export = exported("fp32", "vision", "compressor")
     found = run(export.path / "vision.onnx", pixel_values=frames(count))
     torch.testing.assert_close(found, golden_model().encode_frames(frames(count)), **NEAR)
@@ -51,7 +51,7 @@ def test_the_vision_graph_is_torch_for_any_number_of_frames(count: int) -> None:
 
 @pytest.mark.parametrize(("count", "words"), [(1, 1), (3, 9)])
 @torch.inference_mode()
-def test_the_compressor_graph_is_torch_for_any_question(count: int, words: int) -> None:
+def test_the_compressor_graph_equals_torch_for_any_question(count: int, words: int) -> None:
     export = exported("fp32", "vision", "compressor")
     patches = golden_model().encode_frames(frames(count))
     ids = torch.arange(5, 5 + count * words).reshape(count, words)
@@ -63,7 +63,7 @@ def test_the_compressor_graph_is_torch_for_any_question(count: int, words: int) 
     torch.testing.assert_close(found, golden_model().compress(patches, ids, mask), **NEAR)
 
 
-def test_an_export_says_what_it_is_made_of() -> None:
+def test_an_export_describes_its_model() -> None:
     export, model = exported("fp32", "vision", "compressor"), golden_model()
     details = json.loads((export.path / "export.json").read_text())
     assert details["model"] == str(golden_folder())
@@ -85,7 +85,7 @@ def test_an_export_says_what_it_is_made_of() -> None:
 
 
 @pytest.mark.usefixtures("traced")
-def test_large_weights_lie_in_a_file_beside(tmp_path: Path) -> None:
+def test_large_weights_are_stored_in_a_separate_file(tmp_path: Path) -> None:
     whole = exported("fp32", "vision", "compressor").path / "vision.onnx"
     beside = export_onnx(golden_model(), tmp_path, external_bytes=100_000).path / "vision.onnx"
     data = tmp_path / "vision.onnx.data"
@@ -98,7 +98,7 @@ def test_large_weights_lie_in_a_file_beside(tmp_path: Path) -> None:
 
 
 @torch.inference_mode()
-def test_half_precision_takes_and_gives_half_precision() -> None:
+def test_half_precision_graphs_have_half_precision_inputs_and_outputs() -> None:
     export = exported("fp16", "vision")
     found = run(export.path / "vision.onnx", pixel_values=frames(2).half())
     assert found.dtype == torch.float16
@@ -129,7 +129,7 @@ def test_an_earlier_export_leaves_no_graphs_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("traced")
-def test_blocks_that_shall_stay_in_float_do(tmp_path: Path) -> None:
+def test_chosen_blocks_stay_in_float(tmp_path: Path) -> None:
     export = export_onnx(golden_model(), tmp_path, dtype="int8", blocks_in_float=2)
     operators = [node.op_type for node in onnx.load(tmp_path / "vision.onnx").graph.node]
     assert operators.count("MatMulIntegerToFloat") == 4
@@ -192,11 +192,11 @@ def test_an_eight_bit_product_is_the_rounded_one_row_by_row(tmp_path: Path, gelu
         ({"parts": ("head",)}, "they must be of vision, compressor"),
         ({"parts": ()}, "they must be of vision, compressor"),
         ({"dtype": "int8", "parts": ("compressor",)}, "int8 is for the vision encoder"),
-        ({"blocks_in_float": 1}, "fp32 has all blocks in float"),
-        ({"dtype": "int8", "blocks_in_float": 3}, "3 blocks in float of 3"),
+        ({"blocks_in_float": 1}, "with fp32 all blocks are in float"),
+        ({"dtype": "int8", "blocks_in_float": 3}, "blocks_in_float is 3; it must be from 0 to 2"),
     ],
 )
-def test_what_cannot_be_exported_is_refused(options: dict, message: str, tmp_path: Path) -> None:
+def test_impossible_exports_are_refused(options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         export_onnx(golden_model(), tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
@@ -239,7 +239,7 @@ def test_parity_fails_above_the_tolerance(video: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_features_that_are_no_numbers_fail(
+def test_features_that_are_not_finite_fail(
     video: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: float
 ) -> None:
     """As when a graph in half precision overflows."""
@@ -259,7 +259,7 @@ def test_features_that_are_no_numbers_fail(
     assert not {"NaN", "Infinity"} & set((tmp_path / "parity.json").read_text().split())
 
 
-def test_parity_is_of_the_frames_asked_for(video: Path) -> None:
+def test_parity_compares_the_requested_frames(video: Path) -> None:
     export = exported("fp32", "vision", "compressor")
     parity = measure_parity(golden_model(), export, [video, video], answers=False, max_frames=6)
     assert (parity.frames, parity.agreement) == (6, None)
@@ -267,7 +267,7 @@ def test_parity_is_of_the_frames_asked_for(video: Path) -> None:
         measure_parity(golden_model(), export, [])
 
 
-def test_in_float32_another_answer_fails() -> None:
+def test_a_different_answer_fails_in_float32() -> None:
     part = Difference(1, 0.0, 0.0, 1.0, 1.0)
     other = Agreement(answers=2, same_tokens=1, intervals=3, same_intervals=3, agreeing_intervals=3)
     parity = Parity(("a.mp4",), 1, "float32", "", 1e-5, {"vision": part}, other)
@@ -312,7 +312,7 @@ def test_the_command_fails_above_the_tolerance(video: Path, tmp_path: Path) -> N
     assert not json.loads((tmp_path / "parity.json").read_text())["passed"]
 
 
-def test_the_command_asks_for_what_it_needs(
+def test_the_command_names_missing_options_and_packages(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_frames = export_command("--out", tmp_path)
@@ -335,7 +335,9 @@ def test_the_command_asks_for_what_it_needs(
 
 
 @pytest.mark.usefixtures("traced")
-def test_an_export_that_ends_early_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_export_is_not_an_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     export_onnx(golden_model(), tmp_path)
 
     def fails(*_: object) -> None:

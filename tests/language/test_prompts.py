@@ -27,7 +27,7 @@ def tokenizers(
     return Tokenizers.load(folder)
 
 
-def test_chat_form() -> None:
+def test_the_chat_format() -> None:
     prompt = chat_prompt("  when does the ball appear? ")
     assert prompt == Prompt(
         before=HEAD,
@@ -49,7 +49,7 @@ def test_turn_says_where_the_frames_stand(turn: str, before: str, after: str) ->
 
 
 def test_turn_with_two_placeholders_is_refused() -> None:
-    with pytest.raises(InputError, match="2 times <image>"):
+    with pytest.raises(InputError, match="<image> 2 times"):
         chat_prompt_from_turn("<image>\nwhat?<image>")
 
 
@@ -76,7 +76,7 @@ def test_control_tokens_of_a_user_are_broken_up() -> None:
     )
 
 
-def test_a_user_text_without_control_tokens_is_left_alone() -> None:
+def test_a_text_without_control_tokens_is_unchanged() -> None:
     text = "'<start time> - <end time>' <b>bold</b> 3<4 |x| evi> é日"
     assert chat_prompt(text).after == f"\n{text}{TAIL}"
 
@@ -129,7 +129,7 @@ def test_references_must_match_the_intervals(references: int) -> None:
     question = "what is happening in <evi> and <evi> ?"
     for ask in (chat_prompt, chat_prompt_from_turn):
         for text in (question, f"{question}\n<image>"):
-            with pytest.raises(InputError, match=f"2 times <evi>, but {references} intervals"):
+            with pytest.raises(InputError, match=f"<evi> 2 times, but {references} intervals"):
                 ask(text, references=references)
 
 

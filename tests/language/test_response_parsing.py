@@ -78,7 +78,7 @@ def test_answer_without_evidence(parse: Parse) -> None:
     assert caption_segments(parsed) == []
 
 
-def test_nothing_is_lost_where_the_evidence_stage_was_not_closed(parse: Parse) -> None:
+def test_no_text_is_lost_if_the_evidence_stage_was_not_closed(parse: Parse) -> None:
     parsed = parse("<evi>, a dog. <evi>, a cat.<|end|>")
     assert (parsed.evidence, parsed.answer_evidence) == ((), (0, 1))
     assert caption_segments(parsed) == [(0, "a dog"), (1, "a cat")]
@@ -86,7 +86,7 @@ def test_nothing_is_lost_where_the_evidence_stage_was_not_closed(parse: Parse) -
     assert not parsed.balanced
     assert parsed.problems == (
         "no </evi> between evidence and answer",
-        "0 evidence tokens, 2 referred to in the answer",
+        "evidence tokens: 0 gathered, 2 in the answer",
     )
 
 
@@ -97,7 +97,7 @@ def test_evidence_alone_is_evidence(parse: Parse) -> None:
     assert not parsed.balanced
     assert parsed.problems == (
         "no </evi> between evidence and answer",
-        "2 evidence tokens, 0 referred to in the answer",
+        "evidence tokens: 2 gathered, 0 in the answer",
         "the answer has no text",
     )
 
@@ -118,26 +118,26 @@ def test_empty_response(parse: Parse, text: str) -> None:
         ("<evi></evi>no more<|end|>", (0,), ()),
     ],
 )
-def test_unequal_counts_are_counted_and_named(
+def test_unequal_counts_are_reported(
     parse: Parse, text: str, gathered: tuple[int, ...], referred: tuple[int, ...]
 ) -> None:
     parsed = parse(text)
     assert (parsed.evidence, parsed.answer_evidence) == (gathered, referred)
     assert not parsed.balanced
     assert parsed.problems == (
-        f"{len(gathered)} evidence tokens, {len(referred)} referred to in the answer",
+        f"evidence tokens: {len(gathered)} gathered, {len(referred)} in the answer",
     )
 
 
-def test_second_stage_end_is_dropped_and_named(parse: Parse) -> None:
+def test_a_second_stage_end_is_dropped_and_reported(parse: Parse) -> None:
     parsed = parse("<evi></evi><evi>, a dog</evi> barks. </evi><evi>, a cat.<|end|>")
     assert parsed.evidence == (0,)
     assert caption_segments(parsed)[1] == (2, "a cat")
     assert "</evi>" not in "".join(segment.text for segment in parsed.segments)
-    assert "3 times </evi>, 1 expected" in parsed.problems
+    assert "number of </evi> is 3, expected 1" in parsed.problems
 
 
-def test_text_between_evidence_tokens_is_no_answer(parse: Parse) -> None:
+def test_text_between_evidence_tokens_is_not_part_of_the_answer(parse: Parse) -> None:
     parsed = parse("so <evi> and <evi></evi><evi> then <evi>.<|end|>")
     assert (parsed.evidence, parsed.answer_evidence) == ((0, 1), (2, 3))
     assert parsed.segments == (Segment(2, "then"), Segment(3, "."))
@@ -150,12 +150,12 @@ def test_truncated_caption_is_kept(parse: Parse) -> None:
     assert caption_segments(parsed) == [(2, "a dog"), (3, "a ca")]
 
 
-def test_what_follows_the_end_of_turn_is_left_out(parse: Parse) -> None:
+def test_tokens_after_the_end_of_turn_are_ignored(parse: Parse) -> None:
     whole = parse("<evi></evi><evi>, a dog.<|end|>")
     assert parse("<evi></evi><evi>, a dog.<|end|><evi>, a cat.<|end|><|end|>") == whole
 
 
-def test_padding_is_no_text(released: Tokenizers) -> None:
+def test_padding_is_ignored(released: Tokenizers) -> None:
     ids = released.ids
     padded = type(ids)(ids.evidence, ids.evidence_end, ids.turn_end, pad=3)
     tokens = [*released.encode("</evi>a dog"), 3, 3]
@@ -230,7 +230,7 @@ def test_answer_as_a_sentence(tokenizers: Tokenizers, response: str, text: str) 
     assert answer_text(tokens, intervals, ids=tokenizers.ids, decode=tokenizers.decode) == text
 
 
-def test_times_can_be_written_otherwise(tokenizers: Tokenizers) -> None:
+def test_times_can_be_formatted_differently(tokenizers: Tokenizers) -> None:
     tokens = tokenizers.encode("</evi>In <evi>.<|end|>")
     text = answer_text(
         tokens,
@@ -246,7 +246,7 @@ def test_times_can_be_written_otherwise(tokenizers: Tokenizers) -> None:
 def test_one_interval_for_each_evidence_token(tokenizers: Tokenizers, write: Callable) -> None:
     tokens = tokenizers.encode("<evi></evi>In <evi>.<|end|>")
     for given_count in (1, 3):
-        with pytest.raises(InputError, match=f"^{given_count} .* with 2 evidence tokens"):
+        with pytest.raises(InputError, match=f"^{given_count} .* for 2 evidence tokens"):
             write(tokens, [(0, 1)] * given_count, ids=tokenizers.ids, decode=tokenizers.decode)
 
 
@@ -258,7 +258,9 @@ def test_one_interval_for_each_evidence_token(tokenizers: Tokenizers, write: Cal
         (1e6, 1e6 + 0.1, "1000000 - 1000000.1 s"),
     ],
 )
-def test_seconds_are_short_and_never_in_powers(start: float, end: float, text: str) -> None:
+def test_seconds_have_at_most_two_decimals_and_no_exponent(
+    start: float, end: float, text: str
+) -> None:
     assert format_interval(start, end) == text
 
 
@@ -268,7 +270,7 @@ def test_seconds_are_short_and_never_in_powers(start: float, end: float, text: s
         max_size=20,
     )
 )
-def test_any_response_is_read(tokenizers: Tokenizers, pieces: list[str]) -> None:
+def test_every_response_can_be_parsed(tokenizers: Tokenizers, pieces: list[str]) -> None:
     tokens = tokenizers.encode("".join(pieces))
     ids = tokenizers.ids
     parsed = parse_answer(tokens, ids=ids, decode=tokenizers.decode)

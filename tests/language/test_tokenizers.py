@@ -78,7 +78,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁<
 
 
 @given(TEXT)
-def test_every_text_survives(tokenizers: Tokenizers, prefixing: Tokenizers, text: str) -> None:
+def test_every_text_survives_a_round_trip(
+    tokenizers: Tokenizers, prefixing: Tokenizers, text: str
+) -> None:
     for each in (tokenizers, prefixing):
         assert each.decode(each.encode(text)) == text
 
@@ -179,7 +181,7 @@ def test_saving_twice_writes_the_same_bytes_whatever_was_read(
         assert "local_files_only" not in first.read_text(encoding="utf-8")
 
 
-def test_nothing_is_looked_up_on_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_loading_uses_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a tokenizer was looked up on the network")
 
@@ -189,7 +191,7 @@ def test_nothing_is_looked_up_on_a_network(monkeypatch: pytest.MonkeyPatch, tmp_
     assert tokenizers.encode("<evi>") == [301]
 
 
-def test_checkpoint_without_language_tokenizer_says_so_when_it_is_needed() -> None:
+def test_a_missing_language_tokenizer_is_reported_when_it_is_needed() -> None:
     tokenizers = Tokenizers.load(GOLDEN_CHECKPOINT)
     assert tokenizers.language is None
     assert len(tokenizers.question_ids(QUESTION)) == 9
@@ -219,7 +221,7 @@ def test_tokenizer_without_padding_is_refused(tmp_path: Path) -> None:
         _ = Tokenizers.load(tmp_path, question_folder=QUESTION_TOKENIZER).ids
 
 
-def test_missing_question_tokenizer_says_how_to_get_it(tmp_path: Path) -> None:
+def test_a_missing_question_tokenizer_says_how_to_get_it(tmp_path: Path) -> None:
     make_language_tokenizer(tmp_path)
     with pytest.raises(CheckpointError, match=r"qformer_tokenizer.*bert-base-uncased"):
         Tokenizers.load(tmp_path)

@@ -63,11 +63,11 @@ def test_a_query_that_found_nothing_gives_nothing() -> None:
             ChoiceSettings(query="a dog"),
             "'a dog' was not asked; choose from: a goal; a card",
         ),
-        (SCORED, ChoiceSettings(query="a dog"), "holds captions and no queries"),
+        (SCORED, ChoiceSettings(query="a dog"), "holds captions, not queries"),
         (captions(Event(0, 1, "a")), ChoiceSettings(min_score=0.1), "have no scores"),
     ],
 )
-def test_what_cannot_be_chosen_is_refused(
+def test_impossible_choices_are_refused(
     result: Groundings, settings: ChoiceSettings, reason: str
 ) -> None:
     with pytest.raises(InputError, match=reason):
@@ -107,6 +107,6 @@ def test_any_name_is_short_and_plain(stem: str, text: str, start_s: float) -> No
     assert re.fullmatch(r"[^\W_].*_1000_\d+-\d\d-\d\d\.\d{3}(_[^\s/\\:]+)?\.webm", name)
 
 
-def test_names_that_are_no_text_have_a_stem() -> None:
+def test_names_without_letters_get_a_default_stem() -> None:
     assert file_stem("\udcff\udcfe") == "video"
     assert file_stem("-.match 1.2%d") == "match-1-2-d"

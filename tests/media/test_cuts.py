@@ -75,7 +75,7 @@ def seconds(first: float, end: float) -> tuple[float, float]:
         (seconds(8.1, 14), 8, 14, None),
     ],
 )
-def test_what_is_close_enough_is_copied(
+def test_cuts_within_the_tolerance_are_copied(
     asked: tuple[float, float], first: int, end: int, packets: int | None
 ) -> None:
     cut = cutter(GROUPS, KEYS).cut(*asked)
@@ -85,7 +85,7 @@ def test_what_is_close_enough_is_copied(
     assert cut.duration_s == pytest.approx((end - first) * FRAME_S)
 
 
-def test_the_tolerance_is_what_is_given() -> None:
+def test_a_given_tolerance_is_used() -> None:
     assert cutter(GROUPS, KEYS, CutSettings(tolerance_s=0)).cut(*seconds(7, 11)).packets == 4
     assert cutter(GROUPS, KEYS, CutSettings(tolerance_s=0)).cut(*seconds(7.2, 11)).packets is None
     wide = cutter(GROUPS, KEYS, CutSettings(tolerance_s=3.01 * FRAME_S))
@@ -108,12 +108,12 @@ def test_precise_copies_nothing() -> None:
         (seconds(13, 99), 7, 14),
     ],
 )
-def test_fast_holds_what_was_asked(asked: tuple[float, float], first: int, end: int) -> None:
+def test_fast_holds_the_asked_interval(asked: tuple[float, float], first: int, end: int) -> None:
     cut = cutter(GROUPS, KEYS, CutSettings("fast")).cut(*asked)
     assert (cut.first, cut.end, cut.packets) == (first, end, end - first)
 
 
-def test_bounds_are_the_nearest_and_a_cut_has_a_frame() -> None:
+def test_bounds_are_the_nearest_and_a_cut_has_at_least_one_frame() -> None:
     precise = cutter(GROUPS, KEYS, CutSettings("precise"))
     for asked, first, end in [
         (seconds(2.4, 4.6), 2, 5),
@@ -133,7 +133,7 @@ def test_a_moment_behind_the_end_is_refused() -> None:
         cutter(GROUPS, KEYS).cut(0.56, 1.0)
 
 
-def test_leading_pictures_stand_in_the_way() -> None:
+def test_leading_pictures_prevent_copying() -> None:
     leading = [0, 1, 2, 5, 3, 4, 6, 7]  # 3 and 4 are stored behind the key picture 5
     auto = cutter(leading, [0, 3])
     assert auto.cut(*seconds(5, 8)).packets is None
@@ -142,7 +142,7 @@ def test_leading_pictures_stand_in_the_way() -> None:
     assert fast.cut(*seconds(5, 8)).first == 0
 
 
-def test_open_groups_and_hidden_packets_are_not_copied_unasked() -> None:
+def test_open_groups_and_hidden_packets_are_not_copied_in_auto() -> None:
     assert cutter(GROUPS, KEYS, open_groups=True).cut(*seconds(7, 11)).packets is None
     hidden = [0, 1, -1, 2, 3]  # a picture that only others look at
     assert cutter(hidden, [0], hidden=[2]).cut(*seconds(0, 4)).packets is None
@@ -162,7 +162,7 @@ def test_a_file_with_odd_times_is_encoded_or_refused() -> None:
 
 
 def test_fast_without_a_key_picture_is_refused() -> None:
-    with pytest.raises(InputError, match="no frame before it can be decoded by itself"):
+    with pytest.raises(InputError, match="no earlier frame can be decoded on its own"):
         cutter([0, 1, 2, 3], [2], CutSettings("fast")).cut(*seconds(1, 3))
 
 

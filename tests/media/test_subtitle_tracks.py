@@ -103,9 +103,7 @@ def test_a_soft_track_holds_texts_and_times(
 
 
 @each_program
-def test_where_one_text_is_shown_at_a_time_overlaps_are_merged(
-    film: Path, program: Program, tmp_path: Path
-) -> None:
+def test_overlaps_are_merged_for_mov_text(film: Path, program: Program, tmp_path: Path) -> None:
     result = captions_of(film, Event(0.2, 1.8, "long"), Event(0.5, 1.0, "short"))
     mux(film, result, tmp_path / "a.mp4", program)
     [(_, _, cues)] = tracks(tmp_path / "a.mp4")
@@ -123,13 +121,13 @@ def test_where_one_text_is_shown_at_a_time_overlaps_are_merged(
 
 
 @each_program
-def test_a_turned_picture_stays_turned_or_is_refused(program: Program, tmp_path: Path) -> None:
+def test_a_rotated_picture_stays_rotated_or_is_refused(program: Program, tmp_path: Path) -> None:
     film = make_video(tmp_path / "film.mp4", frames=20, size=(96, 64), rotation=90)
     result = captions_of(film, Event(0.2, 0.5, "x"))
     mux(film, result, tmp_path / "a.mp4", program)
     assert TimedVideo(tmp_path / "a.mp4").info.width == 64
     old = loses_turns(program)
-    refused = pytest.raises(FfmpegError, match=r"choose \.mp4 or \.mov, or get a newer one")
+    refused = pytest.raises(FfmpegError, match=r"choose \.mp4 or \.mov, or install a newer ffmpeg")
     with refused if old else nullcontext():
         mux(film, result, tmp_path / "a.mkv", program)
     assert old != (tmp_path / "a.mkv").exists()
@@ -139,7 +137,7 @@ def test_a_turned_picture_stays_turned_or_is_refused(program: Program, tmp_path:
 
 
 @each_program
-def test_tracks_that_are_there_stay(film: Path, program: Program, tmp_path: Path) -> None:
+def test_existing_tracks_are_kept(film: Path, program: Program, tmp_path: Path) -> None:
     one, two, three = (tmp_path / name for name in ("1.mp4", "2.mp4", "3.mkv"))
     mux(film, captions_of(film, EVENTS[0]), one, program, TrackSettings("deu"))
     mux(one, captions_of(one, Event(1.0, 1.5, "second")), two, program, TrackSettings("eng"))
@@ -207,7 +205,7 @@ def test_texts_are_burned_in_for_their_time(program: Program, tmp_path: Path) ->
 
 @with_fonts
 @each_program
-def test_what_no_font_can_write_is_told(
+def test_characters_without_a_font_are_reported(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pysubs2")
@@ -218,14 +216,14 @@ def test_what_no_font_can_write_is_told(
     output.unlink()
     (tmp_path / "fonts.conf").write_text('<?xml version="1.0"?><fontconfig></fontconfig>')
     monkeypatch.setenv("FONTCONFIG_FILE", str(tmp_path / "fonts.conf"))
-    with pytest.raises(FfmpegError, match=r"found no font to write with; .*fonts-dejavu-core"):
+    with pytest.raises(FfmpegError, match=r"found no font; .*fonts-dejavu-core"):
         burn(film, result, output, program)
     assert not output.exists()
 
 
 @with_fonts
 @one_program
-def test_place_and_size_can_be_chosen(program: Program, tmp_path: Path) -> None:
+def test_position_and_size_can_be_chosen(program: Program, tmp_path: Path) -> None:
     pytest.importorskip("pysubs2")
     whole = make_video(tmp_path / "a.mp4", frames=10, size=(320, 180))
     film = remux(whole, tmp_path / "late.ts", shift_s=7.0)

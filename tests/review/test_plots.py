@@ -39,7 +39,7 @@ def test_each_suffix_has_its_format_and_equal_results_equal_files(name: str, sta
     assert Path(name).read_bytes() != first
 
 
-def test_queries_are_drawn_as_the_text_they_are() -> None:
+def test_queries_are_drawn_as_plain_text() -> None:
     hostile = r"a $\frac{1}$ <b> _x"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -49,15 +49,17 @@ def test_queries_are_drawn_as_the_text_they_are() -> None:
     assert {"b", "0.66", "seconds", "relevance"} <= set(texts)
 
 
-def test_what_cannot_be_drawn_is_refused() -> None:
-    with pytest.raises(InputError, match=r"c\.gif: a plot ends in \.png, \.svg, \.pdf"):
+def test_impossible_plots_are_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"c\.gif: the suffix of a plot must be one of \.png, \.svg, \.pdf"
+    ):
         plot_relevance(ASKED, "c.gif")
     many = Groundings((answer("a"),) * (MOST_QUERIES + 1))
     with pytest.raises(InputError, match="101 curves in one plot; the limit is 100"):
         plot_relevance(many, "c.png")
 
 
-def test_without_matplotlib_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_matplotlib_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'vidground\[plot\]'"):
         plot_relevance(ASKED, "c.png")
@@ -106,7 +108,7 @@ def test_a_stored_result_for_other_texts_is_not_drawn(asked: list[str]) -> None:
     assert asked == ["a.mp4"]
 
 
-def test_a_plot_goes_with_standard_output(asked: list[str]) -> None:
+def test_a_plot_can_be_combined_with_standard_output(asked: list[str]) -> None:
     result = query("a.mp4", "-o", "-", "--plot", "c.png")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("{")
@@ -123,7 +125,9 @@ def test_a_plot_goes_with_standard_output(asked: list[str]) -> None:
         ("--from-file", "list.txt", "--plot", "c.png"),
     ],
 )
-def test_wrong_usage_is_found_before_work(asked: list[str], arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_refused_before_any_work(
+    asked: list[str], arguments: tuple[str, ...]
+) -> None:
     Path("list.txt").write_text("a.mp4")
     result = query(*arguments)
     assert result.exit_code == 2, result.stderr

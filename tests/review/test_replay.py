@@ -73,7 +73,7 @@ def loaded_once(monkeypatch: pytest.MonkeyPatch, model: D2VLM) -> list[dict[str,
 
 
 @pytest.mark.parametrize("kind", ["captions", "answers"])
-def test_a_result_made_again_is_the_same(
+def test_a_replayed_result_is_the_same(
     stored: dict[str, Path], kind: str, place: Path, loaded_once: list[dict[str, object]]
 ) -> None:
     again = replay(stored[kind], local_files_only=True)
@@ -100,7 +100,7 @@ def test_settings_that_differ_give_other_results(stored: dict[str, Path]) -> Non
     other = edited(stored["answers"], "provenance", "fps", value=1.0)
     again = replay(other)
     assert "the relevance curve has other times" in again.notes
-    assert "the video was seen in 2 windows, now 3" in again.notes
+    assert "number of windows was 2, is 3" in again.notes
 
 
 @pytest.mark.parametrize(
@@ -132,13 +132,13 @@ def test_relevance_is_compared_up_to_rounding(
 
 
 @pytest.mark.parametrize("kind", ["captions", "answers"])
-def test_an_answer_of_other_words_is_told(stored: dict[str, Path], kind: str) -> None:
+def test_a_different_answer_is_reported(stored: dict[str, Path], kind: str) -> None:
     keys = ("answers", 0) if kind == "captions" else ("results", 1, "answer")
     again = replay(edited(stored[kind], *keys, value="something else"))
-    assert again.notes == ("the model's answers are not the same",)
+    assert again.notes == ("the model's answers differ",)
 
 
-def test_moments_that_differ_are_told(stored: dict[str, Path]) -> None:
+def test_differing_moments_are_reported(stored: dict[str, Path]) -> None:
     moment = {"start_s": 0.25, "end_s": 0.75, "score": 0.9}
     other = edited(stored["answers"], "results", 1, "moments", value=[moment])
     again = replay(other)
@@ -158,11 +158,11 @@ def test_differences_by_hand() -> None:
     ]
 
 
-def test_a_video_that_moved_is_named_and_another_one_is_noticed(
+def test_a_moved_video_is_named_and_another_video_is_noticed(
     stored: dict[str, Path], place: Path
 ) -> None:
     other = edited(stored["captions"], "video", "path", value="gone.mp4")
-    with pytest.raises(VideoError, match=r"'gone\.mp4': the video is not there.*--video"):
+    with pytest.raises(VideoError, match=r"'gone\.mp4': no such video; .*--video"):
         replay(other)
     assert replay(other, video=place / "film.mp4").same
     make_video(place / "other.mp4", frames=45, fps=10)
@@ -170,7 +170,7 @@ def test_a_video_that_moved_is_named_and_another_one_is_noticed(
     assert any("other.mp4' is another video: SHA-256 " in note for note in again.notes)
 
 
-def test_results_of_older_versions_can_be_made_again(stored: dict[str, Path]) -> None:
+def test_results_of_older_versions_can_be_replayed(stored: dict[str, Path]) -> None:
     document = json.loads(stored["captions"].read_text())
     for key in ("settings", "runtime"):
         del document["provenance"][key]
@@ -178,23 +178,23 @@ def test_results_of_older_versions_can_be_made_again(stored: dict[str, Path]) ->
     path = stored["captions"].with_name("older.json")
     path.write_text(json.dumps(document))
     again = replay(path)
-    assert again.notes[0] == ("the result does not say with which device and libraries it was made")
+    assert again.notes[0] == "the result does not record its device and library versions"
     made = again.result
     assert isinstance(made, Captions)
     assert made.provenance.decoding["loop_tokens"] == 0
     newer = edited(stored["captions"], "provenance", "decoding", "beams", value=4)
-    with pytest.raises(InputError, match=r"decoded with beams.*use vidground 0\.1\.0"):
+    with pytest.raises(InputError, match=r"generated with beams.*use vidground 0\.1\.0"):
         replay(newer)
 
 
-def test_other_versions_are_told(stored: dict[str, Path]) -> None:
+def test_other_versions_are_reported(stored: dict[str, Path]) -> None:
     other = edited(stored["captions"], "provenance", "runtime", "torch", value="1.0")
     again = replay(other)
     assert again.same
     assert again.notes[0].startswith("torch was 1.0, is ")
 
 
-def test_a_model_whose_files_have_changed_is_told(stored: dict[str, Path], place: Path) -> None:
+def test_changed_model_files_are_reported(stored: dict[str, Path], place: Path) -> None:
     made_of = load(stored["captions"])
     assert isinstance(made_of, Captions)
     digest = made_of.provenance.runtime["weights"]

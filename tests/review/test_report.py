@@ -77,7 +77,7 @@ def test_a_path_in_a_result_opens_no_other_file(folder: Path) -> None:
     assert (row["link"], "picture" in row["events"][0]) == (None, False)
 
 
-def test_a_file_that_is_no_video_costs_its_pictures_only() -> None:
+def test_a_file_that_is_not_a_video_loses_only_its_pictures() -> None:
     Path("fake.mp4").write_bytes(b"none")
     fake = replace(VIDEO, path="fake.mp4", size_bytes=4)
     replace(captions(Event(0, 1, "x")), video=fake).save("fake.json")
@@ -86,22 +86,22 @@ def test_a_file_that_is_no_video_costs_its_pictures_only() -> None:
     assert data_of("r.html")[0]["link"] == "fake.mp4"
 
 
-def test_pictures_end_where_a_page_would_become_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_stop_at_the_limit_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     film = shutil.copy("films/a b.mp4", "films/c.mp4")
     info = replace(VIDEO, path=film, size_bytes=Path(film).stat().st_size, duration_s=4.0)
     replace(captions(Event(0, 2, "three")), video=info).save("out/c.json")
     assert write_report(["out/a b.json", "out/c.json"], "r.html").notes == ()
-    monkeypatch.setattr("vidground.review.report._MOST_PICTURE_BYTES", 1)
+    monkeypatch.setattr("vidground.review.report._MAX_PICTURE_BYTES", 1)
     summary = write_report(["out/a b.json", "out/c.json"], "r.html")
-    (told,) = summary.notes
-    assert told.startswith("no thumbnails of the last 1 videos")
+    (note,) = summary.notes
+    assert note.startswith("no thumbnails of the last 1 video:")
     events = [event for film in data_of("r.html") for event in film["events"]]
     assert ["picture" in event for event in events] == [True, True, False]
 
 
-def test_without_a_single_result_nothing_is_written() -> None:
+def test_without_any_result_nothing_is_written() -> None:
     Path("bad.json").write_text("{")
-    with pytest.raises(FormatError, match=r"no result to report on: bad\.json: not JSON"):
+    with pytest.raises(FormatError, match=r"no result for the report: bad\.json: not JSON"):
         write_report(["bad.json"], "r.html")
     assert not Path("r.html").exists()
 
@@ -113,7 +113,7 @@ def test_progress_counts_videos() -> None:
     assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
-def test_the_command_goes_on_after_a_broken_file_and_says_so() -> None:
+def test_the_command_reports_a_broken_file_and_continues() -> None:
     Path("out/broken.json").write_text("{")
     Path("out/run.json").write_text("[]")
     result = run("out", "gone.json", "--title", "My <films>")
@@ -133,7 +133,7 @@ def test_a_moved_video_is_found_where_the_command_says() -> None:
     assert data_of("report.html")[0]["link"] == "moved/a%20b.mp4"
 
 
-def test_only_reports_are_replaced_unasked() -> None:
+def test_only_reports_are_replaced_without_asking() -> None:
     assert run("out", "-q").exit_code == run("out", "-q").exit_code == 0
     Path("mine.html").write_text("mine")
     refused = run("out", "-o", "mine.html")

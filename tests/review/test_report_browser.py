@@ -160,7 +160,7 @@ def test_keys_step_through_what_is_shown_and_play(page: Page) -> None:
     page.wait("document.getElementById('player').paused")
 
 
-def test_the_timeline_zooms_around_where_the_player_stands(page: Page) -> None:
+def test_the_timeline_zooms_around_the_playhead(page: Page) -> None:
     width = "document.querySelector('#timeline > svg').getBoundingClientRect().width"
     whole = page.evaluate(width)
     place = "document.querySelector('.playhead').getBoundingClientRect().x - "
@@ -223,7 +223,7 @@ def test_hostile_text_stays_text(page: Page) -> None:
     assert page.evaluate("document.scripts.length") == 2
 
 
-def test_the_policy_refuses_what_the_page_never_asks(browser: Page, folder: Path) -> None:
+def test_the_policy_refuses_all_requests(browser: Page, folder: Path) -> None:
     browser.load(folder / "report.html")
     tried = browser.evaluate(
         "(() => { window.ran = 0; const s = document.createElement('script');"
@@ -239,7 +239,7 @@ def test_the_policy_refuses_what_the_page_never_asks(browser: Page, folder: Path
         assert directive in refusals
 
 
-def test_themes_follow_the_system_until_one_is_chosen(page: Page) -> None:
+def test_the_theme_follows_the_system_until_one_is_chosen(page: Page) -> None:
     colour = "getComputedStyle(document.body).backgroundColor"
     seen = {}
     for name in ("light", "dark"):
@@ -253,7 +253,7 @@ def test_themes_follow_the_system_until_one_is_chosen(page: Page) -> None:
     assert page.evaluate(colour) == seen["light"]
 
 
-def test_a_video_that_is_gone_or_cannot_play_is_told_of(browser: Page, folder: Path) -> None:
+def test_a_missing_or_unplayable_video_is_reported(browser: Page, folder: Path) -> None:
     replace(captions(Event(1, 2, "a")), video=video(folder, "gone.mp4")).save(folder / "g.json")
     (folder / "odd.mkv").write_bytes(b"\0" * 1000)
     replace(captions(Event(1, 2, "b")), video=video(folder, "odd.mkv")).save(folder / "o.json")
@@ -266,7 +266,7 @@ def test_a_video_that_is_gone_or_cannot_play_is_told_of(browser: Page, folder: P
     browser.send("DOM.setFileInputFiles", **chosen)
     browser.wait("document.getElementById('player').readyState >= 1")
     assert time_of(browser) == pytest.approx(1, abs=0.05)
-    assert "times may not fit" in text(browser, "notes")
+    assert "times may not match" in text(browser, "notes")
     browser.click("#list .row", count=1)
     browser.wait("!document.getElementById('message').hidden")
     assert "cannot play" in text(browser, "message-text")

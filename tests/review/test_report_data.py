@@ -44,7 +44,7 @@ def test_results_belong_together_by_place_and_size() -> None:
     assert len({key_of(TWO, here), key_of(TWO, None), key_of(other, here)}) == 3
 
 
-def test_texts_lose_what_would_be_obeyed_and_names_show_it() -> None:
+def test_texts_lose_control_characters_and_names_escape_them() -> None:
     entry = VideoEntry(replace(VIDEO, path="in/a\u202e4pm.exe\n\udcff"), None)
     entry.add(captions(Event(0, 1, "a\u202eb\x1b[31mc"), warnings=("x\u2066y",)), Path("r\n.json"))
     entry.add(Groundings((answer("q\u202e", answer="\x1b]0;t\x07said"),)), Path("q.json"))

@@ -70,7 +70,7 @@ def page() -> str:
 
 
 @given(st.recursive(st.text() | st.sampled_from(HOSTILE), st.lists))
-def test_any_string_survives_the_island_and_none_leaves_it(data: Any) -> None:
+def test_every_string_survives_the_json_block_and_none_escapes_it(data: Any) -> None:
     island = to_island(data)
     assert json.loads(island) == data
     assert island.isascii()
@@ -89,7 +89,7 @@ def test_a_title_is_text(page: str) -> None:
     assert "<b>" not in page
 
 
-def test_the_policy_lets_only_the_pages_own_program_run_and_no_request_leave(page: str) -> None:
+def test_the_policy_allows_only_the_pages_script_and_no_request(page: str) -> None:
     parsed = Parsed(page)
     policy = parsed.policy()
     for directive in ("default-src", "connect-src", "base-uri", "form-action"):
@@ -109,13 +109,13 @@ def _last(parsed: Parsed, tag: str) -> str:
     return parsed.texts[index]
 
 
-def test_the_policy_stands_before_anything_that_it_is_about(page: str) -> None:
+def test_the_policy_precedes_everything_it_restricts(page: str) -> None:
     names = [attributes.get("http-equiv") or tag for tag, attributes in Parsed(page).elements]
     assert names[:4] == ["html", "head", "meta", "Content-Security-Policy"]
     assert page.index(MARK) < 4096
 
 
-def test_the_page_names_no_address_and_no_handler(page: str) -> None:
+def test_the_page_has_no_address_and_no_inline_handler(page: str) -> None:
     for tag, attributes in Parsed(page).elements:
         assert not [name for name in attributes if name.startswith("on")], tag
         assert not attributes.get("src")
@@ -125,7 +125,7 @@ def test_the_page_names_no_address_and_no_handler(page: str) -> None:
     assert addresses == {"http://www.w3.org/2000/svg"}  # a name, which nobody opens
 
 
-def test_the_program_makes_no_markup_of_strings() -> None:
+def test_the_script_creates_no_markup_from_strings() -> None:
     folder = resources.files("vidground.review") / "templates"
     for file in folder.iterdir():
         text = file.read_text(encoding="utf-8")
@@ -136,7 +136,7 @@ def test_the_program_makes_no_markup_of_strings() -> None:
             assert "</script" not in text
 
 
-def test_without_jinja_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_jinja_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(InputError, match=r"pip install 'vidground\[report\]'"):
         render_page({}, title="")

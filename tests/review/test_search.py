@@ -1,6 +1,7 @@
 """`vidground search`: the order of moments, what is printed, what is escaped."""
 
 import json
+import math
 import os
 import pty
 import subprocess
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.helpers.result_makers import VIDEO, answer, captions
 from vidground.cli.main import cli
 from vidground.errors import VideoError
 from vidground.results.types import Event, GroundingResult, Groundings, Moment
+from vidground.review.search import rank, words
 from vidground.settings import GroundingSettings, IsolationSettings
 
 
@@ -56,7 +60,7 @@ def test_the_best_captions_come_first_with_times_and_scores() -> None:
     assert "3 found among 4 moments" in result.stderr
 
 
-def test_limit_and_least_score_cut_the_list() -> None:
+def test_limit_and_min_score_shorten_the_list() -> None:
     result = run("dog", "out", "--limit", "1")
     assert len(result.stdout.splitlines()) == 1
     assert "3 found among 4 moments, the best 1 are shown" in result.stderr
@@ -79,7 +83,7 @@ def test_hostile_captions_reach_a_terminal_as_text() -> None:
     assert len(result.stdout.splitlines()) == 1
 
 
-def test_links_only_on_a_terminal_and_only_to_files_that_are_there(folder: Path) -> None:
+def test_links_appear_only_on_a_terminal_and_for_existing_files(folder: Path) -> None:
     terminal, end = pty.openpty()
     command = [sys.executable, "-m", "vidground.cli.main", "search", "dog", "out", "-q"]
     environment = {"TERM": "xterm", "PATH": ""}
@@ -96,7 +100,7 @@ def test_links_only_on_a_terminal_and_only_to_files_that_are_there(folder: Path)
     assert "\x1b" not in run("dog", "out").stdout
 
 
-def test_broken_results_are_told_of_and_the_rest_is_searched() -> None:
+def test_broken_results_are_reported_and_the_rest_is_searched() -> None:
     Path("out/bad.json").write_text("{")
     result = run("dog", "out", "gone.json")
     assert result.exit_code == 1
@@ -116,11 +120,11 @@ def test_broken_results_are_told_of_and_the_rest_is_searched() -> None:
         ("dog", "out", "--no-isolation"),
     ],
 )
-def test_wrong_usage(arguments: Sequence[str]) -> None:
+def test_wrong_usage_is_refused(arguments: Sequence[str]) -> None:
     assert run(*arguments).exit_code == 2
 
 
-def test_a_model_looks_at_every_video(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_searches_every_video(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
 
     class Grounder:
@@ -152,3 +156,45 @@ def test_a_model_looks_at_every_video(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     run("a dog", ".", "--model", "toy", "--no-isolation")
     assert loaded[1] == ("toy", 0.5, None)
+
+
+def test_words_lose_case_accents_and_plurals() -> None:
+    assert words("Two DOGS, Élan; glass's straße_x") == [
+        *("two", "dog", "elan", "glass", "s", "strasse", "x")
+    ]
+    assert words("东京 タワー 한국") == [*"东京", *"タワー", *"한국"]
+
+
+def test_bm25_by_hand() -> None:
+    # dog is in 1 of 2 texts: log(1 + 1.5 / 1.5). Mean length 2, so K = 1.2 (0.25 + 0.375 n).
+    rarity = math.log(2)
+    own = rarity * 2.2 / (1 + 1.2 * (0.25 + 0.375 * 1))
+    found = rarity * 2.2 / (1 + 1.2 * (0.25 + 0.375 * 3))
+    assert rank("dog", ["a dog eats", "rain"]) == pytest.approx([found / own, 0.0])
+
+
+def test_rarer_words_more_words_and_shorter_texts_are_better() -> None:
+    texts = ["a red car", "a red bike", "a red van", "a blue car passes a red house", "rain"]
+    car, bike, *_ = rank("red bike", texts)
+    assert bike > car > 0
+    found = rank("car", texts)
+    assert found[0] > found[3] > found[1] == 0
+    assert rank("RED cars", ["a red car", "red car"])[1] == 1
+
+
+def test_without_words_the_score_is_zero() -> None:
+    assert rank("...", ["a dog"]) == [0.0]
+    assert rank("dog", []) == []
+    assert rank("dog", ["", "?"]) == [0.0, 0.0]
+
+
+@given(st.text("abc dé", max_size=20), st.lists(st.text("abc dé", max_size=20), max_size=6))
+def test_scores_lie_between_0_and_1_and_the_query_itself_is_best(
+    query: str, texts: list[str]
+) -> None:
+    scores = rank(query, [*texts, query])
+    assert all(0 <= score <= 1 for score in scores)
+    if words(query) and len(set(words(query))) == len(words(query)):
+        assert scores[-1] == pytest.approx(1)
+    shared = [bool(set(words(text)) & set(words(query))) for text in texts]
+    assert [score > 0 for score in scores[:-1]] == shared

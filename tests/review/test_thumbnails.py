@@ -37,7 +37,7 @@ def test_each_time_shows_its_frame_in_the_order_asked(tmp_path: Path) -> None:
     assert thumbnails(video, []) == []
 
 
-def test_a_large_picture_is_made_small_and_keeps_its_shape(tmp_path: Path) -> None:
+def test_a_large_picture_is_scaled_down_and_keeps_its_aspect_ratio(tmp_path: Path) -> None:
     video = make_video(tmp_path / "a.mp4", frames=3, size=(320, 320))
     (picture,) = thumbnails(video, [0.05])
     assert decoded(picture).shape == (90, 90, 3)
@@ -47,7 +47,7 @@ def test_a_large_picture_is_made_small_and_keeps_its_shape(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("rotation", "mirrored"), [(90, False), (270, False), (0, True)])
-def test_a_picture_is_turned_as_a_player_turns_it(
+def test_a_picture_is_rotated_as_a_player_rotates_it(
     tmp_path: Path, rotation: float, mirrored: bool
 ) -> None:
     video = make_video(
@@ -61,14 +61,14 @@ def test_a_picture_is_turned_as_a_player_turns_it(
     assert read_index(shown) != 5
 
 
-def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"none")
     with pytest.raises(VideoError, match=r"a\.mp4"):
         thumbnails(tmp_path / "a.mp4", [0.0])
 
 
 @pytest.mark.parametrize("fault", ["crash", "hang", "eat"])
-def test_a_video_that_takes_its_decoder_along_costs_its_own_pictures_only(
+def test_a_video_that_crashes_its_decoder_loses_only_its_own_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr("vidground.review.thumbnails._OPENER", f"{FAULTY}:FailingMoments")

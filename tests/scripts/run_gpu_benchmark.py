@@ -33,14 +33,14 @@ import torch
 from torch import Tensor
 
 from vidground import DecodingSettings
-from vidground.benchmark.ceilings import (
+from vidground.benchmark.measuring import (
     Ceilings,
+    StageMeter,
     best_seconds,
     device_name,
     measure_ceilings,
     synchronize,
 )
-from vidground.benchmark.measuring import StageMeter
 from vidground.benchmark.random_model import random_model
 from vidground.benchmark.workload import token_work, vision_work
 from vidground.errors import VidgroundError
@@ -96,7 +96,7 @@ class Bench:
                 generate_each(self.model, prompts, settings, BatchSize(rows), graphs=graphs)
             ),
             self.device,
-            least_s=0.0,
+            min_s=0.0,
         )
 
 

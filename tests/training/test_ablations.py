@@ -131,7 +131,7 @@ def test_without_the_stage_its_end_is_a_problem_and_hides_nothing(tokenizers: To
     ids, decode = tokenizers.ids, tokenizers.decode
     parsed = parse_answer(tokens, ids=ids, decode=decode, evidence_stage=False)
     assert parsed.answer_evidence == (0,)
-    assert parsed.problems == ("1 times </evi>, 0 expected",)
+    assert parsed.problems == ("number of </evi> is 1, expected 0",)
     text = answer_text(tokens, [(3.0, 9.0)], ids=ids, decode=decode, evidence_stage=False)
     assert text == "It happens in 3 - 9 s."
     said = released_text(tokens, [(3.0, 9.0)], ids=ids, decode=decode, evidence_stage=False)

@@ -256,7 +256,7 @@ def test_a_benchmark_compares_them(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (told["decode_on"], told["frames"], told["equal"]) == ("cuda", 3, 3)
     lines = to_table(measured).splitlines()
     assert any(line.startswith("decode on cuda ") for line in lines)
-    assert "equal: 3 of 3 pictures; 0 of 1 videos were left to the CPU" in lines
+    assert "equal frames: 3 of 3; videos that the GPU could not decode: 0 of 1" in lines
     assert max(map(len, lines)) <= 100
 
 

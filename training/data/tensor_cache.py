@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vidground.errors import FormatError
-from vidground.storage.bounded_folder import HEADER_BYTES, BoundedFolder
+from vidground.storage.bounded_folder import BoundedFolder
+from vidground.storage.row_file import HEADER_BYTES
 
 
 class TensorCache:

@@ -1,4 +1,4 @@
-"""Decoding alone, in one place and in another: what each takes, and whether the pictures are equal.
+"""Compare video decoding on a GPU with decoding on the CPU: time, and equality of the frames.
 
 Decodes in this process, several files at once. Knows no model.
 """
@@ -14,7 +14,6 @@ from os import PathLike
 import torch
 
 from vidground.settings import CPU
-from vidground.video.frame_sampler import LEFT_TO_CPU
 from vidground.video.reader import VideoReader
 
 File = str | PathLike[str]
@@ -24,22 +23,30 @@ File = str | PathLike[str]
 class Decoded:
     """All videos decoded once.
 
-    seconds: by the clock. pictures: a digest per sampled frame, of each video. left_to_cpu: so many
-    videos were decoded there though a card was to be used.
+    Attributes:
+        seconds: wall-clock time.
+        digests: for each video, a SHA-256 per sampled frame.
+        left_to_cpu: number of videos that were decoded on the CPU because the GPU could not.
     """
 
     seconds: float
-    pictures: tuple[tuple[bytes, ...], ...]
+    digests: tuple[tuple[bytes, ...], ...]
     left_to_cpu: int
 
 
 @dataclass(frozen=True)
 class DecodingComparison:
-    """Videos decoded on a card and on the CPU.
+    """Videos decoded on a GPU and on the CPU.
 
-    readers, cpu_readers: files decoded at once. seconds, cpu_seconds: by the clock, for all of
-    them. frames: sampled, of all videos; equal: of these, those with the same pixels in both.
-    left_to_cpu: videos that were decoded on the CPU both times.
+    Attributes:
+        decode_on: the GPU, as asked for.
+        readers: number of files decoded at once on the GPU.
+        cpu_readers: number of files decoded at once on the CPU.
+        seconds: wall-clock time of all videos on the GPU.
+        cpu_seconds: wall-clock time of all videos on the CPU.
+        frames: sampled frames of all videos.
+        equal: number of frames with the same pixels in both.
+        left_to_cpu: number of videos that were decoded on the CPU both times.
     """
 
     decode_on: str
@@ -61,47 +68,51 @@ def compare_decoding(
     readers: int,
     cpu_readers: int,
 ) -> DecodingComparison:
-    """Decode all videos on a card, then on the CPU.
+    """Decode all videos on a GPU, then on the CPU.
 
     Args:
-        fps, image_size: as of `VideoReader`. decode_on: "auto", "cuda" or "cuda:N". readers,
-            cpu_readers: files decoded at once on the card, and on the CPU.
+        paths: of the videos.
+        fps: see `VideoReader`.
+        image_size: see `VideoReader`.
+        decode_on: "auto", "cuda" or "cuda:N".
+        readers: number of files decoded at once on the GPU.
+        cpu_readers: number of files decoded at once on the CPU.
 
     Raises:
-        VideoError: a file cannot be read, or not on the card that is demanded.
+        VideoError: a file cannot be read, or `decode_on` names a GPU that cannot decode it.
     """
     decode = partial(decode_all, paths, fps=fps, image_size=image_size)
-    there, here = decode(decode_on=decode_on, readers=readers), decode(readers=cpu_readers)
+    gpu, cpu = decode(decode_on=decode_on, readers=readers), decode(readers=cpu_readers)
     pairs = [
         pair
-        for both in zip(there.pictures, here.pictures, strict=True)
-        for pair in zip(*both, strict=True)
+        for video in zip(gpu.digests, cpu.digests, strict=True)
+        for pair in zip(*video, strict=True)
     ]
     return DecodingComparison(
         decode_on=decode_on,
         readers=readers,
         cpu_readers=cpu_readers,
-        seconds=there.seconds,
-        cpu_seconds=here.seconds,
+        seconds=gpu.seconds,
+        cpu_seconds=cpu.seconds,
         frames=len(pairs),
         equal=sum(a == b for a, b in pairs),
-        left_to_cpu=there.left_to_cpu,
+        left_to_cpu=gpu.left_to_cpu,
     )
 
 
 def decode_all(
     paths: Sequence[File], *, fps: float, image_size: int, decode_on: str = CPU, readers: int
 ) -> Decoded:
-    """Decode and sample all videos, nothing else; see `compare_decoding`."""
+    """Decode and sample all videos; see `compare_decoding`."""
 
     def decode(path: File) -> tuple[tuple[bytes, ...], bool]:
         reader = VideoReader(path, fps=fps, image_size=image_size, decode_on=decode_on)
-        pictures = tuple(
+        digests = tuple(
             hashlib.sha256(run.pixels.numpy().tobytes()).digest()
             for run in reader.runs()
             for _ in range(run.first, run.last + 1)
         )
-        return pictures, any(warning.startswith(LEFT_TO_CPU) for warning in reader.warnings)
+        return digests, reader.left_to_cpu
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -113,5 +124,5 @@ def decode_all(
         torch.set_num_threads(threads)
     seconds = time.perf_counter() - start
     return Decoded(
-        seconds, tuple(pictures for pictures, _ in videos), sum(left for _, left in videos)
+        seconds, tuple(digests for digests, _ in videos), sum(left for _, left in videos)
     )

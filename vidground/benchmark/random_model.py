@@ -1,9 +1,9 @@
-"""Models with random weights, of the released size or of one for CPUs, to be timed.
+"""Models with random weights for timing, of the released size or of a size for CPUs.
 
-What such a model says is arranged: each token of its answer leads to a fixed next one, an `<evi>`
-every tenth token, and never to the end. So any two ways of running it have the same work to do, and
-all of it: the chain is in the weights, and every token still is the largest of the logits that all
-layers lead to. Its tokenizers are made up, too.
+Their answers are fixed: each token leads to a certain next one, every tenth is an `<evi>`, and none
+ends the answer. So two ways of running such a model have the same work. The chain is built into the
+weights, and every token is still the argmax of logits computed by all layers. The tokenizers are
+synthetic too.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Size = Literal["official", "mid"]
 
 _SPREAD = 0.02
 _EMBEDDING_SPREAD = 4.0
-"""Large, so that a token's own embedding outlasts what all layers add to it."""
+"""Large, so that a token's own embedding dominates what all layers add to it."""
 _HEAD_GAIN = 2.0
-"""Of each layer of the heads; large, so that relevance is not one half everywhere."""
+"""Of each layer of the heads; large, so that relevance is not 0.5 everywhere."""
 _CAPTION = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
 _ASSISTANT = "<|assistant|>"
 _CONTROLS = ("<unk>", TURN_END, "<|system|>", "<|user|>", _ASSISTANT, EVIDENCE, EVIDENCE_END)
 _ANSWER = (_ASSISTANT, EVIDENCE_END, EVIDENCE, *_CAPTION, EVIDENCE)
-"""Each token leads to the next; the last one is where the caption begins again."""
+"""Each token leads to the next; the last one begins the next caption."""
 
 
 def random_model(
@@ -51,18 +51,21 @@ def random_model(
     dtype: torch.dtype | None = torch.float32,
     seed: int = 0,
 ) -> D2VLM:
-    """A model to be timed; the same arguments give the same weights.
+    """Build a model for timing; the same arguments give the same weights.
 
-    size: "official" is the released size, 5.0 B parameters; "mid" has 0.12 B, and its parts share
-        the time on a CPU about as those of the released size do on a GPU.
-    dtype: of the weights; None for what suits the device (`devices.choose_dtype`).
+    Args:
+        size: "official" is the released size, 5.0 B parameters; "mid" has 0.12 B, and its parts
+            share the time on a CPU about as those of the released size do on a GPU.
+        device: of the weights.
+        dtype: of the weights; None for the one that suits the device (`devices.choose_dtype`).
+        seed: of the random numbers.
 
     Raises:
-        InputError: there is no such size.
+        InputError: the size is unknown.
     """
     sizes = {"official": official_config, "mid": mid_config}
     if size not in sizes:
-        raise InputError(f"random weights of size {size!r}: it must be one of {', '.join(sizes)}")
+        raise InputError(f"size of random weights is {size!r}; it must be {' or '.join(sizes)}")
     return randomized(sizes[size](), name=f"random-{size}", device=device, dtype=dtype, seed=seed)
 
 
@@ -74,11 +77,16 @@ def randomized(
     dtype: torch.dtype | None = torch.float32,
     seed: int = 0,
 ) -> D2VLM:
-    """A model of these sizes with random weights and made-up tokenizers; see `random_model`.
+    """Build a model of any size with random weights and synthetic tokenizers.
 
-    config: its token ids become those of the tokenizers.
+    Args:
+        config: sizes of the model; its token ids are set to those of the tokenizers.
+        name: of the model.
+        device: see `random_model`.
+        dtype: see `random_model`.
+        seed: see `random_model`.
     """
-    place = choose_device(device)
+    target = choose_device(device)
     tokenizers = Tokenizers(
         _language_tokenizer(config.text_config.vocab_size),
         _question_tokenizer(config.qformer_config.vocab_size),
@@ -88,18 +96,18 @@ def randomized(
     config.turn_end_token_id = ids.turn_end
     config.text_config.pad_token_id = ids.pad
     config._attn_implementation = "sdpa"
-    tensors = _tensors(config, tokenizers, torch.Generator(place).manual_seed(seed))
+    tensors = _tensors(config, tokenizers, torch.Generator(target).manual_seed(seed))
     checkpoint = Checkpoint(config, released=False, files=(), tensors=tensors)
     if dtype is None:
-        dtype = getattr(torch, choose_dtype(place, parameter_count(config)).name)
-    model = build_model(checkpoint, source=name, dtype=dtype, device=place)
+        dtype = getattr(torch, choose_dtype(target, parameter_count(config)).name)
+    model = build_model(checkpoint, source=name, dtype=dtype, device=target)
     model.tokenizers = tokenizers
     model.name_or_path = config.name_or_path = name
     return model
 
 
 def parameter_count(config: D2VLMConfig) -> int:
-    """How many parameters a model of these sizes has; nothing is allocated."""
+    """Return the number of parameters of a model of these sizes, without allocating it."""
     return sum(shape.numel() for shape in _shapes(config).values())
 
 
@@ -109,18 +117,18 @@ def _shapes(config: D2VLMConfig) -> dict[str, torch.Size]:
 
 
 def official_config() -> D2VLMConfig:
-    """The released sizes."""
+    """Return the released sizes."""
     return D2VLMConfig()
 
 
 def mid_config() -> D2VLMConfig:
-    """Small enough for two cores: most of the time of one caption goes into its tokens."""
+    """Return sizes for two CPU cores; most of the time of a caption goes into its tokens."""
     vision = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 6}
-    reader = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4}
+    qformer = {"hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4}
     text = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12}
     return D2VLMConfig(
         vision_config={**vision, "num_attention_heads": 3},
-        qformer_config={**reader, "num_attention_heads": 3, "encoder_hidden_size": 192},
+        qformer_config={**qformer, "num_attention_heads": 3, "encoder_hidden_size": 192},
         text_config={**text, "num_attention_heads": 12, "num_key_value_heads": 12},
         evidence_layer=3,
     )
@@ -129,13 +137,13 @@ def mid_config() -> D2VLMConfig:
 def _tensors(
     config: D2VLMConfig, tokenizers: Tokenizers, generator: torch.Generator
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every weight: norms are 1 and biases 0, as at a training's start; all else is noise."""
+    """Yield every weight: norms are 1 and biases 0, as before training; the rest is noise."""
     shapes = _shapes(config)
     embeddings, projection = "language_model.embed_tokens.weight", "lm_head.weight"
 
     def noise(name: str, spread: float) -> Tensor:
-        made = torch.empty(shapes[name], device=generator.device)
-        return made.normal_(std=spread, generator=generator)
+        tensor = torch.empty(shapes[name], device=generator.device)
+        return tensor.normal_(std=spread, generator=generator)
 
     table = noise(embeddings, _EMBEDDING_SPREAD)
     rows = noise(projection, _SPREAD)
@@ -156,7 +164,7 @@ def _tensors(
 
 
 def _language_tokenizer(size: int) -> PreTrainedTokenizerFast:
-    """A token per word: letters, and made-up words up to `size` tokens."""
+    """Build a tokenizer with a token per word: letters, and synthetic words up to `size`."""
     words = [*_CONTROLS, *"abcdefghijklmnopqrstuvwxyz"]
     words += [f"word{number}" for number in range(size - len(words))]
     backend = _word_level(words)

@@ -1,15 +1,14 @@
-"""How the released code runs the model, on weights that are ours: what ours is timed against.
+"""Run the model as the released code does, as the baseline of benchmarks.
 
-One video at a time. Every frame of the file is decoded, one after the other on one thread; the
-sampled ones are kept at full size, all of them, and resized as floats. All frames are encoded at
-once, and attention is computed step by step. The states before and after every layer are kept for
-every position and every token, and logits are computed for every position of the prompt, in
-float32. The cache grows by copying all of it for every token; the host waits for each token, and
-looks for evidence frame by frame.
+One video at a time. Every frame of the file is decoded on one thread; the sampled ones are all held
+at full size and resized as floats. All frames are encoded at once, with eager attention. The states
+before and after every layer are kept for every position and every token, and logits are computed in
+float32 for every position of the prompt. The key-value cache is copied for every token; the host
+waits for each token and searches for evidence frame by frame.
 
-What the released code does beyond that is left out (checks of itself, copies between libraries,
-pictures of frames that are not wanted). Frames are chosen, and prompts written, as ours are. Turned
-videos and pixels that are no squares it shows as they are stored, as the released code does.
+Other overhead of the released code is left out (self-checks, copies between libraries, images of
+frames that are not sampled). Frames are sampled, and prompts formatted, as ours are. Like the
+released code, it ignores rotation and the pixel aspect ratio.
 """
 
 from __future__ import annotations
@@ -52,14 +51,19 @@ def answer_as_released(
     tokens: int,
     meter: StageMeter,
 ) -> Generation:
-    """The greedy answer to a prompt on a whole video, which is one window.
+    """Return the greedy answer to a prompt on a whole video, as one window.
 
     Args:
-        fps: samples per second of video. tokens: of the answer at most, above 0. meter: is given
-            the stages of the work.
+        model: to run.
+        path: of the video.
+        prompt: to answer.
+        fps: sampled frames per second of video.
+        tokens: maximum length of the answer, above 0.
+        meter: to which the stages are added.
 
     Raises:
-        VideoError: the file cannot be read. InputError: a prompt does not fit.
+        VideoError: the file cannot be read.
+        InputError: the prompt does not fit.
     """
     with eager_attention(model):
         with meter.stage(DECODE):
@@ -78,7 +82,7 @@ def answer_as_released(
 
 
 def decode_in_full(path: str | PathLike[str], *, fps: float) -> npt.NDArray[np.uint8]:
-    """All sampled frames as they are stored, (T, height, width, 3)."""
+    """Return all sampled frames as stored: (T, height, width, 3) RGB."""
     frames: list[npt.NDArray[np.uint8]] = []
     for shown in Footage(path, fps=fps).frames(skip=False):
         frames += [shown.frame.rgb()] * (shown.last - shown.first + 1)
@@ -86,7 +90,7 @@ def decode_in_full(path: str | PathLike[str], *, fps: float) -> npt.NDArray[np.u
 
 
 def prepare_floats(frames: npt.NDArray[np.uint8], image_size: int) -> Tensor:
-    """Frames (T, height, width, 3) resized, cropped and normalised as floats: (T, 3, S, S)."""
+    """Resize, crop and normalise frames as floats: (T, height, width, 3) to (T, 3, S, S)."""
     scaled = torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
     height, width = scaled.shape[2:]
     shorter = min(height, width)
@@ -102,25 +106,25 @@ def prepare_floats(frames: npt.NDArray[np.uint8], image_size: int) -> Tensor:
 def generate_as_released(
     model: D2VLM, prompt: PromptInputs, *, tokens: int, meter: StageMeter
 ) -> Generation:
-    """The greedy answer to one prompt, of so many tokens at most."""
+    """Return the greedy answer to one prompt, of at most `tokens` tokens."""
     with eager_attention(model):
         with meter.stage(PREFILL):
-            decoding = _Decoding(model, batch_prompts(model, [prompt]))
-            decoding.say()
+            answer = _GreedyAnswer(model, batch_prompts(model, [prompt]))
+            answer.choose()
         with meter.stage(TOKENS):
-            while len(decoding.said) < tokens and not decoding.ended:
-                decoding.step()
-                decoding.say()
+            while len(answer.token_ids) < tokens and not answer.ended:
+                answer.step()
+                answer.choose()
     return Generation(
-        decoding.said,
-        tuple(decoding.evidence),
-        decoding.prompt_curve,
-        truncated=not decoding.ended,
+        answer.token_ids,
+        tuple(answer.evidence),
+        answer.prompt_curve,
+        truncated=not answer.ended,
     )
 
 
 class GrowingCache(KeyValueCache):
-    """Keys and values that are copied whenever one is added, as transformers' DynamicCache is."""
+    """A cache that is copied whenever a token is added, like transformers' DynamicCache."""
 
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
@@ -135,27 +139,27 @@ class GrowingCache(KeyValueCache):
         return keys, values
 
 
-class _Decoding:
-    """An answer in the making; `kept` are the states and logits of all steps, never let go."""
+class _GreedyAnswer:
+    """An answer being generated; `steps` holds the states and logits of all steps."""
 
     def __init__(self, model: D2VLM, batch: PromptBatch) -> None:
-        self.said: list[int] = []
+        self.token_ids: list[int] = []
         self.evidence: list[Evidence] = []
         self.ended = False
-        self.kept: list[tuple[list[Tensor], Tensor]] = []
+        self.steps: list[tuple[list[Tensor], Tensor]] = []
         self._model = model
         self._cache = GrowingCache(model.config.text_config.num_hidden_layers)
         self._length = batch.embeds.shape[1]
         self._run(batch.embeds, batch.position_ids, batch.visible())
-        states = self.kept[0][0]
+        states = self.steps[0][0]
         self._memory = batch.at_frames(states[model.config.evidence_layer])[0]
         self._frame_keys = model.frame_head(batch.at_frames(states[model.config.matching_layer]))[0]
         self.prompt_curve = self._relevance()
 
-    def say(self) -> None:
-        """Take the likeliest token, and look for its evidence if it is an `<evi>`."""
+    def choose(self) -> None:
+        """Append the likeliest token, and find its evidence if it is an `<evi>`."""
         config = self._model.config
-        token = int(self.kept[-1][1][0, -1].argmax())
+        token = int(self.steps[-1][1][0, -1].argmax())
         self.ended = token == config.turn_end_token_id
         embeds = self._model.get_input_embeddings()(
             torch.tensor([[token]], device=self._model.device)
@@ -163,14 +167,14 @@ class _Decoding:
         if token == config.evidence_token_id:
             curve = self._relevance()
             first, last = best_run(curve.tolist(), threshold=config.evidence_threshold)
-            self.evidence.append(Evidence(len(self.said), first, last, curve))
+            self.evidence.append(Evidence(len(self.token_ids), first, last, curve))
             if config.evidence_semantics:
                 embeds = embeds + self._memory[first : last + 1].mean(0)
-        self.said.append(token)
+        self.token_ids.append(token)
         self._next = embeds
 
     def step(self) -> None:
-        """Feed the token that was said last."""
+        """Run the model on the last token."""
         device = self._model.device
         position = torch.tensor([[self._length]], device=device)
         self._length += 1
@@ -178,25 +182,25 @@ class _Decoding:
         self._run(self._next, position, visible)
 
     def _run(self, embeds: Tensor, positions: Tensor, visible: Tensor) -> None:
-        """Keep the states before and after every layer, and the logits at every position."""
+        """Append the states before and after every layer, and the logits at every position."""
         context = self._model.context(positions, visible, self._cache)
         states = [embeds]
         for layer in range(self._model.config.text_config.num_hidden_layers):
             states.append(self._model.run_layers(states[-1], layer, layer + 1, context))
-        self.kept.append((states, self._model.logits(states[-1]).float()))
+        self.steps.append((states, self._model.logits(states[-1]).float()))
 
     def _relevance(self) -> Tensor:
-        state = self.kept[-1][0][self._model.config.matching_layer][0, -1]
+        state = self.steps[-1][0][self._model.config.matching_layer][0, -1]
         scores = self._frame_keys @ self._model.evidence_head(state)
         return torch.sigmoid(scores.float() / state.shape[-1] ** 0.5).cpu()
 
 
 def best_run(curve: list[float], *, threshold: float) -> tuple[int, int]:
-    """The interval of a curve, as `evidence.best_interval` finds it, frame by frame."""
-    least = threshold * max(curve)
+    """Find the interval of a curve as `evidence.best_interval` does, frame by frame."""
+    cutoff = threshold * max(curve)
     runs: list[list[int]] = []
     for frame, value in enumerate(curve):
-        if value < least:
+        if value < cutoff:
             continue
         if runs and runs[-1][-1] == frame - 1:
             runs[-1].append(frame)
@@ -211,7 +215,7 @@ def best_run(curve: list[float], *, threshold: float) -> tuple[int, int]:
 
 @contextmanager
 def eager_attention(model: D2VLM) -> Iterator[None]:
-    """Let all parts of a model compute attention step by step for a while."""
+    """Make all parts of a model use eager attention inside the block."""
     config = model.config
     parts = (config, config.vision_config, config.qformer_config, config.text_config)
     before = [part._attn_implementation for part in parts]

@@ -1,4 +1,4 @@
-"""What a benchmark measured, as data, as JSON's values and as a table. Measures nothing."""
+"""The result of a benchmark as data, JSON and a table. Measures nothing."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from vidground.benchmark.ceilings import Ceilings
 from vidground.benchmark.decode_comparison import DecodingComparison
-from vidground.benchmark.measuring import Usage
+from vidground.benchmark.measuring import Ceilings, Usage
 from vidground.benchmark.workload import Work
 
 SCHEMA_VERSION = 1
-_COUNTED_IN = {"prefill": "answer", "tokens": "token", "write": "result"}  # all others: frames
+_UNITS = {"prefill": "answer", "tokens": "token", "write": "result"}  # other stages: frames
 
 
 @dataclass(frozen=True)
 class StageReport:
     """One stage, over all videos.
 
-    items: what it is counted in: frames up to `compress`, answers in `prefill`, in `tokens` the
-    tokens after each answer's first, results in `write`. work: None where none is counted.
+    Attributes:
+        name: of the stage.
+        items: number of frames up to `compress`, of answers in `prefill`, of tokens after each
+            answer's first in `tokens`, of results in `write`.
+        usage: its time and memory.
+        work: operations and bytes; None for stages where they are not counted.
     """
 
     name: str
@@ -31,13 +34,13 @@ class StageReport:
 
     @property
     def unit(self) -> str:
-        """What the items are."""
-        return _COUNTED_IN.get(self.name, "frame")
+        """What `items` counts, in the singular."""
+        return _UNITS.get(self.name, "frame")
 
 
 @dataclass(frozen=True)
 class Total:
-    """All videos, from files to answers: seconds by the clock, and of processor time."""
+    """Wall-clock and processor seconds for all videos, from files to answers."""
 
     seconds: float
     cpu_s: float
@@ -45,10 +48,13 @@ class Total:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Whether the released procedure gave our answers; it resizes frames in its own way.
+    """How far the released procedure, which resizes frames differently, gives the same answers.
 
-    answers: how many are equal as a whole, words and times. evidence: `<evi>` in them; intervals:
-    how many of their intervals are equal. largest_difference: of their relevance curves, in [0, 1].
+    Attributes:
+        answers: number of answers with equal words and times.
+        evidence: number of `<evi>` tokens compared.
+        intervals: number of these with equal intervals.
+        largest_difference: between relevance curves, in [0, 1].
     """
 
     answers: int
@@ -59,7 +65,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The released procedure on the same videos: its stages and totals, as of `Benchmark`."""
+    """The released procedure on the same videos, with stages and totals as in `Benchmark`."""
 
     stages: tuple[StageReport, ...]
     totals: tuple[Total, ...]
@@ -68,11 +74,20 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured.
+    """The result of a benchmark.
 
-    circumstances: device, model, versions and settings. bytes_per_number: of the model's type.
-    video_s, frames, tokens: of all videos together. stages: of one run. totals: one per round.
-    decoding: None if all was decoded on the CPU anyway.
+    Attributes:
+        circumstances: device, model, versions and settings.
+        ceilings: the highest rates that the device reached.
+        bytes_per_number: size of a value in the model's dtype.
+        videos: number of videos.
+        video_s: their total length in seconds.
+        frames: sampled frames of all videos.
+        tokens: generated tokens of all answers.
+        stages: of one run, stage by stage.
+        totals: of the whole, one per round.
+        decoding: GPU against CPU; None if all videos were decoded on the CPU.
+        baseline: the released procedure; None if it was not timed.
     """
 
     circumstances: Mapping[str, str | int]
@@ -89,7 +104,7 @@ class Benchmark:
 
 
 def to_dict(benchmark: Benchmark) -> dict[str, Any]:
-    """A benchmark in JSON's terms: seconds, bytes, operations, shares between 0 and 1."""
+    """Return a benchmark as JSON values: seconds, bytes, operations, shares in [0, 1]."""
     baseline = benchmark.baseline
     return {
         "schema_version": SCHEMA_VERSION,
@@ -114,7 +129,7 @@ def to_dict(benchmark: Benchmark) -> dict[str, Any]:
 
 
 def times_ours(ours: Sequence[Total], theirs: Sequence[Total]) -> dict[str, float]:
-    """How many times as long as ours the others took, round by round; the medians."""
+    """Return the medians over rounds of their time divided by ours."""
     pairs = list(zip(ours, theirs, strict=True))
     return {
         "seconds": median(their.seconds / our.seconds for our, their in pairs),
@@ -123,7 +138,7 @@ def times_ours(ours: Sequence[Total], theirs: Sequence[Total]) -> dict[str, floa
 
 
 def to_table(benchmark: Benchmark) -> str:
-    """A benchmark for people, in lines of at most 100 characters."""
+    """Return a benchmark as a table, in lines of at most 100 characters."""
     return "\n".join(_lines(benchmark))
 
 
@@ -169,9 +184,9 @@ def _lines(benchmark: Benchmark) -> Iterator[str]:
         f"a large copy {ceilings.bytes_per_s / 1e9:.1f} GB/s"
     )
     yield (
-        f"{benchmark.videos} videos, {benchmark.video_s:.0f} s, {benchmark.frames} frames, "
-        f"{benchmark.tokens} tokens; {facts['frames_at_once']} frames, "
-        f"{facts['prompts_at_once']} prompts, {facts['videos_at_once']} videos at once"
+        f"videos: {benchmark.videos}, {benchmark.video_s:.0f} s, {benchmark.frames} frames, "
+        f"{benchmark.tokens} tokens; at once: {facts['frames_at_once']} frames, "
+        f"{facts['prompts_at_once']} prompts, {facts['videos_at_once']} videos"
     )
     yield ""
     yield from _stage_lines(benchmark, "stage", benchmark.stages)
@@ -182,7 +197,7 @@ def _lines(benchmark: Benchmark) -> Iterator[str]:
         yield ""
         yield from _decoding_lines(benchmark.decoding, benchmark.videos)
     yield ""
-    yield "as a whole       seconds    cpu s   video s/s   frames/s   tokens/s"
+    yield "total            seconds    cpu s   video s/s   frames/s   tokens/s"
     for total in benchmark.totals:
         yield _total_line(benchmark, "vidground", total)
     if baseline is None:
@@ -191,18 +206,18 @@ def _lines(benchmark: Benchmark) -> Iterator[str]:
         yield _total_line(benchmark, "released", total)
     ratios, agreement = times_ours(benchmark.totals, baseline.totals), baseline.agreement
     yield (
-        f"vidground is {ratios['seconds']:.2f} times as fast by the clock, "
-        f"{ratios['cpu_seconds']:.2f} in processor time"
+        f"vidground is {ratios['seconds']:.2f} times as fast in wall-clock time, "
+        f"{ratios['cpu_seconds']:.2f} times in processor time"
     )
     yield (
         f"equal: {agreement.answers} of {benchmark.videos} answers, {agreement.intervals} of "
-        f"{agreement.evidence} intervals; relevance differs by {agreement.largest_difference:.1e} "
-        "at most"
+        f"{agreement.evidence} intervals; relevance differs by at most "
+        f"{agreement.largest_difference:.1e}"
     )
 
 
 def _stage_lines(benchmark: Benchmark, title: str, stages: Sequence[StageReport]) -> Iterator[str]:
-    yield f"{title:<12}    seconds    cpu s   ms each            of FLOP/s   of GB/s   most memory"
+    yield f"{title:<12}    seconds    cpu s   ms each            of FLOP/s   of GB/s   peak memory"
     for stage in stages:
         values = _stage(benchmark, stage)
         each = 1e3 * stage.usage.seconds / max(stage.items, 1)
@@ -219,8 +234,8 @@ def _decoding_lines(decoding: DecodingComparison, videos: int) -> Iterator[str]:
     there, here = f"decode on {decoding.decode_on}", "decode on cpu"
     yield f"{there:<19} {decoding.seconds:>10.2f} s, {decoding.readers} videos at once"
     yield f"{here:<19} {decoding.cpu_seconds:>10.2f} s, {decoding.cpu_readers} videos at once"
-    left = f"{decoding.left_to_cpu} of {videos} videos were left to the CPU"
-    yield f"equal: {decoding.equal} of {decoding.frames} pictures; {left}"
+    fallback = f"videos that the GPU could not decode: {decoding.left_to_cpu} of {videos}"
+    yield f"equal frames: {decoding.equal} of {decoding.frames}; {fallback}"
 
 
 def _share(value: float | None) -> str:

@@ -1,7 +1,7 @@
-"""How fast a model captions videos, stage by stage and as a whole, beside the released procedure.
+"""Time how fast a model captions videos, by stage and in total, beside the released procedure.
 
-Times are of one machine and one moment: what can be carried elsewhere are ratios of runs in turn,
-and shares of what the device can do (`ceilings`).
+Times hold for one machine at one moment. Comparable across machines are ratios of alternating runs,
+and shares of the device's highest rates (`measuring.Ceilings`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from os import PathLike
 
 import torch
 
-from vidground.benchmark.ceilings import device_name, measure_ceilings, synchronize
 from vidground.benchmark.decode_comparison import DecodingComparison, compare_decoding
 from vidground.benchmark.measuring import (
     COMPRESS,
@@ -27,6 +26,9 @@ from vidground.benchmark.measuring import (
     VISION,
     WRITE,
     StageMeter,
+    device_name,
+    measure_ceilings,
+    synchronize,
 )
 from vidground.benchmark.released_procedure import answer_as_released
 from vidground.benchmark.report import Agreement, Baseline, Benchmark, StageReport, Total
@@ -60,22 +62,28 @@ def run_benchmark(
 ) -> Benchmark:
     """Time the captioning of videos.
 
-    First stage by stage, so that each has the device to itself; then as a whole, by
-    `caption_many`, in turn with the released procedure if that is asked for. If the captioner does
-    not decode on the CPU, decoding alone is compared with doing so.
+    First stage by stage, so that each stage has the device to itself; then in total, by
+    `caption_many`, alternating with the released procedure if `baseline` is set. If the captioner
+    decodes on a GPU, decoding alone is also compared with the CPU.
 
     Args:
-        rounds: how often the whole is timed. on_step: told in words what comes next.
+        captioner: whose model and settings are used.
+        paths: of the videos, at least one.
+        baseline: whether to time the released procedure too.
+        rounds: how often the total is timed, 1 or more.
+        on_step: called with a description of each step before it starts.
 
     Raises:
         VideoError: a file cannot be read.
-        InputError: there is nothing to time; or the released procedure is to be timed, and a
-            video needs several windows or the settings are not greedy, which it does not know.
+        InputError: there is nothing to time; or `baseline` is set, and a video needs several
+            windows or generation is not greedy, which the released procedure cannot do.
     """
     if not paths or rounds < 1:
-        raise InputError(f"{len(paths)} videos in {rounds} rounds; a benchmark needs 1 of each")
+        raise InputError(
+            f"videos: {len(paths)}, rounds: {rounds}; a benchmark needs at least 1 of each"
+        )
     model = captioner.engine.model
-    on_step("what the device can do")
+    on_step("the device's highest rates")
     ceilings = measure_ceilings(model.device, model.dtype)
     run = StagedRun(captioner)
     for path in paths:
@@ -91,7 +99,7 @@ def run_benchmark(
     released = _ReleasedRun(captioner, run)
     results: list[Captions] = []
     for number in range(1, rounds + 1):
-        on_step(f"round {number}: all at once")
+        on_step(f"round {number}: all stages together")
         with _timing(captioner, ours):
             results = list(captioner.caption_many(paths))
         if baseline:
@@ -99,7 +107,7 @@ def run_benchmark(
             with _timing(captioner, theirs):
                 released.answer()
     run.write(results)
-    sizes = [video.chunks for video in run.videos]
+    chunks = [video.chunks for video in run.videos]
     prompts = captioner.engine.sizes.prompts
     return Benchmark(
         circumstances=_circumstances(captioner),
@@ -109,7 +117,7 @@ def run_benchmark(
         video_s=sum(video.duration_s for video in run.videos),
         frames=sum(len(video.times_s) for video in run.videos),
         tokens=sum(len(generation.token_ids) for generation in run.generations),
-        stages=_reports(captioner, run, run.meter, run.generations, sizes, prompts),
+        stages=_reports(captioner, run, run.meter, run.generations, chunks, prompts),
         totals=tuple(ours),
         decoding=decoding,
         baseline=released.report(theirs, results) if baseline else None,
@@ -117,7 +125,7 @@ def run_benchmark(
 
 
 def _circumstances(captioner: DenseCaptioner) -> dict[str, str | int]:
-    """What the times depend on."""
+    """Return the facts that the times depend on."""
     engine = captioner.engine
     model, vision = engine.model, engine.vision
     config = model.config
@@ -172,14 +180,14 @@ def _require_comparable(captioner: DenseCaptioner, videos: Sequence[StagedVideo]
     decoding = captioner.engine.decoding
     if decoding.temperature > 0 or decoding.repetition_penalty != 1 or decoding.loop_tokens:
         raise InputError(
-            f"the released procedure is timed against {decoding}; it knows none of that: set "
-            "temperature 0, repetition_penalty 1 and loop_tokens 0"
+            f"the released procedure cannot generate with {decoding}; set temperature 0, "
+            "repetition_penalty 1 and loop_tokens 0"
         )
     for video in videos:
         if len(video.windows) > 1:
             raise InputError(
-                f"{video.path}: {len(video.times_s)} frames are more than the released procedure "
-                f"takes at once, {captioner.engine.window_length}; give shorter videos"
+                f"{video.path} has {len(video.times_s)} frames; the released procedure takes at "
+                f"most {captioner.engine.window_length}, use shorter videos"
             )
 
 
@@ -193,7 +201,7 @@ class _ReleasedRun:
         self._generations: list[Generation] = []
 
     def answer(self) -> None:
-        """Answer all videos, one after the other; only the last call is reported on."""
+        """Answer all videos, one after the other; `report` describes the last call."""
         engine = self._captioner.engine
         self._meter = StageMeter(engine.model.device)
         self._generations = [
@@ -209,9 +217,9 @@ class _ReleasedRun:
         ]
 
     def report(self, totals: Sequence[Total], results: Sequence[Captions]) -> Baseline:
-        sizes = [(len(video.times_s),) for video in self._ours.videos]
+        chunks = [(len(video.times_s),) for video in self._ours.videos]
         stages = _reports(
-            self._captioner, self._ours, self._meter, self._generations, sizes, prompts=1
+            self._captioner, self._ours, self._meter, self._generations, chunks, prompts=1
         )
         return Baseline(stages, tuple(totals), self._agreement(results))
 
@@ -229,7 +237,7 @@ class _ReleasedRun:
         return Agreement(answers, evidence, intervals, difference)
 
     def _text(self, video: StagedVideo, result: Captions, generation: Generation) -> str:
-        """An answer of the released procedure as ours is written."""
+        """Format an answer of the released procedure as ours are."""
         engine = self._captioner.engine
         windows = engine.windows(len(video.times_s))
         only = (Answer(windows[0], 0, generation),)
@@ -246,9 +254,15 @@ def _reports(
     chunks: Sequence[Sequence[int]],
     prompts: int,
 ) -> tuple[StageReport, ...]:
-    """The stages with their work.
+    """Return the stages with their work.
 
-    chunks: frames encoded at once, of each video. prompts: answered at once.
+    Args:
+        captioner: whose model was timed.
+        run: prompt and windows of the videos.
+        meter: usage of the stages.
+        generations: an answer per window.
+        chunks: for each video, the numbers of frames that were encoded at once.
+        prompts: number of prompts answered at once.
     """
     config = captioner.engine.model.config
     question = len(run.prompt.question)
@@ -262,9 +276,9 @@ def _reports(
         frames = windows[start : start + prompts]
         lengths = [text + shown for shown in frames]
         work[PREFILL] += prefill_work(config, lengths, frames, start=len(run.prompt.before))
-        said = [len(generation.token_ids) for generation in generations[start : start + prompts]]
-        for step in range(1, max(said)):
-            rows = [n + step for n, all_ in zip(lengths, said, strict=True) if all_ > step]
+        counts = [len(generation.token_ids) for generation in generations[start : start + prompts]]
+        for step in range(1, max(counts)):
+            rows = [n + step for n, count in zip(lengths, counts, strict=True) if count > step]
             work[TOKENS] += token_work(config, rows)
     encoded = sum(size for sizes in chunks for size in sizes)
     items = dict.fromkeys((DECODE, PREPROCESS, VISION, COMPRESS), encoded)

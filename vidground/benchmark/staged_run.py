@@ -1,6 +1,6 @@
-"""Videos captioned one stage after the other, so that each has the device to itself and is timed.
+"""Caption videos one stage after the other, so that each stage can be timed on an idle device.
 
-The same work as `DenseCaptioner.caption_many` does all at once, by the same functions.
+Does the same work as `DenseCaptioner.caption_many`, with the same functions.
 """
 
 from __future__ import annotations
@@ -47,9 +47,14 @@ _FORMATS = ("srt", "json")
 
 @dataclass(frozen=True)
 class StagedVideo:
-    """What is known of a video after its frames are encoded.
+    """Facts of a video whose frames are encoded.
 
-    chunks: how many frames were encoded at once, each time. windows: frames of each window.
+    Attributes:
+        path: of the file.
+        duration_s: its length in seconds.
+        times_s: (T,) sampled instants in seconds.
+        chunks: numbers of frames that were encoded at once.
+        windows: number of frames of each window.
     """
 
     path: str
@@ -60,10 +65,13 @@ class StagedVideo:
 
 
 class StagedRun:
-    """Takes videos through the stages, with a captioner's model and settings.
+    """Runs videos through the stages, with a captioner's model and settings.
 
-    meter: what the stages took. videos: in the order encoded. generations: an answer per window
-    of each, once `answer` was called.
+    Attributes:
+        meter: time and memory of the stages.
+        prompt: that is answered on every window.
+        videos: in the order in which they were encoded.
+        generations: an answer per window of each video, after `answer`.
     """
 
     def __init__(self, captioner: DenseCaptioner) -> None:
@@ -80,7 +88,7 @@ class StagedRun:
 
     @torch.inference_mode()
     def encode(self, path: str | PathLike[str]) -> None:
-        """Decode a video, encode its frames, and make the frame tokens of its windows.
+        """Decode a video, encode its frames, and compute the frame tokens of its windows.
 
         Raises:
             VideoError: the file cannot be read.
@@ -98,12 +106,11 @@ class StagedRun:
             if frame is None or rgb is None:
                 break
             with self.meter.stage(PREPROCESS):
-                look = frame.frame
                 picture = resize_and_crop(
                     rgb,
                     engine.model.config.image_size,
-                    pixel_aspect=float(look.pixel_aspect),
-                    orientation=look.orientation,
+                    pixel_aspect=float(frame.frame.pixel_aspect),
+                    orientation=frame.frame.orientation,
                 )
             pixels.append(picture)
             spans.append((frame.first, frame.last))
@@ -111,15 +118,15 @@ class StagedRun:
         windows = engine.windows(len(footage.times_s))
         with self.meter.stage(COMPRESS):
             tokens = compress_chunks(self._encoder, chunks, [self.prompt.question], windows)
-            seen = [window.tokens[0] for window in window_tokens(tokens, windows)]
-        self._waiting += [PromptInputs(self.prompt.before, self.prompt.after, t) for t in seen]
+            inputs = [window.tokens[0] for window in window_tokens(tokens, windows)]
+        self._waiting += [PromptInputs(self.prompt.before, self.prompt.after, t) for t in inputs]
         self.videos.append(
             StagedVideo(
                 fspath(path),
                 footage.info.duration_s,
                 tuple(footage.times_s.tolist()),
                 tuple(len(chunk.spans) for chunk in chunks),
-                tuple(len(frame_tokens) for frame_tokens in seen),
+                tuple(len(frame_tokens) for frame_tokens in inputs),
             )
         )
 
@@ -132,15 +139,15 @@ class StagedRun:
             return PatchChunk(self._encoder.encode_pixels(frames), tuple(spans))
 
     def answer(self) -> None:
-        """Generate the answers, as many at once as the captioner's settings say.
+        """Generate the answers, with the batch size of the captioner's settings.
 
-        The time of all but the first tokens is what remains when that of a run for the first
-        tokens alone is taken off.
+        A run for the first tokens alone is timed too; its time is subtracted from that of the
+        whole answers, which leaves the time of the other tokens.
         """
         engine = self._engine
         first = DecodingSettings(max_new_tokens=1)
         size = engine.sizes.prompts
-        # What is made once for all answers (rearranged weights, recorded steps) does not count.
+        # Work done once for all answers (rearranged weights, CUDA graphs) is not timed.
         generate(engine.model, self._waiting[:size], DecodingSettings(max_new_tokens=3))
         for start in range(0, len(self._waiting), size):
             batch = self._waiting[start : start + size]
@@ -153,7 +160,7 @@ class StagedRun:
         tokens.cpu_s = max(0.0, tokens.cpu_s - prefill.cpu_s)
 
     def write(self, results: Sequence[Captions]) -> None:
-        """Write results as subtitles and as JSON, to a folder that is removed again."""
+        """Write results as subtitles and as JSON, to a temporary folder."""
         with tempfile.TemporaryDirectory() as folder:
             for number, captions in enumerate(results):
                 with self.meter.stage(WRITE):

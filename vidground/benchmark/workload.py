@@ -1,9 +1,8 @@
-"""What each stage has to compute and to read at the least, worked out from a model's sizes.
+"""Lower bounds on the operations and memory reads of each stage, from a model's sizes.
 
-Operations are those of matrix products and attention, a multiplication and an addition counting as
-two; bytes are those of weights, and of keys and values. What is left out (norms, activations,
-softmax) is little work, but takes time, so no stage reaches what the machine can do. Knows no
-weights and no clock.
+Operations are those of matrix products and attention, where a multiply-add counts as two; reads are
+those of weights, keys and values. Norms, activations and softmax are left out: few operations, but
+they take time, so that no stage reaches the device's highest rates.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,12 @@ from vidground.model.configuration import D2VLMConfig
 
 @dataclass(frozen=True)
 class Work:
-    """flops: floating-point operations. numbers: values that must be read from memory."""
+    """Work of a stage.
+
+    Attributes:
+        flops: floating-point operations.
+        numbers: values that must be read from memory.
+    """
 
     flops: float
     numbers: float
@@ -30,11 +34,11 @@ NOTHING = Work(0, 0)
 
 
 def vision_work(config: D2VLMConfig, frames: int) -> Work:
-    """`D2VLM.encode_frames` of so many frames at once."""
+    """Return the work of `D2VLM.encode_frames` on a batch of frames."""
     vision = config.vision_config
     width, inner, layers = vision.hidden_size, vision.intermediate_size, vision.num_hidden_layers
     patches = _patches(config)
-    tokens = patches + 1  # and the class token
+    tokens = patches + 1  # with the class token
     embedding = 3 * vision.patch_size**2 * width
     layer = 4 * width**2 + 2 * width * inner
     attention = 4 * tokens**2 * width
@@ -43,13 +47,13 @@ def vision_work(config: D2VLMConfig, frames: int) -> Work:
 
 
 def compression_work(config: D2VLMConfig, frames: int, question_tokens: int) -> Work:
-    """`D2VLM.compress` of so many frames at once, with a question of so many tokens."""
-    reader = config.qformer_config
-    width, inner, layers = reader.hidden_size, reader.intermediate_size, reader.num_hidden_layers
+    """Return the work of `D2VLM.compress` on a batch of frames with one question."""
+    qformer = config.qformer_config
+    width, inner, layers = qformer.hidden_size, qformer.intermediate_size, qformer.num_hidden_layers
     patch_width, language_width = config.vision_config.hidden_size, config.text_config.hidden_size
     patches, queries = _patches(config), config.num_query_tokens
     tokens = queries + question_tokens
-    crossing = len(range(0, layers, reader.cross_attention_frequency))
+    crossing = len(range(0, layers, qformer.cross_attention_frequency))
     self_attention = 2 * tokens * 4 * width**2 + 4 * tokens**2 * width
     cross_attention = (
         2 * queries * 2 * width**2
@@ -75,24 +79,33 @@ def compression_work(config: D2VLMConfig, frames: int, question_tokens: int) -> 
 def prefill_work(
     config: D2VLMConfig, lengths: Sequence[int], frames: Sequence[int], *, start: int = 0
 ) -> Work:
-    """Reading prompts of these lengths, with so many frames in each, and what the first token and
-    its evidence take; without the work on padding.
+    """Return the work of a batch of prompts up to the first token and its evidence.
+
+    Work on padding is not counted.
 
     Args:
-        start: positions that all prompts begin with and that were read before.
+        config: sizes of the model.
+        lengths: (B,) positions of each prompt.
+        frames: (B,) frames in each prompt.
+        start: length of the common prefix that was computed before.
     """
     head = _head(config)
     flops = 0
     for length, shown in zip(lengths, frames, strict=True):
-        read = length - start
-        flops += 2 * read * _language_layers(config) + _language_attention(config, read, length)
+        new = length - start
+        flops += 2 * new * _language_layers(config) + _language_attention(config, new, length)
         flops += 2 * config.text_config.vocab_size * config.text_config.hidden_size
         flops += 2 * (shown + 1) * head
     return Work(flops, _language_numbers(config) + 2 * head)
 
 
 def token_work(config: D2VLMConfig, lengths: Sequence[int]) -> Work:
-    """One more token for each of a batch of sequences, which then have these lengths."""
+    """Return the work of one more token for each sequence of a batch.
+
+    Args:
+        config: sizes of the model.
+        lengths: (B,) positions of each sequence, with the new token.
+    """
     text = config.text_config
     per_row = 2 * (_language_layers(config) + text.vocab_size * text.hidden_size)
     flops = sum(per_row + _language_attention(config, 1, length) for length in lengths)
@@ -111,7 +124,7 @@ def _language_numbers(config: D2VLMConfig) -> int:
 
 
 def _language_layers(config: D2VLMConfig) -> int:
-    """Weights of all decoder layers."""
+    """Return the number of weights of all decoder layers."""
     text = config.text_config
     width = text.hidden_size
     attention = 2 * width**2 + 2 * width * _key_width(config)
@@ -129,6 +142,6 @@ def _key_width(config: D2VLMConfig) -> int:
 
 
 def _head(config: D2VLMConfig) -> int:
-    """Weights of the frame head, or of the evidence head."""
+    """Return the number of weights of the frame head, or of the evidence head."""
     width = int(config.text_config.hidden_size)
     return 2 * width * (width // 2)

@@ -1,1 +1,1 @@
-"""Where models come from and how they are loaded: folders, the hub, released weights, adapters."""
+"""Find and load models: folders, the hub, released weights, adapters."""

@@ -1,6 +1,6 @@
-"""What is about to be loaded, told before that takes its time: as a line of the log.
+"""Log which model is about to be loaded.
 
-Reads headers of files only. Imports no torch, so that a program can tell it before torch is loaded.
+Reads file headers only. Imports no torch, so that the line can be logged before torch is loaded.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ from vidground.devices import choose_dtype
 _log = logging.getLogger(__name__)
 
 _GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-"""Where Linux has a GPU that torch can use: NVIDIA's, one below Windows, AMD's."""
+"""Linux devices of GPUs that torch can use: NVIDIA's, those under WSL, AMD's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loading:
     """A model that is about to be loaded.
 
-    model: as it was asked for. source: where it was found, as results name it. dtype, device: None
-    if not known yet. stored_dtype: the type that it lies on disk in. size_bytes: of the weights, in
-    `dtype`, or as stored where that is not known.
+    Attributes:
+        model: as requested.
+        source: where it was found, as recorded in results.
+        parameters: number of parameters.
+        dtype: of the weights in memory; None if not yet known.
+        device: None if not yet known.
+        stored_dtype: of the weights on disk.
+        size_bytes: of the weights, in `dtype` or else in `stored_dtype`.
     """
 
     model: str
@@ -60,9 +65,14 @@ def announce(
     dtype: str | None,
     device: str | None,
 ) -> None:
-    """Log that a model is loaded from these files (a record with the attribute `loading`).
+    """Log that a model is loaded from these files, in a record with the attribute `loading`.
 
-    dtype: "auto" for as it is stored; None if it is not known yet.
+    Args:
+        model: as requested.
+        files: of its weights.
+        source: see `Loading`.
+        dtype: "auto" for the stored dtype; None if not yet known.
+        device: None if not yet known.
 
     Raises:
         CheckpointError: a file is damaged or missing.
@@ -86,11 +96,15 @@ def announce_early(
     device: str | None = None,
     dtype: str | None = None,
 ) -> None:
-    """Find a model, fetch it if need be, and log that it is loaded, as far as is known yet.
+    """Find a model, download it if needed, and log that it is loaded.
 
     Args:
-        device, dtype: as asked for; None for the choice of `Grounder` and `DenseCaptioner`. dtype
-            "auto": as it is stored.
+        model: see `find_model`.
+        revision: see `find_model`.
+        subfolder: see `find_model`.
+        local_files_only: do not use the network.
+        device: as requested; None for the default of `Grounder` and `DenseCaptioner`.
+        dtype: as `device`; "auto" for the stored dtype.
 
     Raises:
         CheckpointError: there is no such model, or it cannot be fetched.
@@ -104,7 +118,7 @@ def announce_early(
 
 
 def expected_device() -> str | None:
-    """The device that a model goes to if none is asked for; None if only torch can tell."""
+    """Return the default device of a model; None if only torch can tell."""
     try:
         torch = version("torch")
     except PackageNotFoundError:
@@ -117,20 +131,20 @@ def expected_device() -> str | None:
 
 
 def spoken_count(count: int) -> str:
-    """A number with three digits and B or M: "5.02 B"."""
+    """Format a number with three digits and B or M: "5.02 B"."""
     unit, name = (1e9, "B") if count >= 1e9 else (1e6, "M")
     return f"{count / unit:.3g} {name}"
 
 
 def spoken_bytes(size: int) -> str:
-    """A size with its unit, in powers of 1000: "10.0 GB"."""
+    """Format a size with its unit, in powers of 1000: "10.0 GB"."""
     if size >= 1e9:
         return f"{size / 1e9:.1f} GB"
     return f"{size / 1e6:.1f} MB"
 
 
 def _files(found: ModelFolder, hub: HubAccess) -> list[Path]:
-    """The files of a model's weights; for an adapter those of its base, then its own."""
+    """Return the files of a model's weights; for an adapter those of its base, then its own."""
     if not has_adapter(found.path):
         return weight_files(found.path)
     partial = found.path / PARTIAL_WEIGHTS

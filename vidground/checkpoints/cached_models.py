@@ -1,6 +1,6 @@
-"""Which models can be loaded by name here: known ones, and those in the hub's cache.
+"""List the models that can be loaded by name: known ones, and those in the hub's cache.
 
-Looks into folders and headers of files only. Imports no torch.
+Reads folders and file headers only. Imports no torch.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ from vidground.checkpoints.stored_tensors import ModelSize, read_headers, size_o
 from vidground.errors import CheckpointError
 
 OFFICIAL_SIZE = ModelSize(OFFICIAL_PARAMETERS, OFFICIAL_LINEAR_WEIGHTS, OFFICIAL_LINEAR_OUTPUTS)
-"""Of the released models."""
+"""Size of the released models."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedCopy:
-    """A model that is on this machine.
+    """A model on this machine.
 
-    name: finds it (hub id with sub-folder). revision: the commit; None for what is installed.
-    disk_bytes: of its weights' files. size: None for an adapter, which needs its base.
+    Attributes:
+        name: hub id with sub-folder, or known name.
+        path: of its folder.
+        revision: commit; None for a bundled model.
+        disk_bytes: of its weight files.
+        size: None for an adapter, which needs its base.
     """
 
     name: str
@@ -46,10 +50,13 @@ class CachedCopy:
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model that can be named.
+    """A model that can be loaded by name.
 
-    known: None for one that is only in the cache. size: None if only loading can tell. copies: on
-    this machine.
+    Attributes:
+        name: to load it by.
+        known: None for a model that is only in the cache.
+        size: None if unknown before loading.
+        copies: on this machine.
     """
 
     name: str
@@ -59,11 +66,15 @@ class ListedModel:
 
 
 def list_models(cache_dir: str | Path | None = None) -> list[ListedModel]:
-    """Known models, then others in the hub's cache; cache_dir: where that is, None for usual."""
+    """Return known models, then others in the hub's cache.
+
+    Args:
+        cache_dir: of the hub; None for its default.
+    """
     cached = list(_cached(Path(cache_dir or constants.HF_HUB_CACHE)))
     listed = []
     for known in KNOWN_MODELS.values():
-        copies = tuple(copy for meant, copy in cached if meant == known.name)
+        copies = tuple(copy for name, copy in cached if name == known.name)
         if known.folder is not None:
             copies = tuple(filter(None, [_copy(known.name, known.folder, None)]))
         size = copies[0].size if copies else None
@@ -71,8 +82,8 @@ def list_models(cache_dir: str | Path | None = None) -> list[ListedModel]:
             size = OFFICIAL_SIZE
         listed.append(ListedModel(known.name, known, size, copies))
     others: dict[str, list[CachedCopy]] = {}
-    for meant, copy in cached:
-        if meant is None:
+    for known_name, copy in cached:
+        if known_name is None:
             others.setdefault(copy.name, []).append(copy)
     listed += [
         ListedModel(name, None, found[0].size, tuple(found)) for name, found in others.items()
@@ -81,7 +92,7 @@ def list_models(cache_dir: str | Path | None = None) -> list[ListedModel]:
 
 
 def _cached(cache: Path) -> Iterator[tuple[str | None, CachedCopy]]:
-    """The complete models in a hub cache, each after the known name that means it, if any."""
+    """Yield the complete models in a hub cache, each with its known name, if it has one."""
     for snapshot in sorted(cache.glob("models--*/snapshots/*")):
         repository = snapshot.parents[1].name.removeprefix("models--").replace("--", "/")
         folders = models_of_repository(snapshot)
@@ -98,7 +109,7 @@ def _cached(cache: Path) -> Iterator[tuple[str | None, CachedCopy]]:
 
 
 def _copy(name: str, folder: Path, revision: str | None) -> CachedCopy | None:
-    """A model in a folder; None if files are missing or damaged."""
+    """Return the model in a folder; None if files are missing or damaged."""
     try:
         check_complete(folder)
         adapter = has_adapter(folder)

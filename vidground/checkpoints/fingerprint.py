@@ -1,4 +1,4 @@
-"""What tells one model from another before it is loaded: its files' content, or its commit.
+"""Identify a model before it is loaded: by the content of its files, or by its commit.
 
 Imports no torch.
 """
@@ -18,14 +18,14 @@ from vidground.settings import DEFAULT_MODEL
 
 _SUFFIXES = frozenset({".json", ".safetensors", ".model", ".txt"})
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_READ_WHOLE = 8 << 20  # bytes; of larger files only samples are read
+_READ_WHOLE = 8 << 20  # bytes; larger files are sampled
 _SAMPLES, _SAMPLE_BYTES = 64, 64 << 10
 
 
 def recorded_name(model: str, subfolder: str | None = None) -> str:
-    """The name that a model has in records of results: one for all that mean the same.
+    """Return the name of a model in records; the same for all names of a model.
 
-    The default model is recorded by its repository, which means the same.
+    The default model is recorded by its repository.
     """
     known = known_model(model)
     if known is None or (known.folder is None and local_folder(model, subfolder) is not None):
@@ -37,7 +37,8 @@ def recorded_name(model: str, subfolder: str | None = None) -> str:
 def model_fingerprint(model: str, subfolder: str | None = None) -> str | None:
     """Return a digest of a local or bundled model's files; None for a model on the hub.
 
-    Raises CheckpointError if a file cannot be read.
+    Raises:
+        CheckpointError: a file cannot be read.
     """
     folder = local_folder(model, subfolder)
     return None if folder is None else folder_fingerprint(folder, subfolder)
@@ -46,10 +47,11 @@ def model_fingerprint(model: str, subfolder: str | None = None) -> str | None:
 def folder_fingerprint(folder: Path, subfolder: str | None = None) -> str:
     """Return a digest of the files of a model, or of an export, in a folder.
 
-    Of large files, which hold weights, 64 pieces spread over the file are read: training changes
-    weights all over. The base that an adapter names is not looked at.
+    Of large files, which hold weights, 64 evenly spaced pieces are read: training changes weights
+    everywhere. The base of an adapter is not included.
 
-    Raises CheckpointError if a file cannot be read.
+    Raises:
+        CheckpointError: a file cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -62,7 +64,7 @@ def folder_fingerprint(folder: Path, subfolder: str | None = None) -> str:
 
 
 def known_commit(model: str, revision: str | None) -> str | None:
-    """Return the commit that a hub model stands for in the cache; None if it is not known."""
+    """Return the commit of a hub model in the cache; None if it is unknown."""
     if revision is not None and _COMMIT.fullmatch(revision):
         return revision
     known = known_model(model)
@@ -77,7 +79,7 @@ def known_commit(model: str, revision: str | None) -> str | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """What a model is loaded from; a training run may keep other things beside it."""
+    """Yield the files that a model is loaded from; a training run may keep others beside them."""
     for place in (folder, folder / QUESTION_FOLDER):
         if place.is_dir():
             yield from (p for p in place.iterdir() if p.suffix in _SUFFIXES and p.is_file())

@@ -1,4 +1,4 @@
-"""Finds a model's files: a known name, a folder, or a hub repository. Knows no tensors."""
+"""Find a model's files by known name, folder, or hub repository. Reads no tensors."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from vidground.language.tokenizers import QUESTION_FOLDER
 from vidground.settings import DEFAULT_MODEL
 
 QUESTION_TOKENIZER = "bert-base-uncased"
-"""Repository of the Q-Former's tokenizer, for checkpoints that do not carry it."""
+"""Repository of the Q-Former's tokenizer, for checkpoints that do not contain it."""
 
 REPOSITORY_LEVELS = 4
-"""How deep in a hub repository models are looked for."""
+"""Depth to which folders of a hub repository are searched for models."""
 
 _log = logging.getLogger(__name__)
 
@@ -45,10 +45,13 @@ _TOKENIZER_FILES = ["vocab.txt", "tokenizer.json", "tokenizer_config.json"]
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """Where a model lies.
+    """Location of a model.
 
-    name: finds it again (folder, known name, hub id with sub-folder). revision: the hub's commit;
-    None for a folder. subfolder: where in the hub repository; "" for the repository itself.
+    Attributes:
+        path: of its folder.
+        name: to find it again: folder, known name, or hub id with sub-folder.
+        revision: commit on the hub; None for a folder.
+        subfolder: in the hub repository; "" for its root.
     """
 
     path: Path
@@ -58,12 +61,12 @@ class ModelFolder:
 
     @property
     def repository(self) -> str:
-        """The hub id without the sub-folder."""
+        """Hub id without the sub-folder."""
         return self.name.removesuffix(f"/{self.subfolder}") if self.subfolder else self.name
 
     @property
     def root(self) -> Path:
-        """The folder of the hub repository."""
+        """Folder of the hub repository."""
         return self.path.parents[self.subfolder.count("/")] if self.subfolder else self.path
 
 
@@ -74,20 +77,20 @@ def find_model(
     subfolder: str | None = None,
     hub: HubAccess | None = None,
 ) -> ModelFolder:
-    """The folder of a model, downloaded if need be.
+    """Return the folder of a model, downloaded if needed.
 
     Args:
         model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, or a hub repository
             ("owner/name", or "owner/name/sub/folder" for one of several models in it). A folder
-            that is called like a known name is taken if it holds a model, and always as a `Path`
-            or with "./" before it.
+            with a known name is used if it holds a model; a `Path`, or a name that starts with
+            "./", always means a folder.
         revision: branch, tag or commit of the hub repository.
-        subfolder: where in the folder or repository the model lies, if it holds several.
-        hub: how the hub is used; None for its cache first, then the network.
+        subfolder: of the model in a folder or repository that holds several.
+        hub: how to access the hub; None for its cache first, then the network.
 
     Raises:
         CheckpointError: there is no such model, or it cannot be fetched.
-        InputError: a revision is asked of something that is not on the hub.
+        InputError: a revision is given for a model that is not on the hub.
     """
     name = str(model)
     if isinstance(model, Path) and known_model(name):
@@ -96,13 +99,13 @@ def find_model(
     if folder is not None:
         if not folder.is_dir():
             raise CheckpointError(
-                f"this installation lacks the bundled model {name!r} (looked in {folder}); "
+                f"this installation lacks the bundled model {name!r} (expected in {folder}); "
                 "install vidground again"
             )
         if revision is not None:
             raise InputError(f"revision is {revision!r}, but {name} is a folder and has none")
         if known is not None and known.folder != folder and not name.startswith("."):
-            name = f"./{name}"  # else the known model would be found where this folder is gone
+            name = f"./{name}"  # otherwise the known model would be found if the folder is removed
         chosen = choose_model(folder, subfolder, source=name)
         return ModelFolder(folder / chosen, f"{name}/{chosen}" if chosen else name)
     hub = hub or HubAccess()
@@ -112,7 +115,7 @@ def find_model(
     if Path(name).expanduser().exists():
         raise CheckpointError(f"{name} is a file; give the folder of the model")
     if name.startswith((".", "/", "~")):
-        raise CheckpointError(f"there is no folder {name}")
+        raise CheckpointError(f"there is no folder {name}; check the path")
     owner, *rest = name.split("/")
     if len(rest) > 1 and subfolder is None:
         name, subfolder = f"{owner}/{rest[0]}", "/".join(rest[1:])
@@ -122,11 +125,11 @@ def find_model(
 
 
 def find_base(found: ModelFolder, hub: HubAccess | None = None) -> ModelFolder:
-    """The model that an adapter was trained on, as named in the adapter's configuration.
+    """Return the model that an adapter was trained on, as named in the adapter's configuration.
 
-    A relative folder is looked for inside the adapter's folder, beside it, then from here. For an
-    adapter on the hub, a model in its repository is also taken if its folder has the name of the
-    base, as the base's path was one of the machine that it was trained on.
+    A relative folder is searched inside the adapter's folder, beside it, then in the working
+    directory. For an adapter on the hub, a model in the same repository whose folder has the base's
+    name is used too, since the configured path is one of the machine that trained the adapter.
 
     Raises:
         CheckpointError: no base is named, or it cannot be found.
@@ -152,11 +155,11 @@ def find_base(found: ModelFolder, hub: HubAccess | None = None) -> ModelFolder:
     try:
         return find_model(name, hub=hub)
     except CheckpointError as error:
-        raise CheckpointError(f"the base of {found.name} is not found: {error}") from error
+        raise CheckpointError(f"the base of {found.name} cannot be found: {error}") from error
 
 
 def find_question_tokenizer(found: ModelFolder, hub: HubAccess | None = None) -> Path:
-    """The folder of a model's Q-Former tokenizer: the model's own, else the hub's BERT.
+    """Return the folder of a model's Q-Former tokenizer: the model's own, or BERT's from the hub.
 
     Raises:
         CheckpointError: it cannot be fetched.
@@ -184,10 +187,20 @@ def download(
     subfolder: str | None = None,
     hub: HubAccess | None = None,
 ) -> ModelFolder:
-    """Fetch the newest state of a model and all it needs to load without a network.
+    """Download the newest state of a model, so that it can be loaded without a network.
 
-    That is its folder, its base if it is an adapter, and the Q-Former's tokenizer unless the
-    model carries it. Arguments and errors are those of `find_model`.
+    That includes its base if it is an adapter, and the Q-Former's tokenizer unless the model
+    contains it.
+
+    Args:
+        model: see `find_model`.
+        revision: see `find_model`.
+        subfolder: see `find_model`.
+        hub: see `find_model`.
+
+    Raises:
+        CheckpointError: see `find_model`.
+        InputError: see `find_model`.
     """
     hub = replace(hub or HubAccess(), refresh=True)
     found = find_model(model, revision=revision, subfolder=subfolder, hub=hub)
@@ -198,17 +211,22 @@ def download(
 
 
 def _base_beside(found: ModelFolder, base: str) -> str | None:
-    """The sub-folder of an adapter's repository that holds its base, going by the base's path."""
+    """Return the sub-folder of an adapter's repository that holds its base; None if unclear.
+
+    Args:
+        found: the adapter.
+        base: path of the base in the adapter's configuration.
+    """
     others = [
         folder
         for folder in models_in(found.root, levels=REPOSITORY_LEVELS)
         if folder and folder != found.subfolder
     ]
     here = found.subfolder or "."
-    for near in (f"{here}/{base}", f"{here}/../{base}", base):
-        place = posixpath.normpath(near)
-        if place in others:
-            return place
+    for path in (f"{here}/{base}", f"{here}/../{base}", base):
+        folder = posixpath.normpath(path)
+        if folder in others:
+            return folder
     last = base.rstrip("/").rpartition("/")[2].casefold()
     named = [folder for folder in others if folder.rpartition("/")[2].casefold() == last]
     return named[0] if len(named) == 1 else None
@@ -223,10 +241,19 @@ def _find_on_hub(
     *,
     asked: str,
 ) -> ModelFolder:
-    """A model of a repository. known: which, if no sub-folder says it. asked: for messages."""
+    """Find a model in a hub repository.
+
+    Args:
+        repository: hub id.
+        revision: branch, tag or commit.
+        subfolder: of the model; None to choose it by `known`, or as the only one.
+        hub: how to access the hub.
+        known: the model to look for.
+        asked: the requested name, for messages.
+    """
 
     def fetch(cached: bool) -> ModelFolder:
-        # Configurations first: they say which models there are, and are all small.
+        # Configurations first: they are small and show which models there are.
         root = fetch_files(repository, revision, hub, cached, _CONFIGS, asked=asked)
         by_name = None if subfolder else known
         try:
@@ -261,23 +288,23 @@ def _find_on_hub(
 
 
 def models_of_repository(root: Path) -> list[str]:
-    """Folders with a D2VLM in a repository's snapshot; "" is the snapshot itself."""
+    """Return the folders with a D2VLM in a repository's snapshot; "" is the snapshot itself."""
     folders = models_in(root, levels=REPOSITORY_LEVELS)
     return [folder for folder in folders if is_d2vlm(root / folder)]
 
 
 def _choose_known(root: Path, known: KnownModel, repository: str) -> str:
-    """The sub-folder that holds a known model.
+    """Return the sub-folder that holds a known model.
 
     Raises:
-        CheckpointError: it is not clear which one does.
+        CheckpointError: the folders' names do not tell.
     """
     choices = models_of_repository(root)
     chosen = choose_folder(known, choices)
     if chosen is None:
         listed = ", ".join(choice or "the repository itself" for choice in choices) or "none"
         raise CheckpointError(
-            f"{repository} has no folder that is clearly {known.name}; choose a model by its "
+            f"cannot tell which folder of {repository} is {known.name}; choose a model by its "
             f"sub-folder (subfolder=… or --subfolder): {listed}"
         )
     return chosen

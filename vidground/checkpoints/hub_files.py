@@ -1,6 +1,6 @@
-"""Files of hub repositories, from the cache or from the network.
+"""Fetch files of Hugging Face hub repositories, from the cache or the network.
 
-The only part that talks to the Hugging Face hub. Knows no models.
+The only module that accesses the hub.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 
 from vidground.errors import CheckpointError
 
-# Base class of what the hub client's http library raises; which library differs by version.
+# Base class of the errors of the hub client's HTTP library, which differs between versions.
 _TRANSPORT_ERROR: type[Exception] = next(
     base
     for base in HfHubHTTPError.__mro__
@@ -34,12 +34,13 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True)
 class HubAccess:
-    """How the hub is used.
+    """How to access the hub.
 
-    cache_dir: where downloads are kept; None for the hub client's own place.
-    token: for private repositories; None for the one logged in with.
-    local_files_only: use the cache and never the network, as HF_HUB_OFFLINE=1 does.
-    refresh: ask for the newest files of the revision even if the cache has all of an older state.
+    Attributes:
+        cache_dir: folder of downloads; None for the hub client's default.
+        token: for private repositories; None for that of the current login.
+        local_files_only: use the cache only, never the network, as HF_HUB_OFFLINE=1 does.
+        refresh: fetch the newest files of the revision even if the cache holds an older state.
     """
 
     cache_dir: str | Path | None = None
@@ -55,7 +56,17 @@ class NotCachedError(Exception):
 def cache_first(
     fetch: Callable[[bool], _Found], name: str, hub: HubAccess, options: str = ""
 ) -> _Found:
-    """`fetch(True)` from the cache alone; if that fails, `fetch(False)` with the network."""
+    """Call `fetch(True)`, which uses the cache alone; if that fails, `fetch(False)`.
+
+    Args:
+        fetch: raises NotCachedError if files are missing.
+        name: what to download, for messages.
+        hub: how to access the hub.
+        options: of the download command in messages.
+
+    Raises:
+        CheckpointError: the files cannot be fetched.
+    """
     offline = hub.local_files_only or constants.HF_HUB_OFFLINE
     if offline or not hub.refresh:
         try:
@@ -65,8 +76,8 @@ def cache_first(
                 options += f" --cache-dir {hub.cache_dir}" if hub.cache_dir else ""
                 raise CheckpointError(
                     f"{name} is not (or not completely) in the cache "
-                    f"{hub.cache_dir or constants.HF_HUB_CACHE}, and the network is not to be "
-                    f"used; fetch it once with a network: vidground download {name}{options} "
+                    f"{hub.cache_dir or constants.HF_HUB_CACHE}, and use of the network is turned "
+                    f"off; fetch it once with a network: vidground download {name}{options} "
                     f"({error})"
                 ) from error
     try:
@@ -85,9 +96,20 @@ def fetch_files(
     *,
     asked: str,
 ) -> Path:
-    """The folder of a repository's snapshot, with at least the files that are wanted.
+    """Return the folder of a repository's snapshot, with at least the wanted files.
 
-    asked: what `vidground download` has to be given to fetch this, for messages.
+    Args:
+        repository: hub id.
+        revision: branch, tag or commit.
+        hub: how to access the hub.
+        cached: use the cache only.
+        wanted: patterns of the files to fetch.
+        unwanted: patterns of files not to fetch.
+        asked: argument of `vidground download` that fetches this, for messages.
+
+    Raises:
+        NotCachedError: `cached` is set, and the cache lacks the repository.
+        CheckpointError: the files cannot be fetched.
     """
     try:
         return Path(
@@ -104,28 +126,28 @@ def fetch_files(
     except LocalEntryNotFoundError as error:
         if cached:
             raise NotCachedError(_first_line(error)) from error
-        raise CheckpointError(_why_not(repository, revision, error, asked)) from error
+        raise CheckpointError(_reason(repository, revision, error, asked)) from error
     except (HFValidationError, _TRANSPORT_ERROR, OSError) as error:
-        raise CheckpointError(_why_not(repository, revision, error, asked)) from error
+        raise CheckpointError(_reason(repository, revision, error, asked)) from error
 
 
-def _why_not(repository: str, revision: str | None, error: BaseException, asked: str) -> str:
-    # The order matters: a gated repository's error is also one of a missing repository.
+def _reason(repository: str, revision: str | None, error: BaseException, asked: str) -> str:
+    # The order matters: GatedRepoError is a RepositoryNotFoundError.
     if isinstance(error, HFValidationError):
-        return f"{repository!r} is neither a known model, an existing folder nor a hub id"
+        return f"{repository!r} is neither a known model, an existing folder nor a valid hub id"
     if isinstance(error, GatedRepoError):
         page = f"{constants.ENDPOINT}/{repository}"
         return f"{repository} is gated: accept its terms at {page}, then run: hf auth login"
     if isinstance(error, RepositoryNotFoundError):
         return (
             f"there is no known model, folder or hub repository {repository!r}; `vidground models` "
-            "lists names; if it is private, run: hf auth login"
+            "lists names; for a private repository, run: hf auth login"
         )
     if isinstance(error, RevisionNotFoundError):
-        return f"{repository} has no revision {revision!r}"
+        return f"{repository} has no revision {revision!r}; check the branch, tag or commit"
     return (
         f"{repository} is not in the cache and cannot be fetched from {constants.ENDPOINT} "
-        f"({_first_line(error)}); check the network, or fetch it where there is one with: "
+        f"({_first_line(error)}); check the network, or run on a machine with network: "
         f"vidground download {asked}"
     )
 

@@ -1,6 +1,6 @@
-"""The models that have a name of their own, what each is good at, and which folder holds it.
+"""Models with a known name: what each is for, and which folder of a repository holds it.
 
-Knows neither files nor the hub: what a repository holds is handed over as names of folders.
+Accesses neither files nor the hub; folders are passed in by name.
 """
 
 from __future__ import annotations
@@ -16,25 +16,30 @@ OFFICIAL_REPOSITORY = "wenzhengzeng/D2VLM-Models"
 """Hub repository of the released weights."""
 
 RELEASED_MODEL_TYPE = "etchat_phi3"
-"""What config.json calls a D2VLM in the released format, and models of E.T. Chat."""
+"""`model_type` in config.json of a D2VLM in the released format, and of models of E.T. Chat."""
 
 OFFICIAL_PARAMETERS = 5_020_945_408
-"""Of the released size (1,064 tensors)."""
+"""Parameters of the released size, in 1,064 tensors."""
 OFFICIAL_LINEAR_WEIGHTS, OFFICIAL_LINEAR_OUTPUTS = 3_623_878_656, 1_015_808
-"""Of these, weights of the language model's linear layers; and the outputs of these layers."""
+"""Weights among them in the language model's linear layers, and output channels of these layers."""
 
 _MULTIPLE_CHOICE = "mcq"
-_EARLIER = ("sft", "stage")
-"""What names of folders say of states before the last one, or of the models they began as."""
+_EARLIER_STAGES = ("sft", "stage")
+"""In names of folders that hold intermediate stages of training."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model that is found by its name.
+    """A model with a known name.
 
-    purpose: what it is for. scores: published ones, by metric, in percent. folder: where it is
-    installed; None for one on the hub. repository: on the hub. folders: what its folder there is
-    called, letters and digits only, likeliest first. aliases: other names it is known under.
+    Attributes:
+        name: to load it by.
+        purpose: what it is for.
+        scores: published scores by metric, in percent.
+        folder: of a bundled model; None for a model on the hub.
+        repository: on the hub; None for a bundled model.
+        folders: names that its folder there may have, letters and digits only, likeliest first.
+        aliases: other names to load it by.
     """
 
     name: str
@@ -49,7 +54,7 @@ class KnownModel:
 _MODELS = (
     KnownModel(
         "toy",
-        "coloured shapes in short films; for trying vidground out and for tests",
+        "coloured shapes in short videos; for trying out vidground and for tests",
         folder=Path(__file__).parent / "bundled" / "toy",
     ),
     KnownModel(
@@ -75,7 +80,7 @@ KNOWN_MODELS = {model.name: model for model in _MODELS}
 
 
 def known_model(name: str) -> KnownModel | None:
-    """The known model of this name; capitals, "-" and "_" make no difference."""
+    """Return the known model of this name, ignoring case, "-" and "_"; None if there is none."""
     if not re.fullmatch(r"[\w-]+", name):  # a path, or a repository on the hub
         return None
     for model in KNOWN_MODELS.values():
@@ -85,21 +90,22 @@ def known_model(name: str) -> KnownModel | None:
 
 
 def choose_folder(model: KnownModel, folders: Sequence[str]) -> str | None:
-    """Which folder of its repository holds a known model; None if that is not clear.
+    """Return the folder of its repository that holds a known model; None if unclear.
 
-    The one that is called as the model is, else the only one that is not known to be another
-    model. Of folders inside of each other the outer one counts.
+    That is the folder named like the model, or else the only one that can be it. Of nested folders
+    the outer one counts.
 
     Args:
+        model: to find.
         folders: paths in the repository that hold a model; "" is the repository itself.
     """
     own = [folder for folder in folders if _may_be(model, folder)]
-    final = [folder for folder in own if not _says(folder, *_EARLIER)]
-    called = [[folder for folder in own if _parts(folder)[-1:] == [name]] for name in model.folders]
+    final = [folder for folder in own if not _mentions(folder, *_EARLIER_STAGES)]
+    named = [[folder for folder in own if _parts(folder)[-1:] == [name]] for name in model.folders]
     below = [folder for folder in final if set(_parts(folder)) & set(model.folders)]
     for group in (
-        *([folder for folder in named if folder in final] for named in called),
-        *called,
+        *([folder for folder in same_name if folder in final] for same_name in named),
+        *named,
         below,
         final,
     ):
@@ -110,11 +116,11 @@ def choose_folder(model: KnownModel, folders: Sequence[str]) -> str | None:
 
 
 def _may_be(model: KnownModel, folder: str) -> bool:
-    """Whether a folder's name fits: multiple choice is in the name of one of the models."""
-    return _says(folder, _MULTIPLE_CHOICE) == any(_MULTIPLE_CHOICE in n for n in model.folders)
+    """Return whether a folder's name fits; only the multiple-choice model's contains "mcq"."""
+    return _mentions(folder, _MULTIPLE_CHOICE) == any(_MULTIPLE_CHOICE in n for n in model.folders)
 
 
-def _says(folder: str, *words: str) -> bool:
+def _mentions(folder: str, *words: str) -> bool:
     return any(word in part for part in _parts(folder) for word in words)
 
 
@@ -127,7 +133,7 @@ def _letters(text: str) -> str:
 
 
 def _outermost(folders: Iterable[str]) -> list[str]:
-    """The folders that lie inside of no other one."""
+    """Return the folders that are not inside another one."""
     found = list(folders)
     return [
         folder

@@ -1,7 +1,7 @@
-"""Loads a model from its files, in vidground's format or the released one.
+"""Load a model from its files, in vidground's format or the released one.
 
-Where the files come from is `vidground.checkpoints.hub`'s matter, what the released format means is
-`vidground.checkpoints.released_format`'s.
+`vidground.checkpoints.hub` finds the files; `vidground.checkpoints.released_format` translates the
+released format.
 """
 
 from __future__ import annotations
@@ -47,18 +47,21 @@ from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DEFAULT_MODEL
 
-_ATTENTION = ("sdpa", "eager")  # the two that the model's masks are made for
+_ATTENTION = ("sdpa", "eager")  # implementations that support the model's masks
 
-# What transformers' Auto classes pass on to every model; none of it has a meaning here.
+# Passed to every model by transformers' Auto classes; ignored here.
 _FROM_AUTO = frozenset({"_from_auto", "adapter_kwargs", "trust_remote_code"})
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint that is ready to be read.
+    """A checkpoint whose tensors can be read.
 
-    released: whether it is in the released format. files: all that hold its weights, without
-    low-rank factors. tensors: their contents under our names, to be read once.
+    Attributes:
+        config: of the model.
+        released: whether it is in the released format.
+        files: that hold its weights, without low-rank factors.
+        tensors: names in vidground's format and values; can be iterated once.
     """
 
     config: D2VLMConfig
@@ -83,44 +86,45 @@ def load_model(
 ) -> D2VLM:
     """Load a model for inference, with its tokenizers.
 
-    Every parameter is taken from the checkpoint, and every tensor of the checkpoint is used.
+    Every parameter comes from the checkpoint, and every tensor of the checkpoint is used.
 
     Args:
         model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, or a hub repository; see
             `vidground.checkpoints.hub.find_model`.
         revision: branch, tag or commit of the hub repository.
-        subfolder: where in the folder or repository the model lies, if it holds several.
-        cache_dir: the hub cache; None for the usual one. What it has is not asked for again.
-        token: for private hub repositories; None for the one logged in with.
+        subfolder: of the model in a folder or repository that holds several.
+        cache_dir: the hub cache; None for the default. Cached files are not downloaded again.
+        token: for private hub repositories; None for that of the current login.
         local_files_only: never use the network.
-        dtype: of the parameters ("bfloat16", torch.float16, …); None or "auto" for what they are
-            stored in, "device" for what suits the device (`devices.choose_dtype`).
-        device: where the parameters go.
-        attn_implementation: "sdpa" (default) or "eager".
-        config: used in place of the checkpoint's own configuration.
+        dtype: of the parameters ("bfloat16", torch.float16, …); None or "auto" for the stored one,
+            "device" for the one that suits the device (`devices.choose_dtype`).
+        device: of the parameters.
+        attn_implementation: "sdpa" or "eager"; None for the configuration's, or "sdpa".
+        config: replaces the checkpoint's configuration.
+        from_auto: options that transformers' Auto classes pass; ignored.
 
     Raises:
         CheckpointError: the model cannot be found, is of another kind, or is damaged.
-        InputError: an argument is not one of those named here.
+        InputError: an argument is not accepted.
     """
     if from_auto.keys() - _FROM_AUTO:
         raise InputError(f"load_model has no option {min(from_auto.keys() - _FROM_AUTO)!r}")
-    place = choose_device(device)
+    target = choose_device(device)
     if dtype not in (None, "auto", FOR_DEVICE):
-        dtype = _dtype(dtype)  # before anything is fetched
+        dtype = _dtype(dtype)  # checked before anything is fetched
     hub = HubAccess(cache_dir, token, local_files_only)
     found = find_model(model, revision=revision, subfolder=subfolder, hub=hub)
     checkpoint = open_checkpoint(found, hub, config=config)
     attention = attn_implementation or checkpoint.config._attn_implementation
     checkpoint.config._attn_implementation = _attention(attention)
     tokenizers = _load_tokenizers(found, checkpoint, hub)
-    kept = _kept_dtype(dtype, place, checkpoint.files)
-    name = str(kept).removeprefix("torch.")
-    announce(model, checkpoint.files, source=found.name, dtype=name, device=str(place))
-    built = build_model(checkpoint, source=found.name, dtype=kept, device=place)
+    chosen = _chosen_dtype(dtype, target, checkpoint.files)
+    name = str(chosen).removeprefix("torch.")
+    announce(model, checkpoint.files, source=found.name, dtype=name, device=str(target))
+    built = build_model(checkpoint, source=found.name, dtype=chosen, device=target)
     built.tokenizers = tokenizers
     built.name_or_path = built.config.name_or_path = found.name
-    built.config._commit_hash = found.revision  # where transformers keeps it; never saved
+    built.config._commit_hash = found.revision  # transformers' attribute; never saved
     built.files_digest = None if found.revision else folder_fingerprint(found.path)
     return built
 
@@ -128,7 +132,12 @@ def load_model(
 def open_checkpoint(
     found: ModelFolder, hub: HubAccess, *, config: D2VLMConfig | None = None
 ) -> Checkpoint:
-    """Read a model's configuration and prepare its tensors; nothing large is read yet.
+    """Read a model's configuration and prepare its tensors, which are read later.
+
+    Args:
+        found: folder of the model.
+        hub: how to access the hub, for the base of an adapter.
+        config: replaces the model's configuration.
 
     Raises:
         CheckpointError: the model is of another kind, or files are missing.
@@ -141,7 +150,7 @@ def open_checkpoint(
     if not released and adapter:
         raise CheckpointError(
             f"{found.name}: an adapter beside a model in vidground's format; merge it into the "
-            "model, or move it elsewhere"
+            "model, or move it to another folder"
         )
     if adapter:
         base = find_base(found, hub)
@@ -155,7 +164,13 @@ def open_checkpoint(
 def build_model(
     checkpoint: Checkpoint, *, source: str, dtype: torch.dtype, device: torch.device
 ) -> D2VLM:
-    """A model on `device` that holds a checkpoint's tensors, each copied once.
+    """Build a model and fill it with a checkpoint's tensors, each copied once.
+
+    Args:
+        checkpoint: its tensors are consumed.
+        source: name of the model, for messages.
+        dtype: of the parameters.
+        device: of the parameters.
 
     Raises:
         CheckpointError: tensors are missing, unused or of another shape.
@@ -179,10 +194,10 @@ def _own_config(values: dict[str, Any], found: ModelFolder) -> D2VLMConfig:
 def _with_base(
     found: ModelFolder, base: ModelFolder
 ) -> tuple[list[Path], Iterator[tuple[str, Tensor]]]:
-    """Files and released tensors of a base with what was trained on it: whole tensors, updates."""
+    """Return files and released tensors of a base with an adapter applied to it."""
     if has_adapter(base.path):
         raise CheckpointError(
-            f"{base.name}, the base of {found.name}, is an adapter itself; save it merged"
+            f"{base.name}, the base of {found.name}, is itself an adapter; merge it first"
         )
     files = weight_files(base.path)
     partial = found.path / PARTIAL_WEIGHTS
@@ -206,7 +221,7 @@ def _with_base(
 
 
 def _load_tokenizers(found: ModelFolder, checkpoint: Checkpoint, hub: HubAccess) -> Tokenizers:
-    """A model's tokenizers; the configuration's token ids become theirs."""
+    """Load a model's tokenizers, and set the configuration's token ids to theirs."""
     config = checkpoint.config
     tokenizers = Tokenizers.load(found.path, question_folder=find_question_tokenizer(found, hub))
     check_sizes(
@@ -220,7 +235,7 @@ def _load_tokenizers(found: ModelFolder, checkpoint: Checkpoint, hub: HubAccess)
         if checkpoint.released and written != (ids.evidence, ids.evidence_end):
             raise CheckpointError(
                 f"{found.name}: {CONFIG} has evidence_token_id, evidence_end_token_id = {written}, "
-                f"the tokenizer has {(ids.evidence, ids.evidence_end)}; one of the two belongs to "
+                f"the tokenizer has {(ids.evidence, ids.evidence_end)}; one of them belongs to "
                 "another model"
             )
         config.evidence_token_id = ids.evidence
@@ -235,7 +250,7 @@ def _load_tokenizers(found: ModelFolder, checkpoint: Checkpoint, hub: HubAccess)
 
 
 def _compute_buffers(model: D2VLM, device: torch.device) -> None:
-    """Compute the buffers that no checkpoint holds, as a normally built model has them."""
+    """Compute the buffers that checkpoints do not store, as regular construction does."""
     rotary = model.language_model.rotary_emb
     model.language_model.rotary_emb = type(rotary)(config=model.config.text_config).to(device)
     embeddings = model.compressor.qformer.embeddings
@@ -244,7 +259,8 @@ def _compute_buffers(model: D2VLM, device: torch.device) -> None:
     left = [name for name, buffer in model.named_buffers() if buffer.is_meta]
     if left and device.type != "meta":
         raise CheckpointError(
-            f"this version of transformers has buffers that vidground does not know: {left}"
+            f"this version of transformers has buffers that vidground does not compute: {left}; "
+            "install the version that vidground requires"
         )
 
 
@@ -254,7 +270,7 @@ def _attention(asked: str | None) -> str:
     return asked or _ATTENTION[0]
 
 
-def _kept_dtype(
+def _chosen_dtype(
     asked: torch.dtype | str | None, device: torch.device, files: Iterable[Path]
 ) -> torch.dtype:
     """The dtype of the parameters; see `load_model`."""

@@ -1,6 +1,6 @@
-"""LoRA adapters as peft saves them, merged into the weights they change.
+"""Merge LoRA adapters saved by peft into the weights that they change.
 
-Pure arithmetic on named tensors: knows neither files nor the model.
+Pure arithmetic on named tensors; reads no files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vidground.errors import CheckpointError
 
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<factor>[AB])(\.default)?\.weight")
 
-# Settings that change nothing about W + B·A·alpha/r. Every other one must be off.
+# Settings that do not change W + B·A·alpha/r. All others must be off.
 _HARMLESS = frozenset(
     {
         "auto_mapping",
@@ -43,28 +43,38 @@ _HARMLESS = frozenset(
         "task_type",
     }
 )
-# Starts of training that leave the base weights as they were.
+# Initialisations that do not change the base weights.
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 
 
 @dataclass(frozen=True, slots=True)
 class LowRankUpdate:
-    """The change B·A·scale of one weight. a: (r, inputs). b: (outputs, r)."""
+    """The change B·A·scale of one weight (Hu et al. 2021, section 4.1).
+
+    Attributes:
+        a: (r, inputs).
+        b: (outputs, r).
+        scale: alpha / r.
+    """
 
     a: Tensor
     b: Tensor
     scale: float
 
     def apply(self, weight: Tensor) -> Tensor:
-        """W + B·A·scale in float32 (Hu et al. 2021, section 4.1)."""
+        """Return W + B·A·scale in float32."""
         return torch.addmm(weight.float(), self.b.float(), self.a.float(), alpha=self.scale)
 
 
 def check_adapter(config: Mapping[str, Any], *, source: str) -> None:
-    """Refuse, by name, every adapter that is not W + B·A·alpha/r.
+    """Check that an adapter computes W + B·A·alpha/r.
+
+    Args:
+        config: its adapter_config.json.
+        source: of the adapter, for messages.
 
     Raises:
-        CheckpointError: naming the setting, its value and the remedy.
+        CheckpointError: a setting is not supported.
     """
     remedy = "merge it with peft's merge_and_unload and save the full model"
     start = config.get("init_lora_weights", True)
@@ -76,16 +86,25 @@ def check_adapter(config: Mapping[str, Any], *, source: str) -> None:
     if config.get("peft_type") != "LORA":
         wrong["peft_type"] = config.get("peft_type")
     for key, value in wrong.items():
-        raise CheckpointError(f"{source}: adapters with {key}={value!r} are not read; {remedy}")
+        raise CheckpointError(
+            f"{source}: adapters with {key}={value!r} are not supported; {remedy}"
+        )
     for key in ("r", "lora_alpha"):
         if not isinstance(config.get(key), int | float) or config[key] <= 0:
-            raise CheckpointError(f"{source}: the adapter's {key} is {config.get(key)!r}, not > 0")
+            raise CheckpointError(
+                f"{source}: the adapter's {key} is {config.get(key)!r}; it must be above 0"
+            )
 
 
 def read_updates(
     tensors: Iterable[tuple[str, Tensor]], config: Mapping[str, Any], *, source: str
 ) -> dict[str, LowRankUpdate]:
-    """The adapter's updates by the name of the weight they change.
+    """Return an adapter's updates by the name of the weight that they change.
+
+    Args:
+        tensors: names and values of the adapter.
+        config: its adapter_config.json.
+        source: of the adapter, for messages.
 
     Raises:
         CheckpointError: the adapter is of another kind, or a factor is missing or misshapen.
@@ -95,13 +114,13 @@ def read_updates(
     for name, tensor in tensors:
         match = _FACTOR.fullmatch(plain_name(name))
         if match is None:
-            raise CheckpointError(f"{source}: {name} is no factor of a low-rank update")
+            raise CheckpointError(f"{source}: {name} is not a factor of a low-rank update")
         factors.setdefault(match["module"], {})[match["factor"]] = tensor.clone()
     scale = config["lora_alpha"] / config["r"]
     updates = {}
     for module, pair in factors.items():
         if pair.keys() != {"A", "B"}:
-            raise CheckpointError(f"{source}: {module} has lora_{next(iter(pair))} only")
+            raise CheckpointError(f"{source}: {module} has only lora_{next(iter(pair))}")
         if not pair["A"].shape[0] == pair["B"].shape[1] == config["r"]:
             raise CheckpointError(
                 f"{source}: {module} has factors of shape {tuple(pair['A'].shape)} and "
@@ -114,7 +133,12 @@ def read_updates(
 def merge(
     tensors: Iterable[tuple[str, Tensor]], updates: Mapping[str, LowRankUpdate], *, source: str
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors, those with an update changed by it, in float32.
+    """Yield the tensors with the updates applied; updated tensors are in float32.
+
+    Args:
+        tensors: names and values.
+        updates: by the name of the weight.
+        source: of the adapter, for messages.
 
     Raises:
         CheckpointError: an update does not fit its weight, or has none.
@@ -128,10 +152,10 @@ def merge(
         shape = (update.b.shape[0], update.a.shape[1])
         if tensor.shape != shape:
             raise CheckpointError(
-                f"{source}: {name} is {tuple(tensor.shape)}, its update is {shape}"
+                f"{source}: {name} has shape {tuple(tensor.shape)}, its update {shape}"
             )
         yield name, update.apply(tensor)
     if left:
         raise CheckpointError(
-            f"{source}: {len(left)} updates without a weight, the first {next(iter(left))}"
+            f"{source}: updates without a weight: {len(left)}, the first is for {next(iter(left))}"
         )

@@ -1,6 +1,6 @@
-"""What lies in a model's folder: its configuration and the files that hold its weights.
+"""The files in a model's folder: its configuration and its weights.
 
-Looks at names and JSON only: knows neither tensors nor where a folder comes from.
+Reads names and JSON only, no tensors.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 PARTIAL_WEIGHTS = "pytorch_model.safetensors"
-"""The tensors that were trained beside an adapter, in the released format."""
+"""Tensors trained in full beside an adapter, in the released format."""
 
-# Pickled files that hold the state of a training run, not weights.
+# Pickles with the state of a training run instead of weights.
 _RUN_STATE = ("training_args", "optimizer", "scheduler", "scaler", "rng_state")
 
 # Turns pickled weights into safetensors; weights_only keeps the pickles from running code.
@@ -40,7 +40,7 @@ save_file(weights, folder / {target!r}, metadata={{"format": "pt"}})
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Return the object in a JSON file.
 
     Raises:
         CheckpointError: there is no such file, or it holds no JSON object.
@@ -57,10 +57,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def local_folder(name: str, subfolder: str | None = None) -> Path | None:
-    """The folder on this machine that a model's name means; None if it means none.
+    """Return the local folder that a model's name means; None if there is none.
 
-    A known name means a folder of the user's own only if that folder holds a model: one that was
-    called "toy" for other reasons hides nothing. "./toy" always means the folder.
+    A known name means a folder in the working directory only if that folder holds a model, so that
+    an unrelated folder "toy" does not hide the known model. "./toy" always means the folder.
     """
     folder = Path(name).expanduser()
     known = known_model(name)
@@ -70,17 +70,17 @@ def local_folder(name: str, subfolder: str | None = None) -> Path | None:
 
 
 def models_in(root: Path, *, levels: int = 2) -> list[str]:
-    """Folders with a model in and under `root`, so many levels deep; "" is `root` itself."""
+    """Return the folders with a model in `root`, `levels` deep; "" is `root` itself."""
     configs = [path for depth in range(levels + 1) for path in root.glob("*/" * depth + CONFIG)]
     folders = (path.parent.relative_to(root) for path in configs)
     return sorted("" if folder == Path() else folder.as_posix() for folder in folders)
 
 
 def choose_model(root: Path, subfolder: str | None, *, source: str) -> str:
-    """The sub-folder of `root` to load: the one asked for, the root itself, or the only one.
+    """Return the sub-folder of `root` to load: `subfolder`, the root itself, or the only one.
 
     Raises:
-        CheckpointError: there is no model, or there are several and none was asked for.
+        CheckpointError: there is no model, or there are several and `subfolder` is None.
     """
     choices = models_in(root)
     if subfolder is not None:
@@ -104,9 +104,9 @@ def choose_model(root: Path, subfolder: str | None, *, source: str) -> str:
 
 
 def is_d2vlm(folder: Path) -> bool:
-    """Whether a folder's configuration is that of a D2VLM, in the released format or our own.
+    """Return whether a folder's configuration is that of a D2VLM, in either format.
 
-    One of E.T. Chat or of a part such as the vision encoder is not, and none that is damaged.
+    False for models of E.T. Chat, for parts such as the vision encoder, and for damaged files.
     """
     try:
         values = read_json(folder / CONFIG)
@@ -119,16 +119,16 @@ def is_d2vlm(folder: Path) -> bool:
 
 
 def has_adapter(folder: Path) -> bool:
-    """Whether the folder holds changes to a base model instead of a full model."""
+    """Return whether the folder holds changes to a base model instead of a full model."""
     return any((folder / name).is_file() for name in (ADAPTER_WEIGHTS, PARTIAL_WEIGHTS))
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold a full model, one or several shards.
+    """Return the safetensors files of a full model, one or several shards.
 
     Raises:
-        CheckpointError: there are none (with a conversion for pickled weights), or a shard is
-            missing.
+        CheckpointError: there are none (for pickled weights, with a program that converts them),
+            or a shard is missing.
     """
     single = (folder / WEIGHTS).is_file()
     if not (folder / WEIGHTS_INDEX).is_file():
@@ -141,7 +141,7 @@ def weight_files(folder: Path) -> list[Path]:
     names = sorted(set(shards.values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if single:
-        # Saving a model over another leaves the index behind, or with more shards the file.
+        # Saving over another model may leave the other's index or single file behind.
         if missing:
             return [folder / WEIGHTS]
         raise CheckpointError(
@@ -157,17 +157,17 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def remove_weights(folder: Path) -> None:
-    """Delete a full model's weight files, so that none is left of an earlier state."""
+    """Delete a full model's weight files, so that none of an earlier state is left."""
     for pattern in ("model.safetensors", "model-*-of-*.safetensors", WEIGHTS_INDEX):
         for path in folder.glob(pattern):
             path.unlink()
 
 
 def check_complete(folder: Path) -> None:
-    """See that every file a model cannot do without is there.
+    """Check that no file of a model is missing.
 
     Raises:
-        CheckpointError: naming what is missing.
+        CheckpointError: a file is missing.
     """
     read_json(folder / CONFIG)
     if not has_adapter(folder):
@@ -185,7 +185,7 @@ def _why_no_weights(folder: Path) -> str:
     ]
     if not pickles:
         return f"{folder} has no weights: neither {WEIGHTS} nor {WEIGHTS_INDEX}"
-    # An adapter and the tensors beside it stay files of their own; everything else is the model.
+    # An adapter and the tensors beside it stay separate files; all others form one model.
     groups: dict[str, list[str]] = {}
     beside_adapter = any(name.startswith("adapter_model.") for name in pickles)
     for name in pickles:
@@ -197,6 +197,6 @@ def _why_no_weights(folder: Path) -> str:
     ]
     return (
         f"{folder} has weights only as pickles ({', '.join(pickles)}), which can run code when "
-        "they are opened; vidground reads safetensors. If you trust where they come from, convert "
-        "them once with these lines of Python:\n\n" + "\n".join(programs)
+        "they are opened; vidground reads safetensors. If you trust their source, convert them "
+        "once with this Python program:\n\n" + "\n".join(programs)
     )

@@ -1,6 +1,6 @@
-"""The released D2VLM format: its configuration and tensor names, turned into ours.
+"""Translate the released D2VLM format, its configuration and tensor names, into vidground's.
 
-Pure translation: reads no files (see `vidground.checkpoints.loading`) and holds no weights.
+Reads no files; see `vidground.checkpoints.loading`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vidground.errors import CheckpointError
 from vidground.model.configuration import D2VLMConfig
 from vidground.settings import DEFAULT_MODEL
 
-OFFICIAL_QFORMER_VOCABULARY = 30523  # BERT's 30,522 and the added [DEC]
+OFFICIAL_QFORMER_VOCABULARY = 30523  # BERT's 30,522 tokens and [DEC]
 
 _TEXT_KEYS = (
     "vocab_size",
@@ -43,8 +43,8 @@ _TEXT_KEYS = (
 
 _SIZES = {"num_layers": "num_hidden_layers", "num_heads": "num_attention_heads"}
 
-# What the released code needs set for the parts that are built here: value, value if the key
-# is absent, and what another value means. The first that tells E.T. Chat apart comes first.
+# Settings of the released code that are supported: value, value if the key is absent, and the
+# meaning of other values. The one that distinguishes E.T. Chat comes first.
 _REQUIRED: dict[str, tuple[Any, Any, str]] = {
     "use_matching": (False, False, "it matches frames with <vid> tokens, as E.T. Chat does"),
     "use_evidence": (True, None, "it has no evidence tokens"),
@@ -60,23 +60,27 @@ _NEEDED = (*_TEXT_KEYS[:6], "vision_processor", "evidence_token_id", "evidence_e
 
 
 def check_supported(config: Mapping[str, Any], source: str) -> None:
-    """Refuse, by name, a configuration that is not a released D2VLM.
+    """Check that a configuration is that of a released D2VLM.
+
+    Args:
+        config: content of config.json.
+        source: of the model, for messages.
 
     Raises:
-        CheckpointError: naming the source, the key, its value and what is supported.
+        CheckpointError: it is not, or a key is missing.
     """
     kind = config.get("model_type")
     if kind != RELEASED_MODEL_TYPE:
         raise CheckpointError(
             f"{source}: model_type is {kind!r}; vidground loads {D2VLMConfig.model_type!r} (its "
-            f"own format) and {RELEASED_MODEL_TYPE!r} (released D2VLM), as {DEFAULT_MODEL} is"
+            f"own format) and {RELEASED_MODEL_TYPE!r} (released D2VLM), such as {DEFAULT_MODEL}"
         )
     for key, (needed, default, meaning) in _REQUIRED.items():
         value = config.get(key, default)
         if value != needed:
             raise CheckpointError(
                 f"{source} is not a D2VLM: {meaning} ({key} is {value!r}, needed: {needed!r}); "
-                f"run it with the code it came from, or choose a D2VLM as {DEFAULT_MODEL} is"
+                f"run it with its own code, or choose a D2VLM such as {DEFAULT_MODEL}"
             )
     absent = [key for key in _NEEDED if key not in config]
     if absent:
@@ -84,14 +88,18 @@ def check_supported(config: Mapping[str, Any], source: str) -> None:
 
 
 def released_config(config: Mapping[str, Any], *, source: str) -> D2VLMConfig:
-    """Our configuration for a released config.json.
+    """Return vidground's configuration for a released config.json.
 
-    Released models never wrote down their vision and Q-Former sizes: those of the official
-    model are taken, unless `tiny_overrides` names others. The turn-end token is not written
-    down either; see `turn_end_token`.
+    Released configurations contain no sizes of the vision encoder and the Q-Former: those of the
+    official model are used, unless `tiny_overrides` has others. They do not contain the turn-end
+    token either; see `turn_end_token`.
+
+    Args:
+        config: content of config.json.
+        source: of the model, for messages.
 
     Raises:
-        CheckpointError: if the configuration is not a D2VLM that is supported.
+        CheckpointError: the configuration is not that of a supported D2VLM.
     """
     check_supported(config, source)
     overrides = config.get("tiny_overrides", {})
@@ -114,13 +122,14 @@ def released_config(config: Mapping[str, Any], *, source: str) -> D2VLMConfig:
 
 
 def turn_end_token(*settings: Mapping[str, Any], source: str) -> int:
-    """The id that ends an answer, where no tokenizer tells it.
+    """Return the id of the token that ends an answer, for a model without a tokenizer.
 
     Args:
-        settings: generation_config.json and config.json; the first with an eos_token_id decides.
+        settings: generation_config.json and config.json; the first eos_token_id is used.
+        source: of the model, for messages.
 
     Raises:
-        CheckpointError: none has one, or it has several.
+        CheckpointError: there is no eos_token_id, or it has several values.
     """
     for values in settings:
         token = values.get("eos_token_id")
@@ -128,11 +137,12 @@ def turn_end_token(*settings: Mapping[str, Any], source: str) -> int:
             return token
         if token is not None:
             raise CheckpointError(
-                f"{source}: eos_token_id is {token!r}, which does not tell the id of <|end|>; put "
-                "the tokenizer's files beside the weights"
+                f"{source}: eos_token_id is {token!r}, so the id of <|end|> is unclear; copy the "
+                "tokenizer's files to the model's folder"
             )
     raise CheckpointError(
-        f"{source}: no eos_token_id and no tokenizer; put the tokenizer's files beside the weights"
+        f"{source}: no eos_token_id and no tokenizer; copy the tokenizer's files to the model's "
+        "folder"
     )
 
 
@@ -149,7 +159,7 @@ def _frame_side(processor: object, source: str) -> int:
     return int(side[1])
 
 
-# Released name (a regular expression, matched at the start) to ours.
+# Released name (a regular expression, matched at the start) to vidground's name.
 _VISION = r"model\.vision_tower\.vision_tower"
 _QFORMER = r"model\.qformer_bert\.bert"
 _BLOCK = rf"{_VISION}\.blocks\.(\d+)"
@@ -184,7 +194,7 @@ _POSITIONS = "model.qformer_bert.bert.embeddings.position_ids"  # 0 … 511, wri
 
 
 def our_name(released: str) -> str | None:
-    """Our name of a released tensor; None if it has no place in the model."""
+    """Return vidground's name of a released tensor; None if the model has no such tensor."""
     for pattern, ours in _RENAMES:
         match = pattern.match(released)
         if match:
@@ -193,9 +203,10 @@ def our_name(released: str) -> str | None:
 
 
 def translate(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """Released tensors under our names; tensors without a place keep their released name.
+    """Yield released tensors under vidground's names; unknown tensors keep their released name.
 
-    The ViT's query and value biases become one bias with zeros for the key, which has none.
+    The query and value biases of the vision encoder are concatenated, with zeros for the key, which
+    has no bias.
 
     Raises:
         CheckpointError: a block has only one of the two biases.
@@ -207,7 +218,7 @@ def translate(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tens
             if name != _POSITIONS:
                 yield our_name(name) or name, tensor
             continue
-        # Cloned, as its file may be closed before the other one comes.
+        # Cloned, since its file may be closed before the other bias is read.
         parts = biases.setdefault(bias[1], {})
         parts[bias[2]] = tensor.clone()
         if len(parts) == 2:

@@ -1,4 +1,4 @@
-"""Which tensors safetensors files hold, and how large a model of them is: read from their headers.
+"""Read names, shapes and sizes of tensors from the headers of safetensors files.
 
 Imports no torch.
 """
@@ -21,15 +21,20 @@ from vidground.errors import CheckpointError
 _FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
-_WRAPPER = "base_model.model."  # what peft puts before every name
+_WRAPPER = "base_model.model."  # peft's prefix of every name
 _FACTOR = re.compile(r".*\.lora_[AB]\b.*")
 _LINEAR = re.compile(r"(?:language_model|model)\.layers\.\d+\..*_proj\.weight")
-"""Weights that `model.int8_linear` holds in 8 bits, in our format and the released one."""
+"""Weights that `model.int8_linear` stores in 8 bits, in vidground's and the released format."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor in a file. dtype: as torch calls it; None if it is not floating-point."""
+    """A tensor in a file.
+
+    Attributes:
+        shape: of the tensor.
+        dtype: torch's name of it; None if it is not floating-point.
+    """
 
     shape: tuple[int, ...]
     dtype: str | None
@@ -37,10 +42,12 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class ModelSize:
-    """How large a model is.
+    """Number of values in a model.
 
-    parameters: all numbers in its tensors. linear_weights: those among them that `weights="int8"`
-    holds in 8 bits. linear_outputs: how many scales they then have, in float32.
+    Attributes:
+        parameters: values of all tensors.
+        linear_weights: those among them that `weights="int8"` stores in 8 bits.
+        linear_outputs: number of float32 scales that these then have.
     """
 
     parameters: int
@@ -48,18 +55,18 @@ class ModelSize:
     linear_outputs: int
 
     def bytes_in(self, dtype: str) -> int:
-        """Bytes of all weights in "float32", "bfloat16" or "float16"."""
+        """Return the bytes of all weights in "float32", "bfloat16" or "float16"."""
         return self.parameters * _ITEM_BYTES[dtype]
 
     def bytes_with_int8(self, dtype: str) -> int:
-        """Bytes of all weights with `weights="int8"` and everything else in `dtype`."""
+        """Return the bytes of all weights with `weights="int8"` and everything else in `dtype`."""
         rest = self.parameters - self.linear_weights
         return self.linear_weights + 4 * self.linear_outputs + rest * _ITEM_BYTES[dtype]
 
 
 @contextmanager
 def opened(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
-    """A safetensors file that is open for reading.
+    """Open a safetensors file for reading.
 
     Raises:
         CheckpointError: it is damaged or missing.
@@ -72,10 +79,10 @@ def opened(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
 
 
 def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
-    """The tensors of a model by name; of those with the same plain name, the last file's.
+    """Return the tensors of a model by plain name; the last file wins.
 
-    Factors of low-rank updates, which are merged, and tensors that only a base model has are left
-    out.
+    Factors of low-rank updates, which will be merged, and tensors that only a base model has are
+    left out.
 
     Raises:
         CheckpointError: a file is damaged or missing.
@@ -83,7 +90,7 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
     found: dict[str, StoredTensor] = {}
     for path in files:
         with opened(path, "np") as stored:
-            for name in stored.keys():  # noqa: SIM118 - a file of tensors, which is no mapping
+            for name in stored.keys():  # noqa: SIM118 - the file is not a mapping
                 if not _FACTOR.fullmatch(name) and not of_base_only(name):
                     part = stored.get_slice(name)
                     dtype = _FLOATS.get(part.get_dtype())
@@ -92,16 +99,16 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
 
 
 def tensor_names(path: Path) -> frozenset[str]:
-    """Names of the tensors in a safetensors file."""
+    """Return the names of the tensors in a safetensors file."""
     with opened(path, "np") as stored:
         return frozenset(stored.keys())
 
 
 def stored_type(tensors: Mapping[str, StoredTensor]) -> str:
-    """The floating-point type that most numbers are stored in.
+    """Return the floating-point dtype that most values are stored in.
 
     Raises:
-        CheckpointError: none is of float64, 32, 16 or bfloat16.
+        CheckpointError: no tensor is float64, float32, float16 or bfloat16.
     """
     numbers: Counter[str] = Counter()
     for tensor in tensors.values():
@@ -113,7 +120,7 @@ def stored_type(tensors: Mapping[str, StoredTensor]) -> str:
 
 
 def size_of(shapes: Mapping[str, Sequence[int]]) -> ModelSize:
-    """The size of a model with tensors of these shapes."""
+    """Return the size of a model with tensors of these shapes."""
     linear = [shape for name, shape in shapes.items() if _LINEAR.fullmatch(name)]
     return ModelSize(
         parameters=sum(map(math.prod, shapes.values())),
@@ -123,10 +130,10 @@ def size_of(shapes: Mapping[str, Sequence[int]]) -> ModelSize:
 
 
 def plain_name(saved: str) -> str:
-    """The name of a tensor without what peft's wrappers add to it."""
+    """Return the name of a tensor without the additions of peft's wrappers."""
     return saved.removeprefix(_WRAPPER).replace(".base_layer.", ".")
 
 
 def of_base_only(released: str) -> bool:
-    """Whether a tensor of a base model has no part in a D2VLM trained on it."""
-    return released.startswith("vid_head.")  # E.T. Chat's matching of <vid> tokens
+    """Return whether a tensor of a base model is not part of a D2VLM trained on it."""
+    return released.startswith("vid_head.")  # matches <vid> tokens in E.T. Chat

@@ -1,7 +1,4 @@
-"""Tensors in safetensors files, and modules filled with them, one tensor at a time.
-
-Knows neither the model nor what its tensors are called elsewhere.
-"""
+"""Read tensors from safetensors files, and fill modules with them, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ from torch import Tensor, nn
 from vidground.checkpoints.stored_tensors import opened, read_headers, stored_type
 from vidground.errors import CheckpointError
 
-_SHOWN = 5  # names per list in a message; the count says how many there are
+_SHOWN = 5  # names per list in a message
 
 
 def read_tensors(
     files: Iterable[Path], *, skip: Collection[str] = ()
 ) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors of safetensors files, file by file, without the names in `skip`.
+    """Yield names and tensors of safetensors files, file by file, except the names in `skip`.
 
-    The tensors are views of the mapped file: copy what is kept.
+    The tensors are views of the mapped file; copy those that are kept.
 
     Raises:
         CheckpointError: a file is damaged or missing.
@@ -34,10 +31,10 @@ def read_tensors(
 
 
 def stored_dtype(files: Iterable[Path]) -> torch.dtype:
-    """The floating-point type that most values are stored in; reads no values.
+    """Return the floating-point dtype that most values are stored in; reads headers only.
 
     Raises:
-        CheckpointError: a file is damaged, or no tensor is of float64, 32, 16 or bfloat16.
+        CheckpointError: a file is damaged, or no tensor is float64, float32, float16 or bfloat16.
     """
     found = getattr(torch, stored_type(read_headers(files)))
     assert isinstance(found, torch.dtype)
@@ -52,18 +49,20 @@ def fill(
     dtype: torch.dtype,
     device: torch.device,
 ) -> int:
-    """Give every parameter of `module` its tensor, each exactly once.
+    """Set every parameter and persistent buffer of `module`, each exactly once.
 
     Args:
-        module: its parameters are replaced, so they may be on the meta device.
-        tensors: (name, tensor), read once; copied to `device`, and to `dtype` if floating-point.
-        source: what the tensors are of, for messages.
+        module: its tensors are replaced, so they may be on the meta device.
+        tensors: names and values, iterated once and copied.
+        source: of the tensors, for messages.
+        dtype: of the floating-point tensors.
+        device: of all tensors.
 
     Returns:
         The number of tensors used.
 
     Raises:
-        CheckpointError: tensors are missing, have no place, come twice or have another shape.
+        CheckpointError: tensors are missing, unknown, repeated or of another shape.
     """
     shapes = {name: tensor.shape for name, tensor in module.state_dict(keep_vars=True).items()}
     missing = set(shapes)
@@ -75,14 +74,14 @@ def fill(
             continue
         missing.remove(name)
         if tensor.shape != shapes[name]:
-            misfits.append(f"{name} {tuple(tensor.shape)}, needed {tuple(shapes[name])}")
+            misfits.append(f"{name} {tuple(tensor.shape)}, expected {tuple(shapes[name])}")
             continue
         to = dtype if tensor.is_floating_point() else tensor.dtype
         _assign(module, name, tensor.to(device=device, dtype=to, copy=True))
     if missing or unused or misfits:
         raise CheckpointError(
             f"{source}: the tensors do not fit the model: {_listed(sorted(missing), 'missing')}; "
-            f"{_listed(unused, 'without a place')}; {_listed(misfits, 'of another shape')}"
+            f"{_listed(unused, 'unknown')}; {_listed(misfits, 'of another shape')}"
         )
     return len(shapes)
 

@@ -1,6 +1,5 @@
-"""What `vidground doctor` checks: the installation, the machine, and the model on its devices.
+"""Checks of `vidground doctor`: the installation, the machine, and the model on each device.
 
-Each check is a function that returns findings, so that a script can run it alone. Importing this
-package loads no torch; checks import what they look at when they run, so that a library that does
-not import is one failed check.
+Each check is a function that yields findings, which a script can also call. Checks import what they
+test when they run, so that a library that cannot be imported is one failed check.
 """

@@ -1,4 +1,4 @@
-"""Which checks are made, in which order, and on which devices."""
+"""Run all checks, in order, on the chosen devices."""
 
 from __future__ import annotations
 
@@ -34,19 +34,21 @@ _ON_DEVICE = (
     ("recorded steps", "recorded_steps:check_recorded"),
     ("little memory", "shortage:check_shortage"),
 )
-_CARD_DECODING = ("card decoding", "videos:check_card_decoding")
-_SIDE_BY_SIDE = ("two cards", "recorded_steps:check_side_by_side")
+_ON_ALL_CARDS = (
+    ("card decoding", "videos:check_card_decoding"),
+    ("two cards", "recorded_steps:check_side_by_side"),
+)
 
 
 def examine(asked: Sequence[str] = ()) -> Iterator[Finding]:
-    """Make all checks and yield what they find as soon as it is known.
+    """Run all checks and yield their findings as they are made.
 
     Args:
-        asked: devices of the self-test, "cpu", "cuda" or "cuda:N"; empty for the CPU and every
-            card that torch sees.
+        asked: devices of the self-test, each "cpu", "cuda" or "cuda:N"; empty for the CPU and every
+            GPU that torch sees.
 
     Raises:
-        InputError: there can be no such device.
+        InputError: the name of a device is not valid.
     """
     for device in asked:
         if not _DEVICE.fullmatch(device):
@@ -55,7 +57,7 @@ def examine(asked: Sequence[str] = ()) -> Iterator[Finding]:
 
 
 def _examine(asked: Sequence[str]) -> Iterator[Finding]:
-    yield from run_checks(Check(name, name, partial(_run, place)) for name, place in _MACHINE)
+    yield from run_checks(Check(name, name, partial(_run, check)) for name, check in _MACHINE)
     devices: list[str] = []
     yield from run_checks([Check("devices", "torch", lambda: _find_devices(asked, devices))])
     yield from run_checks(_device_checks(devices))
@@ -63,24 +65,22 @@ def _examine(asked: Sequence[str]) -> Iterator[Finding]:
 
 def _device_checks(devices: Sequence[str]) -> Iterator[Check]:
     for device in devices:
-        for name, place in _ON_DEVICE:
-            yield Check(name, device, partial(_run, place, device))
+        for name, check in _ON_DEVICE:
+            yield Check(name, device, partial(_run, check, device))
     cards = [device for device in devices if device != "cpu"]
-    name, place = _CARD_DECODING
-    yield Check(name, "cards", partial(_run, place, cards))
-    name, place = _SIDE_BY_SIDE
-    yield Check(name, "cards", partial(_run, place, cards))
+    for name, check in _ON_ALL_CARDS:
+        yield Check(name, "cards", partial(_run, check, cards))
 
 
-def _run(place: str, *arguments: object) -> Iterator[Finding]:
-    """Import a check and run it, so that what it cannot import is its own failure."""
-    module, _, function = place.partition(":")
+def _run(check: str, *arguments: object) -> Iterator[Finding]:
+    """Import and run a check, so that a failing import is a failure of that check."""
+    module, _, function = check.partition(":")
     findings = getattr(import_module(f"vidground.doctor.{module}"), function)(*arguments)
     yield from findings
 
 
 def _find_devices(asked: Sequence[str], usable: list[str]) -> Iterator[Finding]:
-    """Try every device, and add those that work to `usable`."""
+    """Try every device, and append those that work to `usable`."""
     import torch
 
     wanted = asked or ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
@@ -92,7 +92,7 @@ def _find_devices(asked: Sequence[str], usable: list[str]) -> Iterator[Finding]:
             yield failed(
                 device,
                 f"cannot be used: {reason}",
-                "check nvidia-smi and the torch build above, or leave it out with --device cpu",
+                "check nvidia-smi and the torch build above, or use --device cpu",
             )
         else:
             usable.append(device)

@@ -1,6 +1,6 @@
-"""A film that is computed, so that a self-test needs no file: pictures, questions, and a video.
+"""Draw the video of the self-test, which needs no file: frames, questions, and a written file.
 
-Every pixel comes from arithmetic on integers and is the same on every machine.
+Pixels are computed with integers and are the same on every machine.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from vidground.language.prompts import Prompt, captioning_question, chat_prompt,
 from vidground.video.writing import write_h264
 
 SIDE = 64
-"""Of the pictures, in pixels; what the bundled model looks at."""
+"""Side of the frames in pixels, as the bundled model expects it."""
 
 PICTURES = 12
 _SHOWN = range(3, 9)
-"""The pictures that show a green square, which grows."""
+"""Frames with a growing green square."""
 
 _GREEN, _DARK = (50, 168, 62), (16, 16, 16)
 
 VIDEO_TICKS = (0, 4, 13, 19, 21, 30, 36, 52, 55, 61)
-"""Times of the pictures of `write_film`, in tenths of a second: uneven, as of a phone's camera."""
+"""Times of the frames of `write_film` in tenths of a second, irregular as from a phone's camera."""
 
 TICKS_PER_SECOND = 10
 _DARKEST, _GREY_STEP = 24, 22
 
 
 def draw_film() -> NDArray[np.uint8]:
-    """Twelve pictures, one per second: (12, 64, 64, 3) RGB."""
+    """Return twelve frames, one per second: (12, 64, 64, 3) RGB."""
     rows, columns = np.mgrid[:SIDE, :SIDE]
     film = np.repeat((112 + (rows + columns) // 8)[None, ..., None], PICTURES, axis=0)
     film = np.repeat(film, 3, axis=-1).astype(np.uint8)
@@ -46,16 +46,16 @@ def draw_film() -> NDArray[np.uint8]:
 
 
 def film_questions() -> list[Prompt]:
-    """What is asked about the film: what happens in it, what does not, and everything."""
+    """Return questions about the film: an event in it, an event not in it, and all events."""
     present, absent = "a green square grows", "a red cross moves left"
     texts = [grounding_question(present), grounding_question(absent), captioning_question()]
     return [chat_prompt(text) for text in texts]
 
 
 def write_film(path: Path) -> None:
-    """Write a video whose pictures are shown at `VIDEO_TICKS`, each in a grey of its own.
+    """Write a video with frames at `VIDEO_TICKS`, each of its own grey.
 
-    Its pictures refer to later ones, so that they are not stored in the order they are shown.
+    It has B-frames, so that frames are not stored in the order in which they are shown.
     """
     encoding = {"preset": "veryfast", "crf": "12", "bf": "2", "threads": "1"}
     write_h264(
@@ -69,7 +69,7 @@ def write_film(path: Path) -> None:
 
 
 def picture_number(pixels: NDArray[np.uint8]) -> int:
-    """Which picture of the written film this is, by its grey."""
+    """Return the index of a frame of the written film, by its grey."""
     return round((float(pixels.mean()) - _DARKEST) / _GREY_STEP)
 
 

@@ -1,4 +1,4 @@
-"""What a check found, and how checks are run: one that crashes is a failed check."""
+"""Findings, and how checks are run: one that crashes is a failed check."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        subject: what was looked at: a package, a folder, a device with its dtype.
-        status: "skipped" for what was not run; the message says why.
+        subject: what was checked: a package, a folder, a device with its dtype.
+        status: "skipped" if the check was not run; the message says why.
         message: what was found, in one line.
-        remedy: what to do about a warning or failure, in one line; else empty.
-        values: the same in numbers and names, for programs; only what JSON can hold.
+        remedy: what to do about a warning or failure, in one line; otherwise empty.
+        values: the finding as JSON values, for programs.
         check: name of the check, set by `run_checks`.
-        seconds: time since the finding before it, set by `run_checks`.
+        seconds: time since the previous finding, set by `run_checks`.
     """
 
     subject: str
@@ -40,7 +40,13 @@ class Finding:
 
 
 class Check(NamedTuple):
-    """A named check. subject: reported if the check crashes before its first finding."""
+    """A named check.
+
+    Attributes:
+        name: of the check.
+        subject: of the finding if the check crashes before its first one.
+        run: the check.
+    """
 
     name: str
     subject: str
@@ -48,42 +54,40 @@ class Check(NamedTuple):
 
 
 def ok(subject: str, message: str, /, **values: Any) -> Finding:
-    """Everything is as it should be."""
+    """Return a finding that nothing is wrong."""
     return Finding(subject, "ok", message, values=values)
 
 
 def warning(subject: str, message: str, remedy: str, /, **values: Any) -> Finding:
-    """Something that a user may want to change; the program works."""
+    """Return a finding that the user may want to act on, although the program works."""
     return Finding(subject, "warning", message, remedy, values)
 
 
 def failed(subject: str, message: str, remedy: str, /, **values: Any) -> Finding:
-    """Something is wrong."""
+    """Return a finding that something is wrong."""
     return Finding(subject, "failed", message, remedy, values)
 
 
 def skipped(subject: str, reason: str, /, **values: Any) -> Finding:
-    """Not run, and why."""
+    """Return a finding that a check was not run, with the reason."""
     return Finding(subject, "skipped", reason, values=values)
 
 
 def run_checks(checks: Iterable[Check]) -> Iterator[Finding]:
-    """Run checks one after the other and yield what each finds as soon as it is known.
+    """Run checks one after the other and yield their findings as they are made.
 
-    A check that raises is a failed finding with the exception; the checks after it run all the
-    same.
+    A check that raises becomes a failed finding with the exception; the other checks still run.
     """
     for check in checks:
         start = time.perf_counter()
-        findings = _guarded(check)
-        for finding in findings:
+        for finding in _guarded(check):
             now = time.perf_counter()
             yield replace(finding, check=check.name, seconds=now - start)
             start = now
 
 
 def worst(findings: Iterable[Finding]) -> Status:
-    """The status of all findings together: "failed", "warning" or "ok"."""
+    """Return the status of all findings together: "failed", "warning" or "ok"."""
     found = {finding.status for finding in findings}
     if "failed" in found:
         return "failed"
@@ -98,7 +102,7 @@ def _guarded(check: Check) -> Iterator[Finding]:
             yield finding
     except VidgroundError as error:
         yield failed(check.subject, _one_line(error), REPORT_IT, exception=type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - becomes a failed finding, and the others are run
+    except Exception as error:  # noqa: BLE001 - reported as a failed finding
         yield failed(
             check.subject,
             f"the check crashed after {subject}: {_named(error)}"

@@ -1,4 +1,4 @@
-"""Versions of Python and of the libraries, against the bounds that the package declares."""
+"""Check the versions of Python and of the libraries against the bounds of the package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FOR_DEVELOPERS = frozenset({"test", "dev"})
 
 @dataclass
 class _Library:
-    """A declared dependency. extras: those that ask for it; empty if all users need it."""
+    """A declared dependency; `extras` names those that require it."""
 
     name: str
     bounds: SpecifierSet
@@ -28,7 +28,7 @@ class _Library:
 
 
 def check_python() -> Iterator[Finding]:
-    """The interpreter, against Requires-Python."""
+    """Check the interpreter against Requires-Python."""
     found, bounds = platform.python_version(), metadata(_PACKAGE)["Requires-Python"] or ""
     values = {
         "version": found,
@@ -48,16 +48,16 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_libraries() -> Iterator[Finding]:
-    """Every library that vidground declares, but those for its own tests, against its bounds.
+    """Check every declared library, except those for development, against its bounds.
 
-    One that only an extra needs may be missing.
+    Libraries that only an extra requires may be missing.
     """
     own = version(_PACKAGE)
     yield ok(_PACKAGE, own, version=own)
     try:
         libraries = _declared()
     except ModuleNotFoundError as error:
-        yield skipped("bounds", f"versions are not compared with the bounds: {error}")
+        yield skipped("bounds", f"versions cannot be compared with the bounds: {error}")
         return
     absent = []
     for library in libraries:
@@ -75,7 +75,7 @@ def check_libraries() -> Iterator[Finding]:
         yield _compared(library, found)
     if absent:
         yield skipped(
-            "extras", f"not installed, each needed by its extra only: {', '.join(absent)}"
+            "extras", f"not installed, each required by its extra only: {', '.join(absent)}"
         )
 
 
@@ -92,14 +92,15 @@ def _install(library: _Library) -> str:
 
 
 def _shown(library: _Library) -> str:
-    """The bounds, each once: several extras may state the same."""
+    """Return the bounds without repetitions; several extras may state the same."""
     return ",".join(sorted({str(bound) for bound in library.bounds}, reverse=True))
 
 
 def _declared() -> list[_Library]:
-    """The declared dependencies of all users first, then those of extras.
+    """Return the declared dependencies, those of extras last.
 
-    Raises ModuleNotFoundError if `packaging`, which reads them, is not installed.
+    Raises:
+        ModuleNotFoundError: `packaging`, which parses them, is not installed.
     """
     from packaging.requirements import Requirement
 
@@ -121,7 +122,7 @@ def _declared() -> list[_Library]:
 
 
 def check_torch_build() -> Iterator[Finding]:
-    """What torch was built for."""
+    """Check which devices torch was built for."""
     import torch
 
     from vidground.doctor.machine import nvidia_driver
@@ -138,13 +139,13 @@ def check_torch_build() -> Iterator[Finding]:
             "torch",
             f"built for the CPU only, though the machine has an NVIDIA driver ({driver})",
             "install a torch built for CUDA (https://pytorch.org/get-started/locally) to use the "
-            "card",
+            "GPU",
             **values,
         )
 
 
 def check_video_libraries() -> Iterator[Finding]:
-    """The FFmpeg libraries that PyAV brings."""
+    """Report the FFmpeg libraries bundled with PyAV."""
     from vidground.video.writing import codec_libraries
 
     versions = codec_libraries()

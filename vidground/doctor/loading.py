@@ -1,4 +1,4 @@
-"""The bundled model, loaded as commands load it, and what its checks are fed."""
+"""Load the bundled model as commands do, and the inputs of its checks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from vidground.model.d2vlm import D2VLM
 
 
 def load_engine(device: str, dtype: torch.dtype | None = None) -> Engine:
-    """The bundled model as commands load it; dtype None for the one chosen for the device."""
+    """Load the bundled model as commands do; dtype None for the device's default."""
     return DenseCaptioner(MODEL, device=device, dtype=dtype).engine
 
 
 def given_answers(model: D2VLM) -> tuple[list[PromptInputs], list[list[int]]]:
-    """Prompts of different lengths, and answers to feed."""
+    """Return prompts of different lengths, and fixed answers to them."""
     _, prompts = film_prompts(model)
     short = prompts[1]
     prompts[1] = PromptInputs(short.before, short.after, short.frame_tokens[:5])
@@ -25,10 +25,10 @@ def given_answers(model: D2VLM) -> tuple[list[PromptInputs], list[list[int]]]:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """As the command line calls it, such as "bfloat16"."""
+    """Return a dtype's name on the command line, such as "bfloat16"."""
     return str(dtype).removeprefix("torch.")
 
 
 def json_number(share: float) -> float | None:
-    """A number that JSON has."""
+    """Return a number that JSON can hold; None for infinity."""
     return share if share < float("inf") else None

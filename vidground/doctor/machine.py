@@ -1,4 +1,4 @@
-"""The machine: system, memory, processor and NVIDIA cards, as torch sees them."""
+"""Check the machine: system, memory, processor and NVIDIA GPUs, as torch sees them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vidground.memory import container_limit_bytes, system_free_bytes
 
 _GIBIBYTE = 1 << 30
 _LITTLE_MEMORY = 2 * _GIBIBYTE
-"""Below this much free memory even short videos are likely to fail."""
+"""With less free memory even short videos are likely to fail."""
 
 _ABILITIES = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_fp16", "avx10_1")
-"""What decides how fast which dtype is on x86, by torch's names."""
+"""Extensions that decide the speed of dtypes on x86, by torch's names."""
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def check_system() -> Iterator[Finding]:
-    """The operating system, and the memory that this process may use."""
+    """Report the operating system, and check the memory available to this process."""
     libc = " ".join(platform.libc_ver())
     yield ok("system", f"{platform.platform()}", platform=platform.platform(), libc=libc)
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -39,7 +39,7 @@ def check_system() -> Iterator[Finding]:
 
 
 def check_processor() -> Iterator[Finding]:
-    """The processor's abilities by torch's own queries, and how many threads torch uses."""
+    """Report the processor's extensions as torch sees them, and check torch's thread count."""
     import torch
 
     known = _capabilities(torch)
@@ -55,7 +55,7 @@ def check_processor() -> Iterator[Finding]:
         "threads": threads,
     }  # fmt: skip
     yield ok("processor", f"{name}: torch uses {level}; {present}; {speed}", **values)
-    message = f"torch uses {threads} on {cores} cores that this process may use"
+    message = f"threads of torch: {threads}; cores available to this process: {cores}"
     if threads > cores:
         yield warning("threads", message, f"set OMP_NUM_THREADS={cores}", **values)
     else:
@@ -63,7 +63,7 @@ def check_processor() -> Iterator[Finding]:
 
 
 def check_cards() -> Iterator[Finding]:
-    """Every NVIDIA card that torch can use, or why it can use none."""
+    """Report every NVIDIA GPU that torch can use, or why it can use none."""
     import torch
 
     driver = nvidia_driver()
@@ -76,9 +76,9 @@ def check_cards() -> Iterator[Finding]:
             return
         yield failed(
             "cards",
-            f"NVIDIA driver {driver} is there, but torch finds no card: {_why_no_card(torch)}",
-            "check nvidia-smi and CUDA_VISIBLE_DEVICES; in a container, that it was started with "
-            "the cards",
+            f"NVIDIA driver {driver} is installed, but torch finds no GPU: {_cuda_error(torch)}",
+            "check nvidia-smi and CUDA_VISIBLE_DEVICES; in a container, check that it was started "
+            "with GPUs",
             driver=driver,
         )
         return
@@ -87,7 +87,7 @@ def check_cards() -> Iterator[Finding]:
 
 
 def nvidia_driver() -> str | None:
-    """Version of the NVIDIA kernel driver; None if there is none."""
+    """Return the version of the NVIDIA kernel driver; None if there is none."""
     for line in _lines(_DRIVER):
         match = re.search(r"\b(\d{3,}(?:\.\d+)+)\b", line)
         if match:
@@ -96,17 +96,17 @@ def nvidia_driver() -> str | None:
 
 
 def gib(size_bytes: float) -> str:
-    """A size as people read it."""
+    """Format a size in GiB."""
     return f"{size_bytes / _GIBIBYTE:.1f} GiB"
 
 
 def runs_on(built: Sequence[str], major: int) -> bool:
-    """Whether code built for these architectures runs on a card.
+    """Return whether code built for these architectures runs on a GPU.
 
     Args:
-        built: as torch lists them: "sm_90a" is machine code for compute capability 9.0 and later
-            9.x, "compute_90" is compiled for any later card when it is loaded.
-        major: of the card's compute capability.
+        built: torch's architectures: "sm_90a" is machine code for compute capability 9.x from 9.0
+            on, "compute_90" is compiled for any later GPU when it is loaded.
+        major: of the GPU's compute capability.
     """
     for name in built:
         kind, _, number = name.partition("_")
@@ -117,9 +117,9 @@ def runs_on(built: Sequence[str], major: int) -> bool:
 
 
 def _capabilities(torch: Any) -> dict[str, Any]:
-    asked = getattr(torch.cpu, "get_capabilities", None)  # not in every torch since 2.11
-    if asked is not None:
-        return dict(asked())
+    query = getattr(torch.cpu, "get_capabilities", None)  # not in every torch since 2.11
+    if query is not None:
+        return dict(query())
     names = {"avx2": "_is_avx2_supported", "avx512_f": "_is_avx512_supported"}
     return {
         ability: getattr(torch.cpu, name)()
@@ -147,18 +147,18 @@ def _card(torch: Any, number: int, driver: str | None) -> Finding:
         return warning(
             device,
             f"{message}; this torch was built for {', '.join(sorted(built))}",
-            "install a torch that was built for this card's compute capability",
+            "install a torch that was built for this GPU's compute capability",
             **values,
         )
     return ok(device, message, **values)
 
 
-def _why_no_card(torch: Any) -> str:
+def _cuda_error(torch: Any) -> str:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
         return " ".join(str(error).split())
-    return "it names no reason"
+    return "torch gives no reason"
 
 
 def _lines(path: Path) -> list[str]:

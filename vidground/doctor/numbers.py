@@ -1,7 +1,7 @@
-"""What the bundled model computes for the drawn film, and how far that is from the shipped numbers.
+"""Compute the bundled model's numbers for the drawn film, and compare them with the shipped ones.
 
-The shipped numbers were computed in float64, so that they belong to no processor;
-`golden_numbers` makes them again.
+The shipped numbers were computed in float64 by `golden_numbers`, so that they are independent of
+the processor.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ MODEL = "toy"
 SETTINGS = DecodingSettings(max_new_tokens=40)
 GOLDEN = "golden.json"
 
-_KEPT = 64
-"""Numbers that are kept of a tensor, spread over it."""
+_SAMPLES = 64
+"""Values compared per tensor, spread over it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What a model computes for the film.
+    """A model's numbers for the film.
 
     Attributes:
-        tensors: some numbers each of the patch features, the frame tokens, the logits of every
-            step along fixed answers, and the relevance curves.
-        tokens: of each answer. intervals: of each answer's `<evi>`, first and last frame.
+        tensors: samples of the patch features, the frame tokens, the logits of every step along
+            fixed answers, and the relevance curves.
+        tokens: of each answer.
+        intervals: first and last frame of each `<evi>` of each answer.
     """
 
     tensors: Mapping[str, Sequence[float]]
@@ -53,9 +54,9 @@ class Numbers:
 
 
 def tolerance(device: str, dtype: torch.dtype) -> float:
-    """How far a number may be off, as a share of the largest of its tensor.
+    """Return the largest accepted error, as a share of the largest value of a tensor.
 
-    A card's float32 includes convolutions in TF32, which torch allows by default.
+    float32 on a GPU includes convolutions in TF32, which torch allows by default.
     """
     if dtype == torch.bfloat16:
         return 0.1
@@ -66,7 +67,7 @@ def tolerance(device: str, dtype: torch.dtype) -> float:
 
 @torch.inference_mode()
 def film_prompts(model: D2VLM) -> tuple[Tensor, list[PromptInputs]]:
-    """Patch features of the film, (T, patches, width), and a prompt for each question."""
+    """Return the film's patch features, (T, patches, width), and a prompt for each question."""
     assert model.tokenizers is not None
     frames = torch.from_numpy(draw_film()).permute(0, 3, 1, 2).contiguous()
     patches = model.encode_frames(normalize(frames, dtype=model.dtype, device=model.device))
@@ -78,7 +79,7 @@ def film_prompts(model: D2VLM) -> tuple[Tensor, list[PromptInputs]]:
 def answers(
     model: D2VLM, prompts: Sequence[PromptInputs], size: BatchSize, *, graphs: bool = False
 ) -> list[Generation]:
-    """Greedy answers, `size` prompts at once."""
+    """Return greedy answers, generated `size` prompts at once."""
     return list(generate_each(model, prompts, SETTINGS, size, graphs=graphs))
 
 
@@ -90,11 +91,13 @@ def forced_logits(
     *,
     recorder: Recorder | None = None,
 ) -> Tensor:
-    """Logits before each step when the answers are given: (steps, B, V), float32 on the CPU.
+    """Return the logits along given answers: (steps, B, V), float32 on the CPU.
 
     Args:
-        tokens: of each answer; the shorter ones go on with their last token.
-        recorder: makes what records the steps, which are then replayed; None for plain steps.
+        model: to run.
+        prompts: (B,) to answer.
+        tokens: of each answer; shorter ones repeat their last token.
+        recorder: creates what records the steps, which are then replayed; None for eager steps.
     """
     rows = 0 if recorder is None else len(prompts)
     decoder = Decoder(model, recorded_rows=rows, recorder=recorder)
@@ -108,16 +111,16 @@ def forced_logits(
 
 
 def measure(model: D2VLM) -> Numbers:
-    """Compute everything that is compared."""
+    """Compute all numbers that are compared."""
     patches, prompts = film_prompts(model)
     found = answers(model, prompts, BatchSize(len(prompts)))
     golden = _forced_answers(model)
     curves = [evidence.curve for answer in found for evidence in answer.evidence]
     tensors = {
-        "patch_features": _some(patches),
-        "frame_tokens": _some(torch.stack([prompt.frame_tokens for prompt in prompts])),
-        "logits": _some(forced_logits(model, prompts, golden)),
-        "relevance": _some(torch.stack(curves)) if curves else [],
+        "patch_features": _sample(patches),
+        "frame_tokens": _sample(torch.stack([prompt.frame_tokens for prompt in prompts])),
+        "logits": _sample(forced_logits(model, prompts, golden)),
+        "relevance": _sample(torch.stack(curves)) if curves else [],
     }
     return Numbers(
         tensors,
@@ -127,34 +130,34 @@ def measure(model: D2VLM) -> Numbers:
 
 
 def deviation(found: Sequence[float], right: Sequence[float]) -> float:
-    """The largest difference, as a share of the largest right number; infinite for no number."""
+    """Return the largest error as a share of the largest right value; infinite for NaN."""
     if len(found) != len(right) or not all(map(math.isfinite, found)):
         return math.inf
     return max(abs(a - b) for a, b in zip(found, right, strict=True)) / max(map(abs, right))
 
 
 def share_apart(found: Tensor, right: Tensor) -> float:
-    """As `deviation`, of tensors of one shape."""
+    """Return the same as `deviation` for tensors of equal shape."""
     if not bool(torch.isfinite(found).all()):
         return math.inf
     return float((found - right).abs().amax() / right.abs().amax())
 
 
 def read_golden() -> tuple[Numbers, dict[str, str]]:
-    """The shipped numbers, and the SHA-256 of the bundled model's files by name."""
+    """Return the shipped numbers, and the SHA-256 of the bundled model's files by name."""
     content = json.loads((files("vidground.doctor") / GOLDEN).read_text(encoding="utf-8"))
     return Numbers(**content["numbers"]), content["files"]
 
 
 def golden_numbers(model: D2VLM) -> dict[str, Any]:
-    """The content of the shipped file, from a bundled model that is loaded in float64."""
+    """Return the content of the shipped file, from the bundled model loaded in float64."""
     return {"files": model_files(), "numbers": asdict(measure(model))}
 
 
 def model_files() -> dict[str, str]:
-    """SHA-256 of each file of the bundled model, by its name within the model's folder."""
+    """Return the SHA-256 of each file of the bundled model, by its path in the model's folder."""
     folder = KNOWN_MODELS[MODEL].folder
-    assert folder is not None, "the model for tests is installed with vidground"
+    assert folder is not None, "bundled with vidground"
     return {
         path.relative_to(folder).as_posix(): file_sha256(path)
         for path in sorted(folder.rglob("*"))
@@ -163,14 +166,14 @@ def model_files() -> dict[str, str]:
 
 
 def _forced_answers(model: D2VLM) -> list[list[int]]:
-    """Fixed tokens to feed, so that one other choice does not change all that follows."""
+    """Return fixed answers; with free ones, one different token would change all later logits."""
     assert model.tokenizers is not None
     texts = ("The event happens in", "does not happen. The", "a green square grows. a red")
     return [model.tokenizers.encode(text) for text in texts]
 
 
-def _some(tensor: Tensor) -> list[float]:
+def _sample(tensor: Tensor) -> list[float]:
     flat = tensor.detach().double().cpu().flatten()
-    # Not at equal steps, which might meet the same channel or patch each time.
-    places = torch.linspace(0, len(flat) - 1, min(_KEPT, len(flat)), dtype=torch.float64).long()
+    # Not with a whole step, which might hit the same channel or patch each time.
+    places = torch.linspace(0, len(flat) - 1, min(_SAMPLES, len(flat)), dtype=torch.float64).long()
     return [float(f"{number:.9g}") for number in flat[places].tolist()]

@@ -1,4 +1,4 @@
-"""Folders that vidground writes to: whether it can, and how much room is left."""
+"""Check the folders that vidground writes to: permissions and free space."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from vidground.errors import CheckpointError
 from vidground.settings import DEFAULT_MODEL, CacheSettings
 
 _PROBE = b"vidground\n" * (1 << 17)
-"""More than fits beside the bookkeeping of a disk that is full."""
+"""More than fits on a full disk."""
 
-_LITTLE_ROOM = 1 << 30
-_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_LITTLE_SPACE = 1 << 30
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def check_folders() -> Iterator[Finding]:
-    """Write to the temporary folder and to both caches."""
+    """Check the temporary folder and both caches by writing to them."""
     try:
         temporary = Path(tempfile.gettempdir())
-    except FileNotFoundError as error:  # it tries to write
-        yield failed("temporary folder", str(error), "free space, or name another folder in TMPDIR")
+    except FileNotFoundError as error:  # gettempdir writes to the folder
+        yield failed("temporary folder", str(error), "free space, or set TMPDIR to another folder")
     else:
-        yield probe("temporary folder", temporary, "name another folder in TMPDIR")
+        yield probe("temporary folder", temporary, "set TMPDIR to another folder")
     remedy = "choose another with VIDGROUND_CACHE or --cache-dir, or run with --no-cache"
     yield probe("feature cache", CacheSettings().place, remedy)
     from huggingface_hub import constants
 
     hub = Path(constants.HF_HUB_CACHE)
     found = probe("hub cache", hub, "choose another with HF_HUB_CACHE")
-    if found.values.get("errno") in _NOT_OURS:  # a cache shared read-only serves what it holds
+    if found.values.get("errno") in _READ_ONLY:  # models can be loaded from a read-only cache
         yield warning(
             "hub cache", f"{found.message}; models can be loaded from it, not downloaded",
             found.remedy, **found.values,
@@ -45,7 +45,7 @@ def check_folders() -> Iterator[Finding]:
 
 
 def check_models() -> Iterator[Finding]:
-    """Whether the released weights are in the hub's cache; the network is not asked."""
+    """Check whether the released weights are in the hub's cache, without using the network."""
     from vidground.checkpoints.hub import find_model
     from vidground.checkpoints.hub_files import HubAccess
 
@@ -70,18 +70,24 @@ def check_models() -> Iterator[Finding]:
 
 
 def probe(subject: str, folder: Path, remedy: str) -> Finding:
-    """Write a megabyte to a folder, or to the nearest one above it that exists, and remove it."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    """Write a megabyte to a folder, or to its nearest existing parent, and remove it.
+
+    Args:
+        subject: of the finding.
+        folder: to test.
+        remedy: if it cannot be written.
+    """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     shown = short_path(folder)
-    values = {"path": shown, "exists": place == folder}
+    values = {"path": shown, "exists": existing == folder}
     try:
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".vidground-doctor-") as file:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".vidground-doctor-") as file:
             file.write(_PROBE)
             file.flush()
             os.fsync(file.fileno())
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(existing).free
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -89,15 +95,15 @@ def probe(subject: str, folder: Path, remedy: str) -> Finding:
         message = f"{shown}: cannot be written: {reason}"
         return failed(subject, message, remedy, errno=error.errno, **values)
     message = f"{shown}: writable, {gib(free)} free"
-    if place != folder:
+    if existing != folder:
         message += "; will be created"
-    if free < _LITTLE_ROOM:
+    if free < _LITTLE_SPACE:
         return warning(subject, message, f"free space, or {remedy}", free_bytes=free, **values)
     return ok(subject, message, free_bytes=free, **values)
 
 
 def short_path(path: Path) -> str:
-    """The path with ~ for the home folder, which names the user: reports are made public."""
+    """Replace the home folder, which contains the user's name, by ~: reports are made public."""
     home = Path.home()
     if home == Path("/") or not path.is_relative_to(home):
         return str(path)

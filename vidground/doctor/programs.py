@@ -1,4 +1,4 @@
-"""What works beside torch: the program ffmpeg, and onnxruntime with its providers."""
+"""Check ffmpeg, and onnxruntime with its providers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
 
 def check_ffmpeg() -> Iterator[Finding]:
-    """Which ffmpeg is run; only `vidground clip`, `burn` and `mux` need one."""
+    """Report which ffmpeg is used; only `vidground clip`, `burn` and `mux` need one."""
     try:
         program = find_program()
     except FfmpegError as error:
@@ -35,7 +35,7 @@ def check_ffmpeg() -> Iterator[Finding]:
 
 
 def check_onnxruntime() -> Iterator[Finding]:
-    """Which onnxruntime is installed, and with which providers it computes a tiny graph."""
+    """Check which onnxruntime is installed, and which providers can compute a tiny graph."""
     installed = {name: found for name in _RUNTIMES if (found := _version(name)) is not None}
     if not installed:
         yield skipped("onnxruntime", "not installed; needed for --vision onnx:DIR only")

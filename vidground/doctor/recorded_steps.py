@@ -1,4 +1,4 @@
-"""Recorded decoding steps against plain ones: stale or wrong recordings are found here."""
+"""Compare recorded steps of generation with eager ones, to find stale or wrong CUDA graphs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _REMEDY = f"use --no-graphs; {REPORT_IT}"
 
 
 def check_recorded(device: str, recorder: Recorder | None = None) -> Iterator[Finding]:
-    """Compare steps that are recorded and replayed with plain ones, along given answers.
+    """Compare replayed steps with eager ones along given answers.
 
     Args:
-        recorder: makes what records steps; None for CUDA graphs, which only a card has.
+        device: to run on.
+        recorder: creates what records steps; None for CUDA graphs, which need a GPU.
     """
     if recorder is None and torch.device(device).type != "cuda":
-        yield skipped(device, "CUDA graphs need an NVIDIA card")
+        yield skipped(device, "CUDA graphs need an NVIDIA GPU")
         return
     model = load_engine(device).model
     subject = f"{device}, {dtype_name(model.dtype)}"
@@ -40,28 +41,36 @@ def check_recorded(device: str, recorder: Recorder | None = None) -> Iterator[Fi
 
 
 def compare_recorded(subject: str, device: str, model: D2VLM, recorder: Recorder) -> Finding:
-    """The steps of a model recorded, against the same steps computed."""
+    """Compare the replayed steps of a model with eager ones.
+
+    Args:
+        subject: of the finding.
+        device: of the model.
+        model: to run.
+        recorder: creates what records steps.
+    """
     prompts, tokens = given_answers(model)
-    plain = forced_logits(model, prompts, tokens)
-    counted = _Counted(recorder)
-    with _heard_warnings() as heard:
+    eager = forced_logits(model, prompts, tokens)
+    counted = _CountingRecorder(recorder)
+    with _logged_warnings() as warnings:
         try:
             replayed = forced_logits(model, prompts, tokens, recorder=counted)
         except ReplayError as error:
             return failed(subject, str(error), _REMEDY, recorded=counted.recorded)
-    return _judged(subject, device, model, plain, replayed, counted, heard)
+    return _finding(subject, device, model, eager, replayed, counted, warnings)
 
 
 def check_side_by_side(
     devices: Sequence[str], recorder: Recorder | None = None
 ) -> Iterator[Finding]:
-    """Recorded steps of a model on each device, in turn, in this process.
+    """Check replayed steps on each device in turn, in this process.
 
     Args:
-        recorder: as of `check_recorded`.
+        devices: "cuda:N" each.
+        recorder: see `check_recorded`.
     """
     if len(devices) < 2:
-        yield skipped("cards", f"needs two cards, and there are {len(devices)} to test")
+        yield skipped("cards", f"needs two GPUs; GPUs to test: {len(devices)}")
         return
     models = {device: load_engine(device).model for device in devices}
     for round_number in (1, 2):
@@ -71,8 +80,8 @@ def check_side_by_side(
 
 
 @dataclass
-class _Counted:
-    """A recorder, and how often it recorded and what it recorded was replayed."""
+class _CountingRecorder:
+    """Counts recordings and replays of steps."""
 
     recorder: Recorder
     recorded: int = 0
@@ -94,9 +103,7 @@ class _Counted:
         return counting
 
 
-class _Heard(logging.Handler):
-    """Keeps warnings."""
-
+class _WarningHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.messages: list[str] = []
@@ -106,9 +113,9 @@ class _Heard(logging.Handler):
 
 
 @contextmanager
-def _heard_warnings() -> Iterator[list[str]]:
-    """What vidground warns of meanwhile."""
-    logger, handler = logging.getLogger("vidground"), _Heard()
+def _logged_warnings() -> Iterator[list[str]]:
+    """Collect the warnings that vidground logs inside the block."""
+    logger, handler = logging.getLogger("vidground"), _WarningHandler()
     logger.addHandler(handler)
     try:
         yield handler.messages
@@ -116,17 +123,17 @@ def _heard_warnings() -> Iterator[list[str]]:
         logger.removeHandler(handler)
 
 
-def _judged(
+def _finding(
     subject: str,
     device: str,
     model: D2VLM,
-    plain: Tensor,
+    eager: Tensor,
     replayed: Tensor,
-    counted: _Counted,
-    heard: Sequence[str],
+    counted: _CountingRecorder,
+    warnings: Sequence[str],
 ) -> Finding:
-    allowed, apart = tolerance(device, model.dtype), share_apart(replayed, plain)
-    steps = len(plain) - counted.recorded  # a step is computed as well when it is recorded
+    allowed, apart = tolerance(device, model.dtype), share_apart(replayed, eager)
+    steps = len(eager) - counted.recorded  # recording a step computes it as well
     values = {"deviation": json_number(apart), "tolerance": allowed, "recorded": counted.recorded,
               "replayed": counted.replayed, "steps": steps}  # fmt: skip
     if apart > allowed:
@@ -134,9 +141,9 @@ def _judged(
             f"replayed steps are off by {apart:.2g} of the largest logit (allowed {allowed:g})"
         )
         return failed(subject, message, _REMEDY, **values)
-    if heard or counted.replayed < steps:
-        why = "; ".join(heard) or f"{counted.replayed} of {steps} steps were replayed"
-        return failed(subject, f"steps are not replayed here: {why}", _REMEDY, **values)
+    if warnings or counted.replayed < steps:
+        reason = "; ".join(warnings) or f"{counted.replayed} of {steps} steps were replayed"
+        return failed(subject, f"steps cannot be replayed: {reason}", _REMEDY, **values)
     return ok(
         subject,
         f"{counted.replayed} replayed steps are off by {apart:.2g} (allowed {allowed:g})",

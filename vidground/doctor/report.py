@@ -1,4 +1,4 @@
-"""Findings as lines to read and as JSON to send."""
+"""Format findings as lines and as JSON."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from vidground import __version__
 from vidground.doctor.findings import STATUSES, Finding, worst
 
 SCHEMA_VERSION = 1
-"""Raised when a key of the JSON changes its meaning or goes away."""
+"""Incremented when a key of the JSON changes its meaning or is removed."""
 
 _COLUMNS = (8, 16, 27)
 
 
 def to_lines(finding: Finding) -> list[str]:
-    """One line, and a second one with the remedy if there is one."""
+    """Return a finding as a line, and a second line with its remedy if it has one."""
     cells = (finding.status, finding.check, finding.subject)
     start = "".join(
         cell.ljust(width - 1) + " " for cell, width in zip(cells, _COLUMNS, strict=True)
@@ -29,7 +29,7 @@ def to_lines(finding: Finding) -> list[str]:
 
 
 def to_summary(findings: Sequence[Finding]) -> str:
-    """How many findings there are of each kind, and what to do with them."""
+    """Return the number of findings of each status, and what to add to a bug report."""
     counts = Counter(finding.status for finding in findings)
     listed = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
     seconds = sum(finding.seconds for finding in findings)
@@ -39,10 +39,11 @@ def to_summary(findings: Sequence[Finding]) -> str:
 
 
 def to_dict(findings: Sequence[Finding], devices: Sequence[str]) -> dict[str, Any]:
-    """The report with stable keys.
+    """Return the report as JSON values with stable keys.
 
     Args:
-        devices: as asked for; empty for all.
+        findings: of all checks.
+        devices: as requested; empty for all.
     """
     return {
         "schema": "vidground-doctor",

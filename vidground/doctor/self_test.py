@@ -1,4 +1,4 @@
-"""The bundled model on a device: its files, the shipped numbers, batch sizes, batches."""
+"""Check the bundled model on a device: its files, numbers, batch sizes and batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REINSTALL = "install it again: pip install --force-reinstall --no-deps vidgroun
 
 
 def check_weights() -> Iterator[Finding]:
-    """The files of the bundled model, by their hashes."""
+    """Check the hashes of the bundled model's files."""
     right, found = read_golden()[1], model_files()
     wrong = sorted(name for name in right if name in found and found[name] != right[name])
     missing = sorted(right.keys() - found.keys())
@@ -39,41 +39,41 @@ def check_weights() -> Iterator[Finding]:
         parts += [f"missing: {name}" for name in missing]
         yield failed(MODEL, "; ".join(parts), _REINSTALL, wrong=wrong, missing=missing)
     else:
-        yield ok(MODEL, f"{len(right)} files have their hashes", files=len(right))
+        yield ok(MODEL, f"all {len(right)} files have the right hash", files=len(right))
 
 
 def check_device(device: str) -> Iterator[Finding]:
-    """Load the bundled model as a user does; say which dtype and batch sizes are chosen."""
+    """Load the bundled model as a user does; report the chosen dtype and batch sizes."""
     engine = load_engine(device)
-    sizes, place = engine.sizes, engine.model.device
+    sizes = engine.sizes
     chosen = {"prompts": sizes.prompts, "frames": sizes.frames, "videos": sizes.videos,
               "readers": sizes.readers}  # fmt: skip
-    dtype, free = engine.model.dtype, free_bytes(place)
+    dtype, free = engine.model.dtype, free_bytes(engine.model.device)
     yield ok(
         device,
-        f"computes in {dtype_name(dtype)}; at once for the bundled model: {sizes.prompts} prompts, "
-        f"{sizes.frames} frames, {sizes.videos} videos, {sizes.readers} readers",
+        f"computes in {dtype_name(dtype)}; batch sizes for the bundled model: prompts "
+        f"{sizes.prompts}, frames {sizes.frames}, videos {sizes.videos}, readers {sizes.readers}",
         dtype=dtype_name(dtype), free_bytes=free, batch_sizes=chosen,
     )  # fmt: skip
     parameters = parameter_count(official_config())
-    best = choose_dtype(place, parameters)
+    best = choose_dtype(engine.model.device, parameters)
     needed = parameters * getattr(torch, best.name).itemsize
     message = (
-        f"the released weights take {gib(needed)} in {best.name}, chosen because {best.reason}; "
-        f"{gib(free)} are free (besides, answers and frames need room)"
+        f"the released weights need {gib(needed)} in {best.name}, chosen because {best.reason}, "
+        f"plus memory for frames and answers; {gib(free)} are free"
     )
     values = {"needed_bytes": needed, "free_bytes": free, "dtype": best.name}
     if needed < free:
-        yield ok(f"{device} room", message, **values)
+        yield ok(f"{device} memory", message, **values)
     else:
         yield warning(
-            f"{device} room", message, "use --weights int8 or --dtype bfloat16, or free memory",
+            f"{device} memory", message, "use --weights int8 or --dtype bfloat16, or free memory",
             **values,
         )  # fmt: skip
 
 
 def check_golden(device: str) -> Iterator[Finding]:
-    """Compare with the shipped numbers, in the dtype chosen for the device and in float32."""
+    """Compare with the shipped numbers, in the device's default dtype and in float32."""
     right = read_golden()[0]
     engine = load_engine(device)
     yield compare_numbers(device, engine.model, right)
@@ -82,7 +82,13 @@ def check_golden(device: str) -> Iterator[Finding]:
 
 
 def compare_numbers(device: str, model: D2VLM, right: Numbers) -> Finding:
-    """What a model computes for the film, compared with what it should."""
+    """Compare a model's numbers for the film with the right ones.
+
+    Args:
+        device: of the model.
+        model: to run.
+        right: the shipped numbers.
+    """
     subject = f"{device}, {dtype_name(model.dtype)}"
     try:
         allowed, found = tolerance(device, model.dtype), measure(model)
@@ -98,27 +104,27 @@ def compare_numbers(device: str, model: D2VLM, right: Numbers) -> Finding:
     if max(apart.values()) > allowed:
         return failed(
             subject,
-            f"{worst} is off by {apart[worst]:.2g} of its largest number (allowed {allowed:g})",
-            f"do not trust results from here; {REPORT_IT}",
+            f"{worst} is off by {apart[worst]:.2g} of its largest value (allowed {allowed:g})",
+            f"do not trust results of this device; {REPORT_IT}",
             **values,
         )
     if not same:
         return failed(
             subject,
             "numbers are right, but answers or intervals differ",
-            f"do not trust results from here; {REPORT_IT}",
+            f"do not trust results of this device; {REPORT_IT}",
             **values,
         )
     return ok(
         subject,
-        f"{worst} is off by {apart[worst]:.2g} of its largest number (allowed {allowed:g}), "
+        f"{worst} is off by {apart[worst]:.2g} of its largest value (allowed {allowed:g}), "
         "answers are the same",
         **values,
     )
 
 
 def check_batch(device: str) -> Iterator[Finding]:
-    """Compare answers in a batch with the same ones alone."""
+    """Compare logits of answers in a batch with those of each answer alone."""
     model = load_engine(device).model
     prompts, tokens = given_answers(model)
     together = forced_logits(model, prompts, tokens)

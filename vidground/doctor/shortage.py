@@ -1,10 +1,11 @@
-"""Memory that runs out on a card on purpose, and answers that must come all the same."""
+"""Limit GPU memory on purpose, and check that answers are still generated."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import torch
 
@@ -16,13 +17,13 @@ from vidground.memory import BatchSize, is_out_of_memory, release_memory
 from vidground.model.d2vlm import D2VLM
 
 _ROWS = 64
-"""Answers at once for which memory is made too little."""
+"""Batch size for which memory is made too small."""
 
 
 def check_shortage(device: str) -> Iterator[Finding]:
-    """Let a card have too little memory for a batch of recorded rows: fewer must do it."""
+    """Limit a GPU's memory below the needs of a batch; a smaller batch must succeed."""
     if torch.device(device).type != "cuda":
-        yield skipped(device, "memory can be limited on an NVIDIA card only")
+        yield skipped(device, "memory can be limited on an NVIDIA GPU only")
         return
     engine = load_engine(device, torch.float32)
     expected = [found.token_ids for found in answers(engine.model, *many_prompts(engine.model, 4))]
@@ -30,16 +31,13 @@ def check_shortage(device: str) -> Iterator[Finding]:
     before = torch.cuda.memory_reserved(device)
     torch.cuda.reset_peak_memory_stats(device)
     answers(engine.model, *many_prompts(engine.model, _ROWS), graphs=True)
-    most = torch.cuda.max_memory_reserved(device)
+    peak = torch.cuda.max_memory_reserved(device)
     del engine
     _empty(device)
     model = load_engine(device, torch.float32).model
-    limit = torch.cuda.memory_reserved(device) + (most - before) // 2
-
-    def little() -> AbstractContextManager[None]:
-        return memory_limit(device, limit)
-
-    yield survive_shortage(device, model, expected, little, graphs=True)
+    limit = torch.cuda.memory_reserved(device) + (peak - before) // 2
+    shortage = partial(memory_limit, device, limit)
+    yield survive_shortage(device, model, expected, shortage, graphs=True)
 
 
 def survive_shortage(
@@ -50,10 +48,14 @@ def survive_shortage(
     *,
     graphs: bool,
 ) -> Finding:
-    """Answer many prompts at once while memory is short, and compare the answers.
+    """Generate many answers at once while memory is short, and compare them.
 
     Args:
-        expected: tokens of each of the prompts' answers. shortage: makes memory short for a while.
+        device: of the model.
+        model: to run.
+        expected: tokens of the answers.
+        shortage: a context in which memory is short.
+        graphs: whether to record steps.
     """
     prompts, size = many_prompts(model, _ROWS)
     try:
@@ -64,7 +66,7 @@ def survive_shortage(
             raise
         return failed(
             device,
-            f"memory ran out and was not enough for {size.now} at once either",
+            f"memory ran out, even with a batch size of {size.now}",
             f"use a smaller --batch-size; {REPORT_IT}",
             rows=_ROWS, rows_in_the_end=size.now,
         )  # fmt: skip
@@ -72,18 +74,22 @@ def survive_shortage(
     if [list(ids) for ids in found] != [list(ids) for ids in expected]:
         return failed(
             device,
-            f"after memory ran out, {size.now} rows at once give other answers",
+            f"after memory ran out, a batch size of {size.now} gives other answers",
             f"use a smaller --batch-size; {REPORT_IT}",
             **values,
         )
     if size.now == _ROWS:
-        return skipped(device, f"memory could not be made too little for {_ROWS} rows", **values)
-    return ok(device, f"{_ROWS} rows ran out of memory, {size.now} at once did it", **values)
+        return skipped(
+            device, f"memory could not be made too small for a batch size of {_ROWS}", **values
+        )
+    return ok(
+        device, f"ran out of memory with batch size {_ROWS}, succeeded with {size.now}", **values
+    )
 
 
 @contextmanager
 def memory_limit(device: str, limit_bytes: int) -> Iterator[None]:
-    """Limit what torch may allocate on a card, in bytes."""
+    """Limit torch's allocations on a GPU, in bytes."""
     total = torch.cuda.mem_get_info(device)[1]
     torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total), device)
     try:
@@ -93,7 +99,7 @@ def memory_limit(device: str, limit_bytes: int) -> Iterator[None]:
 
 
 def many_prompts(model: D2VLM, at_once: int) -> tuple[list[PromptInputs], BatchSize]:
-    """Prompts about the film, as many as shall run out of memory, and how many to take at once."""
+    """Return prompts about the film, enough to exhaust memory, and their batch size."""
     _, prompts = film_prompts(model)
     return [prompts[index % len(prompts)] for index in range(_ROWS)], BatchSize(at_once)
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from vidground.errors import FormatError
 from vidground.features.video_features import KnownVideo
-from vidground.storage.bounded_folder import HEADER_BYTES, BoundedFolder, Lease
-from vidground.storage.row_file import RowReader, RowWriter
+from vidground.storage.bounded_folder import BoundedFolder, Lease
+from vidground.storage.row_file import HEADER_BYTES, RowReader, RowWriter
 from vidground.video.info import VideoInfo
 
 _DTYPES = {

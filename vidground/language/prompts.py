@@ -1,8 +1,7 @@
-"""What the model is asked: question templates it was trained on, and the chat form around them.
+"""Build prompts: the question templates of training, and the chat format around them.
 
-A prompt is two texts with the frames between them. Text of a user is untrusted: control tokens
-typed in it are broken up, so that they reach the model as plain characters (see `chat_prompt`).
-Knows neither torch nor how frames become tokens.
+A prompt is two texts with the frames between them. User text is untrusted: control tokens in it are
+broken up, so that they reach the model as plain characters (see `chat_prompt`). Imports no torch.
 """
 
 from __future__ import annotations
@@ -18,19 +17,22 @@ if TYPE_CHECKING:
     from vidground.language.tokenizers import Tokenizers
 
 FRAMES = "<image>"
-"""Where the frames stand in an annotated conversation."""
+"""Marks the position of the frames in an annotated conversation."""
 
 _HEAD = f"<|system|>\nYou are a helpful AI assistant.{TURN_END}\n<|user|>\n"
 _TAIL = f"{TURN_END}\n<|assistant|>\n"
-# Every form that a control token takes in Phi-3's tokenizer, and the placeholder of the frames.
+# Every control token of Phi-3's tokenizer has one of these forms; so does the frames' placeholder.
 _CONTROL = re.compile(r"<\|[^\s<>]*\|>|</?(?:evi|image|s|unk)>")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The texts before and after the frame tokens, and the question that the Q-Former reads.
+    """A prompt as text.
 
-    question: the user's text without the placeholder, as it was given.
+    Attributes:
+        before: text before the frame tokens.
+        after: text after them.
+        question: the user's text without the placeholder, for the Q-Former.
     """
 
     before: str
@@ -40,8 +42,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptIds:
-    """A prompt as token ids: `before`, the frames, `after` are what the language model reads;
-    `question`, in the Q-Former's own ids, is what the compressor reads beside every frame.
+    """A prompt as token ids.
+
+    Attributes:
+        before: ids before the frame tokens, for the language model.
+        after: ids after them, for the language model.
+        question: ids of the Q-Former's tokenizer, which the compressor reads with every frame.
     """
 
     before: list[int]
@@ -50,15 +56,16 @@ class PromptIds:
 
 
 def chat_prompt(question: str, *, references: int = 0) -> Prompt:
-    """The chat form with the frames first, then the question on a line of its own.
+    """Return the chat prompt of a question: the frames first, then the question on its own line.
 
-    question: the user's text. Control tokens in it, such as <|end|>, </evi> or <image>, get a
-        space after their first character, which makes them plain text; all else stays as it is.
-    references: how many intervals of the video come with the question. Above 0, the question
-        holds so many <evi>, and they are the only control tokens that pass.
+    Args:
+        question: the user's text. Control tokens in it, such as <|end|>, </evi> or <image>, get a
+            space after their first character, which makes them plain text; the rest is unchanged.
+        references: number of intervals that come with the question. If above 0, the question must
+            contain as many <evi>, which are the only control tokens that are kept.
 
     Raises:
-        InputError: the question is blank, or holds another number of <evi> than `references`.
+        InputError: the question is blank, or its number of <evi> is not `references`.
     """
     text = _checked(question, "question")
     after = "\n" + _plain(text, references=references) + _TAIL
@@ -66,18 +73,21 @@ def chat_prompt(question: str, *, references: int = 0) -> Prompt:
 
 
 def chat_prompt_from_turn(text: str, *, references: int = 0) -> Prompt:
-    """The chat form of an annotated human turn, which says by <image> where the frames stand.
+    """Return the chat prompt of an annotated human turn, in which <image> stands for the frames.
 
-    A turn without the placeholder gets it first. For `references` and control tokens see
-    `chat_prompt`.
+    Args:
+        text: of the turn; without <image>, the frames come first.
+        references: see `chat_prompt`.
 
     Raises:
-        InputError: the turn has several placeholders, no text beside them, or another number of
-            <evi> than `references`.
+        InputError: the turn has several <image>, no other text, or its number of <evi> is not
+            `references`.
     """
     turn = text.strip()
     if turn.count(FRAMES) > 1:
-        raise InputError(f"a turn has {turn.count(FRAMES)} times {FRAMES}; it may have one")
+        raise InputError(
+            f"the turn contains {FRAMES} {turn.count(FRAMES)} times; the limit is once"
+        )
     if FRAMES not in turn:
         return chat_prompt(turn, references=references)
     left, right = turn.split(FRAMES)
@@ -91,7 +101,7 @@ def chat_prompt_from_turn(text: str, *, references: int = 0) -> Prompt:
 
 
 def encode_prompt(prompt: Prompt, tokenizers: Tokenizers) -> PromptIds:
-    """Token ids of a prompt; the texts before and after the frames are tokenized on their own."""
+    """Return a prompt's token ids; the texts before and after the frames are tokenized apart."""
     return PromptIds(
         before=tokenizers.encode(prompt.before),
         after=tokenizers.encode(prompt.after),
@@ -100,9 +110,14 @@ def encode_prompt(prompt: Prompt, tokenizers: Tokenizers) -> PromptIds:
 
 
 def grounding_question(text: str, *, domain: str = "daily activities") -> str:
-    """Ask when the event that a sentence describes happens.
+    """Return the question when the event that a sentence describes happens.
 
-    domain: what the video is about, e.g. "indoor activities".
+    Args:
+        text: describes the event.
+        domain: subject of the video, for example "indoor activities".
+
+    Raises:
+        InputError: an argument is blank.
     """
     sentence = _checked(text, "text").strip(".")
     return (
@@ -113,7 +128,15 @@ def grounding_question(text: str, *, domain: str = "daily activities") -> str:
 
 
 def localization_question(action: str, *, domain: str = "human actions") -> str:
-    """Ask for every event of an action category."""
+    """Return the question for every event of an action category.
+
+    Args:
+        action: name of the category.
+        domain: subject of the video.
+
+    Raises:
+        InputError: an argument is blank.
+    """
     return (
         f"You are given a video about {_checked(domain, 'domain')}. Watch the video carefully "
         "and find all the visual events belonging to the action category: "
@@ -124,14 +147,18 @@ def localization_question(action: str, *, domain: str = "human actions") -> str:
 
 
 def captioning_question(*, topic: str | None = None, noun: str = "event") -> str:
-    """Ask for all events of a video with a caption each.
+    """Return the question for all events of a video, each with a caption.
 
-    topic: title of the video, e.g. "making fattoush"; None if it has none.
-    noun: what is to be described, in the singular, e.g. "cooking step".
+    Args:
+        topic: title of the video, for example "making fattoush"; None for none.
+        noun: what to describe, in the singular, for example "cooking step".
+
+    Raises:
+        InputError: an argument is blank.
     """
     about = "daily activities" if topic is None else f"'{_checked(topic, 'topic')}'"
     noun = _checked(noun, "noun")
-    # "densly" and "ends times" stand so in the text that the weights were trained with.
+    # The weights were trained with the misspelt "densly" and "ends times".
     return (
         f"You are given a video about {about}. Watch the video carefully and densly describe all "
         f"the {noun}s. For each {noun.split()[-1]}, you need to determine the start and ends times "
@@ -143,7 +170,7 @@ def captioning_question(*, topic: str | None = None, noun: str = "event") -> str
 def _checked(text: str, name: str) -> str:
     text = text.strip()
     if not text:
-        raise InputError(f"{name} is blank; say in words what is asked of the video")
+        raise InputError(f"{name} is blank; it must contain text")
     return text
 
 
@@ -151,13 +178,13 @@ def _check_references(text: str, references: int) -> None:
     found = text.count(EVIDENCE)
     if references and found != references:
         raise InputError(
-            f"the question holds {found} times {EVIDENCE}, but {references} intervals come with "
-            "it; it needs one for each"
+            f"the question contains {EVIDENCE} {found} times, but {references} intervals are given "
+            "with it; it must contain one for each"
         )
 
 
 def _plain(text: str, *, references: int, check: bool = True) -> str:
-    """Break up control tokens, but the <evi> that stand for given intervals."""
+    """Break up control tokens, except <evi> that refer to given intervals."""
     if check:
         _check_references(text, references)
 

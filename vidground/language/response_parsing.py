@@ -1,9 +1,9 @@
-"""Reads a response: which evidence it gathered, and what it says about each piece of it.
+"""Parse a response: the evidence it gathered, and what it says about each piece of evidence.
 
-A response is evidence tokens, the end of the evidence stage, then an answer that refers to the
-same evidence in the same order (paper, section 3.2). Models do not always keep to that: nothing
-here fails on a malformed response, it is read as far as it goes and its problems are named.
-Knows token ids only through `TokenIds`, and neither torch nor how intervals are found.
+A response consists of evidence tokens, the end of the evidence stage, and an answer that refers to
+the same evidence in the same order (paper, section 3.2). Models do not always follow that form:
+parsing never fails on a malformed response, but reports its problems. Imports no torch, and does
+not compute intervals.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from vidground.errors import InputError
 from vidground.language.tokenizers import EVIDENCE_END, TokenIds
 
 Decode = Callable[[Sequence[int]], str]
+"""Converts token ids to text, see `Tokenizers.decode`."""
 
-# What may stand between evidence and its caption, or between pieces of evidence in a list.
+# May separate evidence from its caption, or items in a list of evidence.
 _SEPARATORS = " \t\n,;.:-\u2013\u2014"
 _JOINT = re.compile(rf"^[{re.escape(_SEPARATORS)}]*(?:and[{re.escape(_SEPARATORS)}]*)?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Text of an answer between two evidence tokens, blanks collapsed.
+    """Text of an answer between two evidence tokens.
 
-    evidence: ordinal of the evidence token before it, counted over the whole response; None for
-        the text before the answer's first one.
+    Attributes:
+        evidence: ordinal of the preceding evidence token, counted over the whole response; None for
+            text before the first evidence token of the answer.
+        text: with runs of whitespace collapsed.
     """
 
     evidence: int | None
@@ -36,17 +39,21 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """A response taken apart.
+    """A parsed response.
 
-    evidence: ordinals (0, 1, … over all evidence tokens of the response) of the evidence stage.
-    answer_evidence: ordinals of those in the answer.
-    segments: the answer's text, split at its evidence tokens.
-    has_evidence_end: whether the evidence stage was closed. Where it was not, all text counts as
-        answer, so that nothing is lost; only a response without any text is all evidence. Of a
-        model without that stage, everything is answer, and the answer's evidence all there is.
-    balanced: whether the answer refers to as many pieces of evidence as were gathered.
-    truncated: whether the response stopped before its end-of-turn token.
-    problems: what else is wrong, for a reader; empty if nothing is.
+    If the evidence stage was not closed, all text counts as the answer, so that none is lost; only
+    a response without text is all evidence. For a model without an evidence stage, everything is
+    the answer, and `evidence` equals `answer_evidence`.
+
+    Attributes:
+        evidence: ordinals of the evidence tokens of the evidence stage (0, 1, … over all evidence
+            tokens of the response).
+        answer_evidence: ordinals of the evidence tokens in the answer.
+        segments: text of the answer, split at its evidence tokens.
+        has_evidence_end: whether the evidence stage was closed.
+        balanced: whether the answer refers to as many pieces of evidence as were gathered.
+        truncated: whether the response ended without its end-of-turn token.
+        problems: descriptions of everything else that is wrong.
     """
 
     evidence: tuple[int, ...]
@@ -60,7 +67,7 @@ class ParsedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """An evidence token (None before the first of a stage) and the exact text that follows it."""
+    """An evidence token (None before the first of a stage) and the exact text after it."""
 
     evidence: int | None
     text: str
@@ -68,7 +75,7 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Stages:
-    """The two stages of a response, as pieces in order, and what was seen on the way."""
+    """The two stages of a response, as pieces in order."""
 
     evidence: tuple[_Piece, ...]
     answer: tuple[_Piece, ...]
@@ -80,11 +87,13 @@ class _Stages:
 def parse_answer(
     token_ids: Sequence[int], *, ids: TokenIds, decode: Decode, evidence_stage: bool = True
 ) -> ParsedAnswer:
-    """Take a response apart.
+    """Parse a response.
 
-    token_ids: the generated tokens; what follows the end of turn is left out.
-    decode: text of token ids, control tokens written out (`Tokenizers.decode`).
-    evidence_stage: False for a model that answers at once (`D2VLMConfig.evidence_stage`).
+    Args:
+        token_ids: the generated tokens; those after the end of turn are ignored.
+        ids: ids of the control tokens.
+        decode: converts token ids to text, with control tokens (`Tokenizers.decode`).
+        evidence_stage: False for a model that answers directly (`D2VLMConfig.evidence_stage`).
     """
     stages = _stages(token_ids, ids=ids, decode=decode, evidence_stage=evidence_stage)
     answer_evidence = _ordinals(stages.answer)
@@ -104,26 +113,29 @@ def parse_answer(
 def caption_segments(parsed: ParsedAnswer) -> list[tuple[int, str]]:
     """Read an answer as dense captions, `<evi>, caption. <evi>, caption.`
 
-    Returns (evidence ordinal, caption) in the order of the answer, captions without the commas
-    and full stops that separate them. Several evidence tokens in a row share the caption that
-    follows; evidence that no caption follows is left out, as is text before the first evidence.
+    Consecutive evidence tokens share the caption that follows them. Evidence without a following
+    caption is left out, and so is text before the first evidence.
+
+    Returns:
+        (evidence ordinal, caption) in the order of the answer; captions are stripped of separating
+        punctuation.
     """
     captions: list[tuple[int, str]] = []
-    waiting: list[int] = []
+    pending: list[int] = []
     for segment in parsed.segments:
         if segment.evidence is None:
             continue
-        waiting.append(segment.evidence)
+        pending.append(segment.evidence)
         if _JOINT.match(segment.text):
             continue
         caption = segment.text.strip(_SEPARATORS)
-        captions.extend((ordinal, caption) for ordinal in waiting)
-        waiting = []
+        captions.extend((ordinal, caption) for ordinal in pending)
+        pending = []
     return captions
 
 
 def format_interval(start_s: float, end_s: float) -> str:
-    """An interval for a reader, `19 - 32 s`; seconds, to a hundredth where they are not whole."""
+    """Format an interval as `19 - 32 s`, with up to two decimals."""
     return f"{_number(start_s)} - {_number(end_s)} s"
 
 
@@ -136,13 +148,18 @@ def answer_text(
     write: Callable[[float, float], str] = format_interval,
     evidence_stage: bool = True,
 ) -> str:
-    """The answer as a sentence, each evidence token written as its times.
+    """Return the answer as a sentence, with each evidence token replaced by its times.
 
-    intervals: (start, end) in seconds of every evidence token of the response, in order.
-    evidence_stage: as of `parse_answer`.
+    Args:
+        token_ids: see `parse_answer`.
+        intervals: (start, end) in seconds of every evidence token of the response, in order.
+        ids: see `parse_answer`.
+        decode: see `parse_answer`.
+        write: formats an interval.
+        evidence_stage: see `parse_answer`.
 
     Raises:
-        InputError: there are fewer or more intervals than evidence tokens.
+        InputError: the number of intervals is not that of evidence tokens.
     """
     stages = _stages(token_ids, ids=ids, decode=decode, evidence_stage=evidence_stage)
     _check_count("intervals", intervals, len(_ordinals(stages.evidence + stages.answer)))
@@ -167,15 +184,19 @@ def released_text(
     decode: Decode,
     evidence_stage: bool = True,
 ) -> str:
-    """The whole response in the form of the released predictions, `19 - 32 </evi> It is …`.
+    """Return the whole response in the form of the released predictions, `19 - 32 </evi> It is …`.
 
-    spans: (first, last) of every evidence token of the response, in order, in seconds; whole
-        numbers are written without a fraction.
-    evidence_stage: as of `parse_answer`. Without that stage a response begins with the `</evi>`
-        of an empty one, so that it is read as an answer.
+    Args:
+        token_ids: see `parse_answer`.
+        spans: (first, last) in seconds of every evidence token of the response, in order; whole
+            numbers are written without decimals.
+        ids: see `parse_answer`.
+        decode: see `parse_answer`.
+        evidence_stage: see `parse_answer`. Without it the text begins with the `</evi>` of an empty
+            stage, so that it is read as an answer.
 
     Raises:
-        InputError: there are fewer or more spans than evidence tokens.
+        InputError: the number of spans is not that of evidence tokens.
     """
     tokens, _ = _response(token_ids, ids)
     if not evidence_stage:
@@ -191,7 +212,7 @@ def released_text(
 def _stages(
     token_ids: Sequence[int], *, ids: TokenIds, decode: Decode, evidence_stage: bool
 ) -> _Stages:
-    """Split a response at its first </evi>; later ones are counted and dropped."""
+    """Split a response at its first </evi>; later ones are counted and removed."""
     tokens, truncated = _response(token_ids, ids)
     ends = tokens.count(ids.evidence_end)
     if not evidence_stage:
@@ -199,8 +220,8 @@ def _stages(
         return _Stages((), _pieces(answer, ids=ids, decode=decode), ends, truncated, staged=False)
     if not ends:
         pieces = _pieces(tokens, ids=ids, decode=decode)
-        said = any(piece.text.strip() for piece in pieces)
-        evidence, answer_pieces = ((), pieces) if said else (pieces, ())
+        has_text = any(piece.text.strip() for piece in pieces)
+        evidence, answer_pieces = ((), pieces) if has_text else (pieces, ())
         return _Stages(evidence, answer_pieces, ends, truncated, staged=True)
     cut = tokens.index(ids.evidence_end)
     gathered = tokens[:cut]
@@ -221,7 +242,7 @@ def _stages(
 
 
 def _response(token_ids: Sequence[int], ids: TokenIds) -> tuple[list[int], bool]:
-    """The tokens up to the end of turn, and whether that end is missing."""
+    """Return the tokens up to the end of turn, and whether that end is missing."""
     tokens = list(token_ids)
     truncated = ids.turn_end not in tokens
     if not truncated:
@@ -232,9 +253,14 @@ def _response(token_ids: Sequence[int], ids: TokenIds) -> tuple[list[int], bool]
 def _pieces(
     tokens: list[int], *, ids: TokenIds, decode: Decode, lead: int | None = None, first: int = 0
 ) -> tuple[_Piece, ...]:
-    """Split at evidence tokens; the first piece is the text before them, and may be empty.
+    """Split at evidence tokens; the first piece is the text before them, which may be empty.
 
-    lead: the control token that stands before `tokens`. first: ordinal of the first evidence.
+    Args:
+        tokens: of a stage.
+        ids: of the control tokens.
+        decode: converts token ids to text.
+        lead: the control token before `tokens`, if any.
+        first: ordinal of the first evidence token.
     """
     chunks: list[list[int]] = [[]]
     for token in tokens:
@@ -249,10 +275,10 @@ def _pieces(
 
 
 def _text(chunk: list[int], lead: int | None, decode: Decode) -> str:
-    """The exact text of a chunk that follows the control token `lead`."""
+    """Return the exact text of a chunk that follows the control token `lead`."""
     if not chunk or lead is None:
         return decode(chunk) if chunk else ""
-    # Decoded alone, a chunk would lose the blank it starts with under some tokenizers.
+    # Some tokenizers drop the leading space of a chunk that is converted on its own.
     return decode([lead, *chunk]).removeprefix(decode([lead]))
 
 
@@ -265,11 +291,11 @@ def _problems(stages: _Stages) -> tuple[str, ...]:
     ends, expected = stages.evidence_ends, int(stages.staged)
     checks = [
         (stages.staged and ends == 0, f"no {EVIDENCE_END} between evidence and answer"),
-        (ends > expected, f"{ends} times {EVIDENCE_END}, {expected} expected"),
+        (ends > expected, f"number of {EVIDENCE_END} is {ends}, expected {expected}"),
         (any(piece.text.strip() for piece in stages.evidence), "text between evidence tokens"),
         (
             stages.staged and gathered != referred,
-            f"{gathered} evidence tokens, {referred} referred to in the answer",
+            f"evidence tokens: {gathered} gathered, {referred} in the answer",
         ),
         (not any(piece.text.strip() for piece in stages.answer), "the answer has no text"),
     ]
@@ -279,12 +305,12 @@ def _problems(stages: _Stages) -> tuple[str, ...]:
 def _check_count(name: str, given: Sequence[object], needed: int) -> None:
     if len(given) != needed:
         raise InputError(
-            f"{len(given)} {name} for a response with {needed} evidence tokens; give one for each"
+            f"{len(given)} {name} for {needed} evidence tokens in the response; pass one for each"
         )
 
 
 def _spaced(left: str, right: str) -> str:
-    """Join two texts, with a blank where two words would run together."""
+    """Join two texts, with a space if two words would run together."""
     return f"{left} {right}" if left[-1:].isalnum() and right[:1].isalnum() else left + right
 
 

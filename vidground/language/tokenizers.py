@@ -1,7 +1,7 @@
-"""The two tokenizers of a model: the language model's, and the one the compressor's Q-Former reads.
+"""The two tokenizers of a model: the language model's, and that of the compressor's Q-Former.
 
-Every id is read from the tokenizer files, never assumed. All reading is from local folders;
-nothing is looked up on a hub. Knows neither prompts nor weights.
+Every id is read from the tokenizer files, never assumed. Reads local folders only. Imports
+transformers when a tokenizer is loaded.
 """
 
 from __future__ import annotations
@@ -21,23 +21,30 @@ if TYPE_CHECKING:
 EVIDENCE = "<evi>"
 """Stands for one interval of the video (paper, section 3.2)."""
 EVIDENCE_END = "</evi>"
-"""Closes the evidence stage of a response; the answer follows."""
+"""Ends the evidence stage of a response; the answer follows."""
 TURN_END = "<|end|>"
-"""Closes every turn of the chat, the model's answer too."""
+"""Ends every turn of the chat, including the model's answer."""
 
 QUESTION_FOLDER = "qformer_tokenizer"
-"""Where a saved model keeps the Q-Former's tokenizer, relative to the model's folder."""
+"""Folder of the Q-Former's tokenizer inside a saved model's folder."""
 MAX_QUESTION_TOKENS = 256
-"""The Q-Former was trained on questions of at most so many tokens, [CLS] and [SEP] included."""
+"""Longest question that the Q-Former was trained on, with [CLS] and [SEP]."""
 QUESTION_START = "[DEC]"
-"""The one token the Q-Former's training added to BERT's vocabulary."""
+"""The token that the Q-Former's training added to BERT's vocabulary."""
 _GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
-"""Names of the class that takes tokenizer.json as it is, in older and newer transformers."""
+"""The class that uses tokenizer.json unchanged, as older and newer transformers name it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIds:
-    """The ids in the language tokenizer that the model's own logic turns on."""
+    """Ids of the language tokenizer's control tokens.
+
+    Attributes:
+        evidence: of `<evi>`.
+        evidence_end: of `</evi>`.
+        turn_end: of `<|end|>`.
+        pad: of the padding token.
+    """
 
     evidence: int
     evidence_end: int
@@ -48,8 +55,10 @@ class TokenIds:
 class Tokenizers:
     """The language tokenizer and the Q-Former's tokenizer of one model.
 
-    language: None for a checkpoint that ships without one; such a model runs on token ids, and
-        every call here that needs the tokenizer raises CheckpointError.
+    Attributes:
+        language: None for a checkpoint without one; such a model runs on token ids, and methods
+            that need the tokenizer raise CheckpointError.
+        question: the Q-Former's tokenizer.
     """
 
     language: PreTrainedTokenizerBase | None
@@ -65,9 +74,10 @@ class Tokenizers:
     def load(cls, folder: str | Path, *, question_folder: str | Path | None = None) -> Tokenizers:
         """Read both tokenizers from local files.
 
-        folder: of the model; the language tokenizer is its tokenizer.json.
-        question_folder: of the Q-Former's tokenizer (for released weights, a copy of
-            bert-base-uncased's); None for the one that the model's folder carries.
+        Args:
+            folder: of the model; its tokenizer.json is the language tokenizer.
+            question_folder: of the Q-Former's tokenizer (for released weights, a copy of
+                bert-base-uncased's); None for the one inside the model's folder.
 
         Raises:
             CheckpointError: there is no Q-Former tokenizer, or a tokenizer cannot be read.
@@ -85,7 +95,7 @@ class Tokenizers:
 
     @cached_property
     def ids(self) -> TokenIds:
-        """The ids of the control tokens.
+        """Ids of the control tokens.
 
         Raises:
             CheckpointError: the language tokenizer is missing, or lacks one of the tokens.
@@ -93,7 +103,7 @@ class Tokenizers:
         pad = self._language.pad_token_id
         if pad is None:
             raise CheckpointError(
-                "the language tokenizer names no padding token; set pad_token in its "
+                "the language tokenizer has no padding token; set pad_token in its "
                 "tokenizer_config.json"
             )
         return TokenIds(
@@ -104,33 +114,33 @@ class Tokenizers:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of one chunk of text, without BOS; special tokens in it become their ids."""
+        """Return the token ids of a text, without BOS; special tokens in it become their ids."""
         return list(self._language.encode(text, add_special_tokens=False))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids, special tokens written out, spaces as the tokenizer has them."""
+        """Return the text of token ids, with special tokens and the tokenizer's own spaces."""
         text = self._language.decode(
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
         return str(text)
 
     def question_ids(self, question: str) -> list[int]:
-        """What the Q-Former reads: [CLS] question [SEP], at most 256 ids, cut on the left.
+        """Return the Q-Former's input, [CLS] question [SEP]: at most 256 ids, cut on the left.
 
-        Special tokens of the Q-Former that stand in the question are read as plain text.
+        The Q-Former's special tokens in the question are read as plain text.
         """
         ids = self.question.encode(
             question, add_special_tokens=False, split_special_tokens=True, verbose=False
         )
-        kept = list(ids)[-(MAX_QUESTION_TOKENS - 2) :]
-        return [self.question.cls_token_id, *kept, self.question.sep_token_id]
+        end = list(ids)[-(MAX_QUESTION_TOKENS - 2) :]
+        return [self.question.cls_token_id, *end, self.question.sep_token_id]
 
     @property
     def _language(self) -> PreTrainedTokenizerBase:
         if self.language is None:
             raise CheckpointError(
-                "this model has no language tokenizer; put its tokenizer.json and "
-                "tokenizer_config.json into the model's folder, or work with token ids"
+                "this model has no language tokenizer; copy its tokenizer.json and "
+                "tokenizer_config.json to the model's folder, or use token ids"
             )
         return self.language
 
@@ -145,10 +155,12 @@ class Tokenizers:
 
 
 def check_sizes(tokenizers: Tokenizers, *, language_rows: int, question_rows: int) -> None:
-    """See that every id has a row in its embedding table.
+    """Check that the tokenizers fit the model's embedding tables.
 
-    language_rows: rows of the language model's table, which may be padded beyond the tokenizer.
-    question_rows: rows of the Q-Former's word table, which has exactly one row per token.
+    Args:
+        tokenizers: to check.
+        language_rows: rows of the language model's table, which may have more than one per token.
+        question_rows: rows of the Q-Former's table, which has exactly one per token.
 
     Raises:
         CheckpointError: a tokenizer belongs to another model.
@@ -171,8 +183,8 @@ def check_sizes(tokenizers: Tokenizers, *, language_rows: int, question_rows: in
 def _load_language(folder: Path) -> PreTrainedTokenizerBase | None:
     if not (folder / "tokenizer.json").is_file():
         return None
-    # The class that takes tokenizer.json as it is. LlamaTokenizer, which such folders name, builds
-    # the treatment of spaces anew and gives other ids than the model was trained with.
+    # This class uses tokenizer.json unchanged. LlamaTokenizer, which the configuration names,
+    # rebuilds the treatment of spaces and gives other ids than the model was trained with.
     from transformers import PreTrainedTokenizerFast
 
     return _read(PreTrainedTokenizerFast, folder)
@@ -181,25 +193,25 @@ def _load_language(folder: Path) -> PreTrainedTokenizerBase | None:
 def _load_question(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
         raise CheckpointError(
-            f"no Q-Former tokenizer in {folder}: needs vocab.txt or tokenizer.json; released "
-            "weights use the one of bert-base-uncased, give its folder"
+            f"no Q-Former tokenizer in {folder}: needs vocab.txt or tokenizer.json; for released "
+            "weights, use the folder of bert-base-uncased's tokenizer"
         )
     from transformers import BertTokenizer, PreTrainedTokenizerFast
 
-    # BertTokenizer builds BERT's treatment of text anew; a tokenizer with another one says so.
-    as_it_is = _saved_class(folder) in _GENERIC_CLASSES
-    tokenizer = _read(PreTrainedTokenizerFast if as_it_is else BertTokenizer, folder)
+    # BertTokenizer rebuilds BERT's normalisation; tokenizers without it are saved as generic.
+    is_generic = _saved_class(folder) in _GENERIC_CLASSES
+    tokenizer = _read(PreTrainedTokenizerFast if is_generic else BertTokenizer, folder)
     if QUESTION_START not in tokenizer.get_vocab():
         tokenizer.add_special_tokens({"bos_token": QUESTION_START})
     return tokenizer
 
 
 def _saved_class(folder: Path) -> str | None:
-    """The class that a tokenizer's folder names; None if it names none."""
+    """Return the class that a tokenizer's configuration names; None if it names none."""
     try:
         values = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None  # reading the tokenizer itself tells what is wrong
+        return None  # reading the tokenizer itself reports what is wrong
     found = values.get("tokenizer_class") if isinstance(values, dict) else None
     return found if isinstance(found, str) else None
 
@@ -211,6 +223,6 @@ def _read(tokenizer_class: Any, folder: Path) -> PreTrainedTokenizerBase:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"cannot read the tokenizer in {folder}: {error}") from error
-    # How the files were read is no property of the tokenizer, and would be saved with it.
+    # This option of loading would be saved with the tokenizer.
     tokenizer.init_kwargs.pop("local_files_only", None)
     return tokenizer

@@ -1,7 +1,7 @@
-"""Clips: stretches of a video as files of their own, and a reel of them, made by ffmpeg.
+"""Write clips of a video to files of their own, and join them into a reel, with ffmpeg.
 
-What a clip holds is decided on the video's own timeline (`vidground.media.cuts`), and what came out
-is measured. Knows no results.
+`vidground.media.cuts` chooses a clip's frames on the video's own timeline; the written clip is then
+measured. Knows nothing of results.
 """
 
 import os
@@ -30,15 +30,18 @@ from vidground.storage.files import printable
 
 _PICTURES, _SOUND = "V:0", "a?"
 
-# Containers without an index are searched for a time and may land behind it.
-_EARLIER_S = 1.0
+_SEEK_MARGIN_S = 1.0
+"""Seek to this long before the key frame: without an index, seeking may land too late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A clip that was made. cut: what it holds; `packets` is None if it was encoded anew.
+    """A clip that was written.
 
-    duration_s: its measured length in seconds.
+    Attributes:
+        path: of its file.
+        cut: its frames; `cut.packets` is None if the clip was re-encoded.
+        duration_s: its measured length in seconds.
     """
 
     path: Path
@@ -49,11 +52,14 @@ class Clip:
 class ClipMaker:
     """Makes clips of one video.
 
-    video: its packets are listed once, here. program: None to plan only.
+    Args:
+        video: the file; its packets are listed once, on construction.
+        program: the ffmpeg to run; None for planning only.
+        settings: how to cut.
 
     Raises:
-        VideoError: it is no video that can be read.
-        InputError: packets must be copied, and the file's times do not allow it.
+        VideoError: the file cannot be read as a video.
+        InputError: the mode is "fast", and packets of this file cannot be copied.
     """
 
     def __init__(
@@ -68,8 +74,8 @@ class ClipMaker:
         if not self._video.has_index and settings.mode != "precise":
             if settings.mode == "fast":
                 raise InputError(
-                    f"{printable(video)}: only mp4, mov, mkv and webm tell where their packets "
-                    "are, so that they can be copied; choose auto or precise"
+                    f"{printable(video)}: packets can be copied from mp4, mov, mkv and webm only, "
+                    "which have an index; choose auto or precise"
                 )
             settings = CutSettings("precise")
         self._mode = settings.mode
@@ -81,18 +87,18 @@ class ClipMaker:
         return self._video.info.duration_s
 
     def plan(self, start_s: float, end_s: float) -> Cut:
-        """Return what a clip of [start_s, end_s) would hold. Raises InputError, see `Cutter`."""
+        """Return what a clip of [start_s, end_s) would hold; see `Cutter.cut`."""
         return self._cutter.cut(start_s, end_s)
 
     def make(self, start_s: float, end_s: float, output: Path) -> Clip:
-        """Cut [start_s, end_s) out, pictures and all sound, and write it to `output`.
+        """Cut out [start_s, end_s), in seconds, with all sound tracks, and write it to `output`.
 
-        Where copied packets do not give the frames that they should, the clip is encoded anew
-        ("fast" keeps them, and tells the length).
+        If copied packets do not give the expected frames, the clip is re-encoded; mode "fast"
+        keeps them and reports the actual length.
 
         Raises:
-            InputError: it begins behind the video's end, or `output` has an unknown suffix.
-            FfmpegError: the program failed, or gave no frame.
+            InputError: the clip begins behind the video's end, or `output` has an unknown suffix.
+            FfmpegError: ffmpeg failed, or wrote no frame.
             FormatError: `output` cannot be written.
         """
         cut = self._cutter.cut(start_s, end_s)
@@ -105,7 +111,7 @@ class ClipMaker:
                     turned = measured.orientation != self._video.orientation
                     if turned and self._mode == "fast":
                         raise FfmpegError(
-                            f"{self._program} does not copy how the picture is turned to "
+                            f"{self._program} does not copy the picture's rotation to "
                             f"{output.suffix}; choose auto or precise"
                         )
                     same = measured.info.frames == cut.frames and not turned
@@ -118,15 +124,15 @@ class ClipMaker:
             return Clip(output, cut, self._encode(cut, temporary, container))
 
     def join(self, clips: Sequence[Clip], output: Path) -> float:
-        """Put clips of this video one after another; return the length in seconds.
+        """Concatenate clips of this video; return the length in seconds.
 
-        Clips that were copied and clips that were encoded do not fit together: then the copied
-        ones are encoded for it. Pictures are not encoded once more, sound is, so that it has no
-        gaps between clips.
+        Copied and re-encoded clips cannot be concatenated: if there are both, the copied ones are
+        re-encoded too. Sound is always re-encoded, so that it has no gaps between clips.
 
         Raises:
             InputError: there is no clip, or `output` has an unknown suffix.
-            FfmpegError, FormatError: see `make`.
+            FfmpegError: see `make`.
+            FormatError: see `make`.
         """
         if not clips:
             raise InputError("there is no clip to join")
@@ -151,13 +157,13 @@ class ClipMaker:
         return Cutter(self._video.timeline, self._video.packets, settings).cut(start_s, end_s)
 
     def _copy(self, cut: Cut, output: Path, container: Container) -> None:
-        """Copy packets: pictures by their number, then sound by its time beside them.
+        """Copy packets: pictures by their number, then sound by time.
 
-        In one go the sound would end where the last pictures are decoded, before they are shown.
+        In one run the sound would end where the last pictures are decoded, before they are shown.
         """
         assert cut.packets is not None
-        place = f"{self._video.absolute_s(cut.start_s):.7f}"[:-1]  # never rounded up
-        seek = {**VIDEO_ONLY, "seek_timestamp": "1", "ss": place}
+        position = f"{self._video.absolute_s(cut.start_s):.7f}"[:-1]  # never rounded up
+        seek = {**VIDEO_ONLY, "seek_timestamp": "1", "ss": position}
         written = {"format": container.format, "c": "copy", "map_chapters": "-1"}
         no_earlier = {"copypriorss": "0"}
         with tempfile.TemporaryDirectory(prefix=".vidground-", dir=output.parent) as name:
@@ -178,13 +184,11 @@ class ClipMaker:
     def _encode(self, cut: Cut, output: Path, container: Container) -> float:
         """Encode the frames of `cut` and return the length in seconds.
 
-        Where jumping into the file does not give them all, it is decoded from its start.
+        If seeking does not give all of them, the file is decoded from its start.
         """
-        for jump in (True, False):
-            start_s = self._jump_s(cut) if jump else None
-            if jump and start_s is None:
-                continue
-            source = Input("video", self._reading(start_s))
+        seek_s = self._seek_s(cut)
+        for start_s in (None,) if seek_s is None else (seek_s, None):
+            source = Input("video", self._input_options(start_s))
             self._run(
                 {"video": self._path},
                 [(source, _PICTURES), (source, _SOUND)],
@@ -200,7 +204,7 @@ class ClipMaker:
             )
             try:
                 measured = TimedVideo(output)
-            except VideoError:  # no frame at all
+            except VideoError:  # it has no frame
                 measured = None
             if measured is not None and (measured.info.frames == cut.frames or start_s is None):
                 return measured.info.duration_s
@@ -209,17 +213,17 @@ class ClipMaker:
             f"{cut.end_s:.3f} s; the file is damaged there"
         )
 
-    def _jump_s(self, cut: Cut) -> float | None:
-        """Where reading can begin, in seconds from the first frame; None at the file's start."""
+    def _seek_s(self, cut: Cut) -> float | None:
+        """Return where to seek to, in seconds from the first frame; None for the file's start."""
         key_s = self._video.key_before_s(cut.first)
-        return key_s - _EARLIER_S if key_s is not None and key_s > _EARLIER_S else None
+        return key_s - _SEEK_MARGIN_S if key_s is not None and key_s > _SEEK_MARGIN_S else None
 
-    def _reading(self, start_s: float | None) -> Options:
+    def _input_options(self, start_s: float | None) -> Options:
         options = from_origin(self._video.origin_s)
         if start_s is None:
             return options
-        place = f"{self._video.absolute_s(start_s):.6f}"
-        return {**options, "seek_timestamp": "1", "noaccurate_seek": None, "ss": place}
+        position = f"{self._video.absolute_s(start_s):.6f}"
+        return {**options, "seek_timestamp": "1", "noaccurate_seek": None, "ss": position}
 
     def _filters(self, cut: Cut) -> Options:
         length_s = cut.duration_s
@@ -269,5 +273,5 @@ class ClipMaker:
         output: Path,
         options: Options,
     ) -> None:
-        assert self._program is not None, "made for planning only"
+        assert self._program is not None, "constructed for planning only"
         run(self._program, files, streams, output, options)

@@ -1,4 +1,4 @@
-"""Containers that vidground can make, and the codecs that go into each. Knows no files."""
+"""Containers that vidground can write, and the codecs used in each. Opens no files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,19 @@ _AAC = {"c:a": "aac", "b:a": "192k"}
 _INDEX_FIRST = {"movflags": "+faststart"}
 
 EVEN_SIZE = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
-"""The filter for pictures that go to these encoders: halved colours need even sizes."""
+"""Filter before these encoders: chroma at half resolution needs an even width and height."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What a file of one suffix holds, in ffmpeg's words.
+    """A container and its codecs, as options of ffmpeg.
 
-    format: name of the writer. video, audio: options of the encoders. subtitles: the codecs that
-    a soft track can have, the usual one first. options: of the writer.
+    Attributes:
+        format: name of the muxer.
+        video: options of the video encoder.
+        audio: options of the audio encoder.
+        subtitles: codecs that a soft track can have, the usual one first.
+        options: of the muxer.
     """
 
     format: str
@@ -32,7 +36,7 @@ class Container:
 
     @property
     def takes_all(self) -> bool:
-        """Whether it holds streams of nearly every codec."""
+        """Whether the container holds streams of nearly every codec."""
         return self.format == "matroska"
 
 
@@ -48,18 +52,20 @@ CONTAINERS: Mapping[str, Container] = MappingProxyType(
     }
 )
 
-_TAKES_ALL = ".mkv"
-
 
 def container_of(path: Path) -> Container:
-    """Return what the suffix of `path` stands for. Raises InputError for another suffix."""
+    """Return the container that the suffix of `path` stands for.
+
+    Raises:
+        InputError: the suffix is unknown.
+    """
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
         known = ", ".join(CONTAINERS)
-        raise InputError(f"{suffix!r} is no suffix that can be written; choose one of {known}")
+        raise InputError(f"files with suffix {suffix!r} cannot be written; choose one of {known}")
     return CONTAINERS[suffix]
 
 
 def suffix_for_parts(video: Path) -> str:
-    """Return the suffix for parts of `video`: its own, or one whose container takes any stream."""
-    return video.suffix.lower() if video.suffix.lower() in CONTAINERS else _TAKES_ALL
+    """Return the suffix for clips of `video`: its own, or one whose container takes any stream."""
+    return video.suffix.lower() if video.suffix.lower() in CONTAINERS else ".mkv"

@@ -1,6 +1,6 @@
-"""A result's events shown with its video: burned into the picture, or as a soft track.
+"""Show a result's events with its video: burned into the picture, or as a soft track.
 
-The texts reach ffmpeg in a file, never in an argument. Knows neither models nor where results lie.
+Texts reach ffmpeg in a file, never in an argument. Knows neither models nor result files.
 """
 
 import os
@@ -32,23 +32,21 @@ from vidground.video.orientation import UPRIGHT
 
 Position = Literal["bottom", "middle", "top"]
 
-# A forced style counts places as SSA did, not as ASS does.
+# A forced style numbers alignments as SSA did, not as ASS does.
 _ALIGNMENTS: dict[Position, int] = {"bottom": 2, "middle": 10, "top": 6}
-_ASS_LINES = 288
-"""Lines of the picture that font sizes in the ASS of `vidground.results.timed_text` count in."""
+_ASS_HEIGHT = 288
+"""Height of the picture in the units of font sizes, in ASS of `vidground.results.timed_text`."""
 
 _TEXT_FORMATS = {"mov_text": "srt", "srt": "srt", "ass": "ass", "webvtt": "vtt"}
-_READERS = {"vtt": "webvtt", "srt": "srt", "ass": "ass"}
+_DEMUXERS = {"vtt": "webvtt", "srt": "srt", "ass": "ass"}
 
-# On the way to mov_text, which has no markup, ffmpeg takes `<b>` of SRT and WebVTT for bold type,
-# and a backslash for a command. Read as text alone, with its braces, and with word joiners, which
-# are not seen, around backslashes, a caption stays what it is.
-_AS_IT_IS: Options = {"c:s": "text", "keep_ass_markup": "1"}
+# When ffmpeg converts to mov_text, which has no markup, it reads `<b>` of SRT as bold type and a
+# backslash as a command. A caption survives unchanged if it is read as plain text that keeps its
+# braces, with invisible word joiners around backslashes.
+_PLAIN_TEXT: Options = {"c:s": "text", "keep_ass_markup": "1"}
 _JOINED_BACKSLASH = "\u2060\\\u2060"
 
-_MOST_TAG_LETTERS = 3
-
-# What libass says for a character that no font has, or, of the first one, if there is no font.
+# libass logs this for a character that no font has; if there is no font at all, for character 0.
 _NO_FONT = re.compile(r"failed to find any fallback with glyph 0x([0-9A-Fa-f]+)")
 _ANY_GLYPH = 0
 _FONT_REMEDY = "install one (apt install fonts-dejavu-core)"
@@ -58,7 +56,12 @@ _FONT_REMEDY = "install one (apt install fonts-dejavu-core)"
 class BurnSettings:
     """How burned-in subtitles look.
 
-    font_percent: height of the letters' line in percent of the picture's height, in [1, 50].
+    Attributes:
+        font_percent: font size in percent of the picture's height, in [1, 50].
+        position: of the text in the picture.
+
+    Raises:
+        InputError: a value is out of range.
     """
 
     font_percent: float = 7.0
@@ -74,11 +77,15 @@ class BurnSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrackSettings:
-    """What a soft track says of itself.
+    """Codec and metadata of a soft track.
 
-    language: a code of two or three letters (ISO 639), None if it is not known. title: shown by
-    players. codec: one of those that the container takes (`vidground.media.containers`), None for
-    the usual one.
+    Attributes:
+        language: ISO 639 code of two or three letters; None if unknown.
+        title: shown by players; None for none.
+        codec: one that the container takes (`vidground.media.containers`); None for its usual one.
+
+    Raises:
+        InputError: the language is not a code of two or three letters.
     """
 
     language: str | None = None
@@ -87,9 +94,7 @@ class TrackSettings:
 
     def __post_init__(self) -> None:
         tag = self.language
-        if tag is not None and not (
-            tag.isascii() and tag.isalpha() and 2 <= len(tag) <= _MOST_TAG_LETTERS
-        ):
+        if tag is not None and not (tag.isascii() and tag.isalpha() and len(tag) in (2, 3)):
             raise InputError(f"language is {tag!r}; it must be a code like en or deu")
 
 
@@ -103,21 +108,33 @@ def burn(
     cues: CueSettings = UNSHAPED,
     on_time: Callable[[float], None] | None = None,
 ) -> str:
-    """Write `video` with the result's events as part of the picture; sound is copied.
+    """Write `video` with the result's events drawn into the picture.
 
-    Returns the characters that no font of this machine has, which are boxes in the picture. The
-    picture is encoded anew, in the codec of the output's suffix. Soft tracks are left out.
-    on_time: is told the seconds done, at last the video's length.
+    The picture is re-encoded in the codec of the output's suffix; sound is copied if the container
+    stays the same. Soft tracks are left out.
+
+    Args:
+        video: the file to show.
+        result: whose events are drawn.
+        output: the file to write; its suffix chooses the container.
+        program: the ffmpeg to run.
+        settings: how the text looks.
+        cues: how events become cues.
+        on_time: called with the seconds done; the last call has the video's length.
+
+    Returns:
+        The characters that no font of this machine has; they appear as boxes.
 
     Raises:
-        VideoError: it is no video. InputError: the suffix of `output` is unknown.
-        FfmpegError: the program failed, or found no font. FormatError: `output` cannot be
-            written, or the extra `formats` is not installed.
+        VideoError: `video` cannot be read as a video.
+        InputError: the suffix of `output` is unknown.
+        FfmpegError: ffmpeg failed, or found no font.
+        FormatError: `output` cannot be written, or the extra `formats` is not installed.
     """
     container = container_of(output)
     texts = render(result, "ass", cues=cues)
     timed = TimedVideo(video)
-    size = settings.font_percent / 100 * _ASS_LINES
+    size = settings.font_percent / 100 * _ASS_HEIGHT
     style = f"Fontsize={size:.2f},Alignment={_ALIGNMENTS[settings.position]}"
     same = container is _container_if_known(Path(video)) or container.takes_all
     options: Options = {
@@ -143,8 +160,8 @@ def burn(
             on_warning=lambda line: missing.update(_missing_glyphs(line)),
         )
         if _ANY_GLYPH in missing:
-            raise FfmpegError(f"{program} found no font to write with; {_FONT_REMEDY}")
-    if on_time is not None:  # some programs say nothing of a short run
+            raise FfmpegError(f"{program} found no font; {_FONT_REMEDY}")
+    if on_time is not None:  # some versions report no progress in a short run
         on_time(timed.info.duration_s)
     return "".join(map(chr, sorted(missing)))
 
@@ -158,17 +175,24 @@ def mux(
     *,
     cues: CueSettings = UNSHAPED,
 ) -> None:
-    """Write `video` with the result's events as its first subtitle track, all else copied.
+    """Write `video` with the result's events as its first subtitle track; copy everything else.
 
-    Subtitles that are there already are kept, behind it; where the container changes, in that
-    one's codec. Without events no track is added, for a container holds none that is empty.
-    mov_text, of mp4 and mov, shows one text at a time: where events would overlap, they are
-    merged (`CueSettings`).
+    Existing subtitle tracks follow it; if the container changes, they are converted to its codec.
+    Without events no track is added, since containers hold no empty track. mov_text, of mp4 and
+    mov, shows one text at a time: overlapping events are merged (`CueSettings`).
+
+    Args:
+        video: the file to copy.
+        result: whose events make the track.
+        output: the file to write; its suffix chooses the container.
+        program: the ffmpeg to run.
+        settings: codec and metadata of the track.
+        cues: how events become cues.
 
     Raises:
-        VideoError: it is no video. InputError: the suffix of `output` is unknown, or its
-            container does not take the codec.
-        FfmpegError: the program failed, as when the container does not take a stream.
+        VideoError: `video` cannot be read as a video.
+        InputError: the suffix of `output` is unknown, or its container does not take the codec.
+        FfmpegError: ffmpeg failed, for instance because the container does not take a stream.
         FormatError: `output` cannot be written, or ASS needs the extra `formats`.
     """
     container = container_of(output)
@@ -188,13 +212,13 @@ def mux(
     timed = TimedVideo(video)
     source = Input("video", from_origin(timed.origin_s))
     files: dict[str, Path | str] = {"video": Path(video)}
-    # A cover is no stream that WebM takes.
+    # WebM takes no cover picture.
     streams = [(source, "V" if container.format == "webm" else "v"), (source, "a?")]
     if result.events:
-        texts, reading = _track(result, codec, cues)
+        texts, input_options = _track(result, codec, cues)
         files["captions"] = texts
-        streams.append((Input("captions", reading), "s:0"))
-        # The first in the output, so that its number there is known.
+        streams.append((Input("captions", input_options), "s:0"))
+        # The first subtitle track of the output, so that its index is known.
         options["c:s:0"] = codec if codec == "mov_text" else "copy"
         options["metadata:s:s:0"] = _tags(settings)
     streams.append((source, "s?"))
@@ -205,8 +229,8 @@ def mux(
         turned = timed.orientation
         if turned != UPRIGHT and TimedVideo(temporary).orientation != turned:
             raise FfmpegError(
-                f"{program} does not copy how the picture is turned to {output.suffix}; choose "
-                ".mp4 or .mov, or get a newer one"
+                f"{program} does not copy the picture's rotation to {output.suffix}; choose .mp4 "
+                "or .mov, or install a newer ffmpeg"
             )
 
 
@@ -216,15 +240,15 @@ def _missing_glyphs(line: str) -> list[int]:
 
 
 def _track(result: Result, codec: str, cues: CueSettings) -> tuple[str, Options]:
-    """Return the texts as a file's content, and the options to read it with."""
-    form = _TEXT_FORMATS[codec]
-    reading = {**FILES_ONLY, "format": _READERS[form]}
+    """Return the content of the subtitle file, and the options to read it with."""
+    text_format = _TEXT_FORMATS[codec]
+    options = {**FILES_ONLY, "format": _DEMUXERS[text_format]}
     if codec != "mov_text":
-        return render(result, form, cues=cues), reading
+        return render(result, text_format, cues=cues), options
     if cues.resolved().overlap == "keep":
         cues = replace(cues, overlap="merge")
-    texts = render(result, form, cues=cues).replace("\\", _JOINED_BACKSLASH)
-    return texts, {**reading, **_AS_IT_IS}
+    texts = render(result, text_format, cues=cues).replace("\\", _JOINED_BACKSLASH)
+    return texts, {**options, **_PLAIN_TEXT}
 
 
 def _tags(settings: TrackSettings) -> tuple[str, ...]:

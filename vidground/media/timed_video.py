@@ -1,6 +1,6 @@
-"""A video's timeline beside the times that its file holds, for programs that read the file.
+"""A video's timeline, and its relation to the timestamps in the file, for programs that seek in it.
 
-Knows no ffmpeg program; decodes one frame.
+Runs no program; decodes one frame.
 """
 
 import os
@@ -20,7 +20,7 @@ _MATROSKA = b"\x1a\x45\xdf\xa3"
 
 
 class TimedVideo:
-    """One video file, its packets listed. Seconds count from the first frame if not said otherwise.
+    """A video file with its packets listed. Times are in seconds from the first frame.
 
     Raises:
         VideoError: see `Footage`.
@@ -31,49 +31,49 @@ class TimedVideo:
 
     @property
     def info(self) -> VideoInfo:
-        """What was measured."""
+        """Measured facts of the file."""
         return self._footage.info
 
     @property
     def timeline(self) -> Timeline:
-        """The frames' times."""
+        """Times of the frames."""
         return self._footage.timeline
 
     @property
     def packets(self) -> Packets:
-        """The packets of the video stream."""
+        """Packets of the video stream."""
         return self._footage.packets
 
     @property
     def orientation(self) -> Orientation:
-        """How the first frame is turned and mirrored before it is shown."""
+        """How a player turns and mirrors the first frame."""
         return next(self._footage.frames()).frame.orientation
 
     @property
     def is_timed(self) -> bool:
-        """Whether the file's own times can be trusted; else frames can only be counted."""
+        """Whether the file's timestamps can be trusted; if not, frames can only be counted."""
         return self.timeline.note is None and self.timeline.packets is not None
 
     @property
     def has_index(self) -> bool:
-        """Whether it is MP4 or Matroska, where a reader that seeks never lands too late."""
+        """Whether the file is MP4 or Matroska, where seeking never lands too late."""
         with Path(self.info.path).open("rb") as file:
             head = file.read(8)
         return head[4:] in _MP4_BOXES or head.startswith(_MATROSKA)
 
     @property
     def origin_s(self) -> float | None:
-        """The first frame's time as the file counts it; None if the file is not timed."""
+        """The first frame's timestamp in the file, in seconds; None if `is_timed` is false."""
         return self.absolute_s(0.0) if self.is_timed else None
 
     @property
     def step(self) -> Fraction:
-        """Seconds that the times of frames are whole multiples of: a frame, or the file's ticks."""
+        """Unit of the frames' times in seconds: the frame duration, or one tick of the file."""
         rate = self.timeline.rate
         return 1 / rate if rate is not None else self.timeline.time_base
 
     def absolute_s(self, seconds: float) -> float:
-        """Return a time as the file counts it, if it is timed."""
+        """Convert a time to a timestamp in the file, in seconds; needs `is_timed`."""
         assert self.timeline.packets is not None
         first = int(self.packets.times[self.timeline.packets[0]])
         return first * float(self.timeline.time_base) + seconds
@@ -86,9 +86,11 @@ class TimedVideo:
         return self._bound_s(int(keys[-1])) if len(keys) else None
 
     def between_s(self, frame: int, margin_s: float) -> float:
-        """Return a time before `frame` and after the one before it.
+        """Return a time before `frame` and after the frame before it.
 
-        frame: from 0 to the number of frames. margin_s: how long before it at most.
+        Args:
+            frame: from 0 to the number of frames.
+            margin_s: how long before `frame` at most, in seconds.
         """
         time_s = self._bound_s(frame)
         if frame == 0:
@@ -102,7 +104,7 @@ class TimedVideo:
 
 
 class _OpenFootage(Footage):
-    """Footage that shows what it has measured."""
+    """Footage that exposes its timeline and packets."""
 
     @property
     def timeline(self) -> Timeline:

@@ -1,6 +1,6 @@
-"""Plots of relevance curves, for papers and messages: PNG, SVG or PDF by suffix.
+"""Plot relevance curves as PNG, SVG or PDF, chosen by the suffix.
 
-matplotlib, of the extra `plot`, is imported only when it is used. Computes nothing new.
+matplotlib, of the extra `plot`, is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from vidground.storage.atomic import atomic_path, make_folder
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 MOST_QUERIES = 100
-"""A picture of more curves is larger than most programs open."""
+"""A picture of more curves is larger than most programs can open."""
 
 _WIDTH_INCHES, _ROW_INCHES, _MARGIN_INCHES = 9.0, 1.9, 0.5
 _DOTS_PER_INCH = 150
 _LONGEST_TITLE = 100
 
-# Text stays text, and the same result gives the same file.
+# Text in an SVG stays text, and the same result gives the same file.
 _STYLE = {"svg.fonttype": "none", "svg.hashsalt": "vidground", "text.parse_math": False}
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
@@ -33,19 +33,23 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def plot_relevance(result: GroundingResult | Groundings, path: str | Path) -> None:
-    """Draw the relevance curve of every query on a video, its threshold and its moments.
+    """Plot the relevance curve of every query on a video, with its threshold and moments.
 
-    path: ends in .png, .svg or .pdf. The file appears whole or not at all; its folder is made.
+    Args:
+        result: one or more queries on a video.
+        path: ends in .png, .svg or .pdf. Its folder is created; an existing file is replaced, and
+            left alone if drawing fails.
 
     Raises:
-        InputError: another suffix, too many queries, or matplotlib cannot be imported.
+        InputError: the suffix is unknown, there are more than 100 queries, or matplotlib cannot be
+            imported.
         FormatError: the file cannot be written.
     """
     results = result.results if isinstance(result, Groundings) else (result,)
     check_plot(path, queries=len(results))
     matplotlib = importlib.import_module("matplotlib")
     with matplotlib.rc_context(_STYLE):
-        # Figures made by themselves draw to files on any machine; pyplot would look for a display.
+        # A figure made without pyplot needs no display.
         height = _MARGIN_INCHES + _ROW_INCHES * len(results)
         figure = importlib.import_module("matplotlib.figure").Figure(
             figsize=(_WIDTH_INCHES, height), layout="constrained"
@@ -62,11 +66,17 @@ def plot_relevance(result: GroundingResult | Groundings, path: str | Path) -> No
 
 
 def check_plot(path: str | Path, *, queries: int) -> None:
-    """Raise InputError if `plot_relevance` could not draw so many queries to `path`."""
+    """Check that `plot_relevance` can draw this number of queries to `path`.
+
+    Raises:
+        InputError: see `plot_relevance`.
+    """
     if Path(path).suffix.lower() not in PLOT_SUFFIXES:
-        raise InputError(f"{path}: a plot ends in {', '.join(PLOT_SUFFIXES)}; change its suffix")
+        raise InputError(f"{path}: the suffix of a plot must be one of {', '.join(PLOT_SUFFIXES)}")
     if queries > MOST_QUERIES:
-        raise InputError(f"{queries} curves in one plot; the limit is {MOST_QUERIES}, plot fewer")
+        raise InputError(
+            f"{queries} curves in one plot; the limit is {MOST_QUERIES}, use fewer queries"
+        )
     try:
         importlib.import_module("matplotlib")
     except ImportError as error:

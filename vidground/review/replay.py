@@ -1,7 +1,4 @@
-"""Make a stored result again from all that it says of its making, and compare.
-
-Knows no terminal; loads the model that the result names.
-"""
+"""Reproduce a stored result from its provenance, and compare the two."""
 
 from __future__ import annotations
 
@@ -41,20 +38,22 @@ from vidground.storage.files import file_sha256, printable
 from vidground.video.info import VideoInfo
 
 _SCORE_TOLERANCE = 0.01
-"""Scores of one answer differ by less between devices and versions of libraries."""
+"""Scores of the same answer differ by less between devices and library versions."""
 _ROUNDING = {"float32": 1e-4}
-"""Relevance differs by less between batches, processors and runs, by the type computed in: sums
-are rounded in another order, which may also move a feature to the next of its 16 or 8 bit values.
-In 16 bits it is `_SCORE_TOLERANCE`."""
+"""By dtype: relevance differs by less between batch sizes, processors and runs. Sums are rounded in
+another order, which may also move a cached feature to the next of its 16- or 8-bit values. For
+16-bit dtypes the limit is `_SCORE_TOLERANCE`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A result made again.
+    """A reproduced result.
 
-    differences: lines on events or moments that are not as before; empty if all are. notes: what
-    else is not as it was: the video, versions, answers, and relevance that differs by more than
-    rounding explains (1e-4 in float32, 0.01 in 16 bits). result: the new one.
+    Attributes:
+        result: the new one.
+        differences: a line per event or moment that differs; empty if there is none.
+        notes: what else differs: the video, versions, answers, and relevance by more than rounding
+            explains (1e-4 in float32, 0.01 in 16 bits).
     """
 
     result: Result
@@ -63,7 +62,7 @@ class Replay:
 
     @property
     def same(self) -> bool:
-        """Whether all events or moments are as before: times, texts, and scores within 0.01."""
+        """Whether all events or moments have the same times and texts, and scores within 0.01."""
         return not self.differences
 
 
@@ -75,25 +74,29 @@ def replay(
     on_progress: OnProgress | None = None,
     **load_options: Any,
 ) -> Replay:
-    """Make the result in a JSON file again, from the video; a cache is not asked.
+    """Reproduce the result in a JSON file from its video, without a cache.
 
     Args:
-        video: where its video is now; None for where it was.
-        device: where to compute; None for the kind of device it was made on, if there is one.
+        path: of the result.
+        video: the video's current path; None for the path in the result.
+        device: to compute on; None for the kind of device that the result was made on, if there is
+            one.
+        on_progress: called with the progress on the video.
         load_options: cache_dir, token, local_files_only; vision and provider (see `Engine`) if
             frames were not encoded by the model itself.
 
     Raises:
-        FormatError: the file holds no result. VideoError: the video is not there.
-        CheckpointError: the model is not there any more.
+        FormatError: the file holds no result.
+        VideoError: the video does not exist or cannot be read.
+        CheckpointError: the model cannot be found.
         InputError: the result was made with settings that this version does not know.
     """
     stored = load(path)
     info, before = video_of(stored), provenance_in(stored)
-    place = Path(video if video is not None else info.path)
-    if not place.exists():
-        remedy = "say where it is now (--video)" if video is None else "check the path"
-        raise VideoError(f"{printable(place)}: the video is not there; {remedy}")
+    source = Path(video if video is not None else info.path)
+    if not source.exists():
+        remedy = "give its current path with --video" if video is None else "check the path"
+        raise VideoError(f"{printable(source)}: no such video; {remedy}")
     options = {
         "device": device or _device(before),
         "dtype": before.dtype,
@@ -106,20 +109,20 @@ def replay(
     }
     if isinstance(stored, Captions):
         captioner = DenseCaptioner(before.model, **options)
-        made: Result = captioner.caption(place, question=before.prompt, on_progress=on_progress)
+        new: Result = captioner.caption(source, question=before.prompt, on_progress=on_progress)
     else:
-        made = _ground_again(stored, Grounder(before.model, **options), place, on_progress)
-    differences = [line for old, new in _pairs(stored, made) for line in _compare(old, new)]
-    notes = [*_video_notes(info, place), *_runtime_notes(before, provenance_in(made))]
-    return Replay(made, tuple(differences), (*notes, *_answer_notes(stored, made)))
+        new = _ground_again(stored, Grounder(before.model, **options), source, on_progress)
+    differences = [line for rows in _pairs(stored, new) for line in _compare(*rows)]
+    notes = [*_video_notes(info, source), *_runtime_notes(before, provenance_in(new))]
+    return Replay(new, tuple(differences), (*notes, *_answer_notes(stored, new)))
 
 
 def _ground_again(
     stored: Groundings, grounder: Grounder, video: Path, on_progress: OnProgress | None
 ) -> Groundings:
-    """Ask again what was asked; queries with equal settings at once, as they were."""
+    """Repeat the queries and questions; queries with equal settings as one batch."""
     cache = _rounding(provenance_in(stored))
-    made: dict[int, GroundingResult] = {}
+    results: dict[int, GroundingResult] = {}
     queries: dict[GroundingSettings, list[int]] = {}
     for index, old in enumerate(stored.results):
         most = int(old.provenance.settings.get("max_moments", GroundingSettings().max_moments))
@@ -128,16 +131,19 @@ def _ground_again(
             queries.setdefault(settings, []).append(index)
         else:
             about = old.provenance.about_s
-            asked = _like(grounder, settings, cache)
-            made[index] = asked.ask(video, old.query, about=about, on_progress=on_progress)
+            configured = _with_settings(grounder, settings, cache)
+            results[index] = configured.ask(video, old.query, about=about, on_progress=on_progress)
     for settings, indices in queries.items():
         texts = [stored.results[index].query for index in indices]
-        results = _like(grounder, settings, cache).query(video, texts, on_progress=on_progress)
-        made |= dict(zip(indices, results, strict=True))
-    return Groundings(tuple(made[index] for index in range(len(stored))))
+        configured = _with_settings(grounder, settings, cache)
+        answers = configured.query(video, texts, on_progress=on_progress)
+        results |= dict(zip(indices, answers, strict=True))
+    return Groundings(tuple(results[index] for index in range(len(stored))))
 
 
-def _like(grounder: Grounder, settings: GroundingSettings, cache: CacheSettings | None) -> Grounder:
+def _with_settings(
+    grounder: Grounder, settings: GroundingSettings, cache: CacheSettings | None
+) -> Grounder:
     engine = grounder.engine
     return Grounder(
         engine.model,
@@ -150,7 +156,7 @@ def _like(grounder: Grounder, settings: GroundingSettings, cache: CacheSettings 
 
 
 def _device(before: Provenance) -> str | None:
-    """The kind of device it was made on; None, which leaves the choice, if there is none here."""
+    """Return the kind of device the result was made on; None for the default if there is none."""
     kind = before.runtime.get("device")
     return None if kind == "cuda" and not torch.cuda.is_available() else kind
 
@@ -162,7 +168,7 @@ def _sampling(before: Provenance) -> SamplingSettings:
 
 
 def _rounding(before: Provenance) -> CacheSettings | None:
-    """The rounding of features that it was made with; nothing is read from a cache or kept."""
+    """Return settings that round features as the result's were, and cache nothing."""
     bits = before.runtime.get("features", "").removesuffix(" bit")
     return CacheSettings(max_gib=0, bits=int(bits)) if bits.isdigit() else None
 
@@ -172,17 +178,17 @@ def _decoding(before: Provenance) -> DecodingSettings:
     unknown = sorted(before.decoding.keys() - known)
     if unknown:
         raise InputError(
-            f"the result was decoded with {', '.join(unknown)}, which this vidground does not "
-            f"know; use vidground {before.vidground_version}"
+            f"the result was generated with {', '.join(unknown)}, which this version of vidground "
+            f"does not know; use vidground {before.vidground_version}"
         )
-    # Older versions let an answer repeat itself up to its cap.
+    # Older versions did not stop answers that repeat themselves.
     values: Mapping[str, Any] = {"loop_tokens": 0, **before.decoding}
     return DecodingSettings(**values)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """An event or moment: what identifies it, and its score."""
+    """An event or moment in a comparison."""
 
     start_s: float
     end_s: float
@@ -198,14 +204,14 @@ class _Row:
         return round(self.start_s * 1000), round(self.end_s * 1000), self.text
 
 
-def _pairs(stored: Result, made: Result) -> list[tuple[list[_Row], list[_Row]]]:
-    """Old and new rows of the captions, or of every query."""
+def _pairs(stored: Result, new: Result) -> list[tuple[list[_Row], list[_Row]]]:
+    """Return old and new rows of the captions, or of every query."""
     if isinstance(stored, Captions):
-        return [(_rows(stored.events), _rows(made.events))]
-    assert isinstance(made, Groundings)
+        return [(_rows(stored.events), _rows(new.events))]
+    assert isinstance(new, Groundings)
     return [
-        (_moments(old), _moments(new))
-        for old, new in zip(stored.results, made.results, strict=True)
+        (_moments(old), _moments(repeated))
+        for old, repeated in zip(stored.results, new.results, strict=True)
     ]
 
 
@@ -218,32 +224,32 @@ def _moments(result: GroundingResult) -> list[_Row]:
 
 
 def _compare(old: Sequence[_Row], new: Sequence[_Row]) -> list[str]:
-    """What differs, as lines: "-" gone, "+" new, "~" the same with another score."""
+    """Return a line per difference: "-" missing, "+" new, "~" the same with another score."""
     matcher = SequenceMatcher(None, [r.key for r in old], [r.key for r in new], autojunk=False)
     lines = []
     for tag, old_start, old_stop, new_start, new_stop in matcher.get_opcodes():
         before, after = old[old_start:old_stop], new[new_start:new_stop]
         if tag == "equal":
             pairs = zip(before, after, strict=True)
-            lines += [f"~ {b}, was {a.score}" for a, b in pairs if _score_moved(a, b)]
+            lines += [f"~ {b}, was {a.score}" for a, b in pairs if _scores_differ(a, b)]
         else:
             lines += [f"- {row}" for row in before] + [f"+ {row}" for row in after]
     return lines
 
 
-def _score_moved(old: _Row, new: _Row) -> bool:
+def _scores_differ(old: _Row, new: _Row) -> bool:
     if old.score is None or new.score is None:
         return old.score is not new.score
     return abs(old.score - new.score) > _SCORE_TOLERANCE
 
 
-def _video_notes(info: VideoInfo, place: Path) -> list[str]:
-    now = file_sha256(place)
+def _video_notes(info: VideoInfo, video: Path) -> list[str]:
+    now = file_sha256(video)
     if info.sha256 is None:
-        return ["the result does not say which video it is about; it may be another one"]
+        return ["the result does not record the video's SHA-256; it may be another video"]
     if now == info.sha256:
         return []
-    return [f"{printable(fspath(place))} is another video: SHA-256 {now}, was {info.sha256}"]
+    return [f"{printable(fspath(video))} is another video: SHA-256 {now}, was {info.sha256}"]
 
 
 def _runtime_notes(old: Provenance, new: Provenance) -> list[str]:
@@ -255,30 +261,27 @@ def _runtime_notes(old: Provenance, new: Provenance) -> list[str]:
         if before[name] != after.get(name)
     ]
     if not old.runtime:
-        notes.append("the result does not say with which device and libraries it was made")
+        notes.append("the result does not record its device and library versions")
     if len(old.windows_s) != len(new.windows_s):
-        notes.append(
-            f"the video was seen in {len(old.windows_s)} windows, now {len(new.windows_s)}"
-        )
+        notes.append(f"number of windows was {len(old.windows_s)}, is {len(new.windows_s)}")
     return notes
 
 
-def _answer_notes(stored: Result, made: Result) -> list[str]:
+def _answer_notes(stored: Result, new: Result) -> list[str]:
     notes = []
-    if _answers(stored) != _answers(made):
-        notes.append("the model's answers are not the same")
-    if isinstance(stored, Captions) or isinstance(made, Captions):
+    if _answers(stored) != _answers(new):
+        notes.append("the model's answers differ")
+    if isinstance(stored, Captions) or isinstance(new, Captions):
         return notes
-    pairs = zip(stored.results, made.results, strict=True)
-    curves = [(old.relevance, new.relevance) for old, new in pairs]
-    if any(not _same_times(old, new) for old, new in curves):
-        notes.append("the relevance curve has other times")
-        return notes
-    moved = max((_largest_gap(old.values, new.values) for old, new in curves), default=0.0)
-    rounding = _ROUNDING.get(provenance_in(made).dtype, _SCORE_TOLERANCE)
-    if moved > rounding:
+    pairs = zip(stored.results, new.results, strict=True)
+    curves = [(old.relevance, repeated.relevance) for old, repeated in pairs]
+    if any(not _same_times(*pair) for pair in curves):
+        return [*notes, "the relevance curve has other times"]
+    gap = max((_largest_gap(a.values, b.values) for a, b in curves), default=0.0)
+    rounding = _ROUNDING.get(provenance_in(new).dtype, _SCORE_TOLERANCE)
+    if gap > rounding:
         notes.append(
-            f"relevance differs by up to {moved:.2g}; rounding explains no more than {rounding:g}"
+            f"relevance differs by up to {gap:.2g}; rounding explains at most {rounding:g}"
         )
     return notes
 
@@ -290,7 +293,7 @@ def _answers(result: Result) -> list[str]:
 
 
 def _same_times(old: Relevance, new: Relevance) -> bool:
-    """Whether both were sampled at the same times, to the millisecond."""
+    """Return whether both were sampled at the same times, to the millisecond."""
     return len(old) == len(new) and _largest_gap(old.times_s, new.times_s) < 1e-3
 
 

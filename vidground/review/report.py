@@ -1,7 +1,7 @@
-"""A report: stored results as one page to look at, search and step through, offline.
+"""Write stored results as one HTML page to browse, search and play, offline.
 
-Brings together what is shown (`report_data`), pictures (`thumbnails`) and the page
-(`report_page`). Needs no model.
+Combines the data (`report_data`), thumbnails (`thumbnails`) and the page (`report_page`). Needs no
+model.
 """
 
 import base64
@@ -23,17 +23,22 @@ from vidground.storage.atomic import make_folder, write_atomically
 from vidground.storage.files import printable
 
 _MARK_WITHIN_BYTES = 4096
-_MOST_PICTURE_BYTES = 100_000_000
+_MAX_PICTURE_BYTES = 100_000_000
 """Browsers take seconds to open a larger page."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSummary:
-    """What went into a report.
+    """What a report contains.
 
-    not_found: videos that are not at their place any more; the report has their results. failed:
-    results that could not be read, with the reasons. faults: internal errors that kept thumbnails
-    out.
+    Attributes:
+        videos: number of videos.
+        events: number of events.
+        size_bytes: of the report.
+        not_found: videos whose files were not found; their results are in the report.
+        failed: results that could not be read, with the reasons.
+        notes: why thumbnails are missing.
+        faults: internal errors because of which thumbnails are missing.
     """
 
     videos: int
@@ -55,30 +60,31 @@ def write_report(
     absolute_links: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ReportSummary:
-    """Write one HTML file that shows stored results, with a player for the videos on this disk.
+    """Write one HTML file that shows stored results, with a player for local videos.
 
     Args:
-        results: JSON files that `save` wrote; several on the same video are shown together.
-        path: the report. A report that is there already is replaced.
-        with_thumbnails: put a picture of every event into the page, up to 100 MB in all; videos
-            behind them have none, and a note says how many.
-        videos: folders to look for videos in that are not where they were; see `find_video`.
-        absolute_links: link to the videos' places on this machine, so that the report can be
-            moved without them; else relative to the report, so that both can be moved together.
-        on_progress: called with the number of videos done and of all.
+        results: JSON files written by `save`; results on the same video are shown together.
+        path: of the report. An existing report is replaced.
+        title: of the page.
+        with_thumbnails: embed a picture of every event, up to 100 MB in total; the remaining videos
+            have none, and a note says how many.
+        videos: folders to search for videos that have moved; see `find_video`.
+        absolute_links: link to videos by absolute path, so that the report can be moved without
+            them; otherwise links are relative, so that both can be moved together.
+        on_progress: called with the number of videos done and the total.
 
     Raises:
-        InputError: jinja2 is not installed. FormatError: no result can be read, or the report
-            not be written.
+        InputError: jinja2 is not installed.
+        FormatError: no result can be read, or the report cannot be written.
     """
     require_jinja()
     entries, failed = _read(results, [Path(folder) for folder in videos])
     if not entries:
         reasons = "; ".join(str(error) for _, error in failed) or "none was given"
-        raise FormatError(f"no result to report on: {reasons}")
+        raise FormatError(f"no result for the report: {reasons}")
     rows = []
     with Thumbnailer() as thumbnailer:
-        album = _Album(thumbnailer, _MOST_PICTURE_BYTES if with_thumbnails else None)
+        album = _Album(thumbnailer, _MAX_PICTURE_BYTES if with_thumbnails else 0)
         for done, entry in enumerate(entries):
             if on_progress is not None:
                 on_progress(done, len(entries))
@@ -101,7 +107,11 @@ def write_report(
 
 
 def is_report(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a report that `write_report` wrote. Raises InputError if unreadable."""
+    """Return whether a file is a report written by `write_report`.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         with Path(path).open("rb") as file:
             return MARK.encode() in file.read(_MARK_WITHIN_BYTES)
@@ -133,32 +143,33 @@ def _link(video: Path, report: str | os.PathLike[str], absolute: bool) -> str:
 
 
 class _Album:
-    """Pictures of events, in base64, as long as there is room. most_bytes: None for no picture."""
+    """Pictures of events in base64, of `max_bytes` in total; 0 for no pictures."""
 
-    def __init__(self, thumbnailer: Thumbnailer, most_bytes: int | None) -> None:
+    def __init__(self, thumbnailer: Thumbnailer, max_bytes: int) -> None:
         self._thumbnailer = thumbnailer
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._bytes = self._left_out = 0
         self._problems: list[str] = []
         self.faults: list[InternalError] = []
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What kept pictures out."""
-        if not self._left_out or self._most_bytes is None:
+        """Why pictures are missing."""
+        if not self._left_out:
             return tuple(self._problems)
-        size = f"{self._most_bytes // 1_000_000} MB"
+        videos = "1 video" if self._left_out == 1 else f"{self._left_out} videos"
+        size = f"{self._max_bytes // 1_000_000} MB"
         return (
             *self._problems,
-            f"no thumbnails of the last {self._left_out} videos: those of the others fill {size}",
+            f"no thumbnails of the last {videos}: those of the others reach the limit of {size}",
         )
 
     def pictures(self, entry: VideoEntry) -> list[str | None]:
-        """Return a picture of the middle of each event, or None for each."""
+        """Return a picture from the middle of each event, or None for each."""
         none: list[str | None] = [None] * len(entry.events)
-        if self._most_bytes is None or entry.place is None:
+        if not self._max_bytes or entry.place is None:
             return none
-        if self._bytes >= self._most_bytes:
+        if self._bytes >= self._max_bytes:
             self._left_out += 1
             return none
         middles_s = [(event.start_s + event.end_s) / 2 for event, _ in entry.events]

@@ -1,7 +1,7 @@
-"""What a report shows, as plain data: videos, their events, curves and facts.
+"""The content of a report as plain data: videos, their events, curves and facts.
 
-Results on the same video are brought together. Texts are made safe to show, numbers are rounded
-to what can be seen. Knows no HTML and decodes no video.
+Results on the same video are merged, texts are made safe to show, and numbers are rounded to what
+is visible. Knows no HTML and decodes no video.
 """
 
 import os
@@ -23,15 +23,21 @@ from vidground.results.types import (
 from vidground.video.info import VideoInfo
 
 CURVE_POINTS = 1000
-"""Most points of a curve in a report: no screen shows more."""
+"""Maximum number of points of a curve in a report; no screen shows more."""
 
 
 @dataclass
 class VideoEntry:
-    """A video and what is known about it.
+    """A video and the results about it.
 
-    place: where it lies now; None if it was not found. events: captions and moments by time;
-    query: which of `curves` an event belongs to, None for a caption.
+    Attributes:
+        info: facts of the file.
+        place: its current path; None if it was not found.
+        events: captions and moments sorted by time, each with the index of its query in `curves`,
+            or None for a caption.
+        curves: answers to queries.
+        facts: names and values to show.
+        notes: warnings of the results.
     """
 
     info: VideoInfo
@@ -42,7 +48,7 @@ class VideoEntry:
     notes: list[str] = field(default_factory=list)
 
     def add(self, result: Result, source: Path) -> None:
-        """Take in a result that was read from the file `source`."""
+        """Add a result that was read from the file `source`."""
         if isinstance(result, Captions):
             self.events += [(event, None) for event in result.events]
             made, kind = result.provenance, "Captions"
@@ -61,7 +67,7 @@ class VideoEntry:
 
 
 def key_of(result: Result, place: Path | None) -> tuple[str, int]:
-    """What results on the same video have in common."""
+    """Return a key that is equal for results on the same video."""
     info = video_of(result)
     return (info.path if place is None else os.path.realpath(place), info.size_bytes)
 
@@ -69,9 +75,12 @@ def key_of(result: Result, place: Path | None) -> tuple[str, int]:
 def encode_entry(
     entry: VideoEntry, *, link: str | None, pictures: Sequence[str | None]
 ) -> dict[str, Any]:
-    """Return the entry in JSON's terms, with the keys that the page reads.
+    """Return an entry as JSON values, with the keys that the page reads.
 
-    link: address of the video; None if it was not found. pictures: a JPEG in base64 per event.
+    Args:
+        entry: to encode.
+        link: address of the video; None if it was not found.
+        pictures: a JPEG in base64 per event; None for none.
     """
     info = entry.info
     return {
@@ -92,22 +101,22 @@ def encode_entry(
 
 
 def visible_name(name: str) -> str:
-    """Return a name of a file as text that is what it looks like: odd characters are escaped."""
+    """Return a file name with characters that are not printable escaped."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
-def thin(curve: Relevance, most: int = CURVE_POINTS) -> list[tuple[float, float]]:
-    """Return at most `most` points of a curve, which keep its peaks and its valleys."""
+def thin(curve: Relevance, max_points: int = CURVE_POINTS) -> list[tuple[float, float]]:
+    """Return at most `max_points` points of a curve, including its peaks and valleys."""
     points = list(curve)
-    if len(points) <= most:
+    if len(points) <= max_points:
         return points
-    buckets = most // 2
+    buckets = max_points // 2
     edges = [round(index * len(points) / buckets) for index in range(buckets + 1)]
     return [point for first, last in pairwise(edges) for point in _ends(points[first:last])]
 
 
 def _ends(points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """The lowest and the highest point, in the order of time."""
+    """Yield the lowest and the highest point, in order of time."""
     lowest = min(points, key=lambda point: point[1])
     highest = max(points, key=lambda point: point[1])
     yield from sorted({lowest, highest})
@@ -150,7 +159,6 @@ def _made_by(made: Provenance) -> str:
     revision = f" at {made.revision[:12]}" if made.revision else ""
     text = (
         f"{made.model}{revision}, {made.dtype}, vidground {made.vidground_version}; "
-        f"frames looked at per second: {made.fps:g}; times no finer than "
-        f"{made.time_resolution_s:g} s"
+        f"{made.fps:g} sampled frames per second; time resolution {made.time_resolution_s:g} s"
     )
     return plain_text(text)

@@ -1,8 +1,8 @@
-"""The page of a report: data, style and program in one HTML file that asks nothing of a network.
+"""Render a report's page: data, style and script in one HTML file that makes no network request.
 
-What is untrusted is in one block of JSON, which the page's own program shows as text. The page's
-policy lets that program run, no other, and no request leave. Knows nothing of results. jinja2, of
-the extra `report`, is imported only when it is used.
+Untrusted text is confined to one block of JSON, which the page's script shows as text. The content
+security policy allows only that script, and no requests. Knows nothing of results. jinja2, of the
+extra `report`, is imported only when it is used.
 """
 
 import base64
@@ -14,17 +14,19 @@ from typing import Any
 from vidground.errors import InputError
 
 MARK = '<meta name="generator" content="vidground report">'
-"""Stands near the start of every report, so that it is known as one."""
+"""Near the start of every report, which identifies it."""
 
 _STYLE = ("report.css",)
-_PROGRAM = ("report_data.js", "report_timeline.js", "report_player.js", "report_list.js")
-_FOR_SCRIPTS = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+_SCRIPTS = ("report_data.js", "report_timeline.js", "report_player.js", "report_list.js")
+_SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def render_page(data: Any, *, title: str) -> str:
-    """Return the page as HTML, pure ASCII but for the title and the page's own texts.
+    """Return the page as HTML; the data in it is pure ASCII.
 
-    data: see `report_data.encode_entry`.
+    Args:
+        data: see `report_data.encode_entry`.
+        title: of the page.
 
     Raises:
         InputError: jinja2 cannot be imported.
@@ -33,33 +35,37 @@ def render_page(data: Any, *, title: str) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    style, program = _read(*_STYLE), _read(*_PROGRAM)
+    style, script = _read(*_STYLE), _read(*_SCRIPTS)
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     return environment.from_string(_read("report.html.j2")).render(
         title=title,
-        policy=_policy(style, program),
-        # Our own text, or escaped already.
+        policy=_policy(style, script),
+        # Our own text, or already escaped.
         mark=Markup(MARK),
         style=Markup(style),
-        program=Markup(program),
+        script=Markup(script),
         data=Markup(to_island(data)),
     )
 
 
 def to_island(data: Any) -> str:
-    """Return `data` as JSON that no HTML parser can take for markup, whatever its strings hold.
+    """Return `data` as JSON that no HTML parser can read as markup, whatever its strings hold.
 
-    All that could end or nest a script element (`</script>`, `<!--`) is written as escapes, and
-    so is everything that is not ASCII.
+    Everything that could end or nest a script element (`</script>`, `<!--`) is escaped, and so are
+    all characters outside ASCII.
     """
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.translate(_FOR_SCRIPTS)
+    return text.translate(_SCRIPT_ESCAPES)
 
 
 def require_jinja() -> None:
-    """Raise InputError if jinja2 cannot be imported."""
+    """Check that jinja2 is installed.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
     try:
-        import jinja2  # noqa: F401 - only whether it is there
+        import jinja2  # noqa: F401 - checks only that it can be imported
     except ImportError as error:
         raise InputError(
             f"reports need the package jinja2 ({error}): pip install 'vidground[report]'"
@@ -71,13 +77,13 @@ def _read(*names: str) -> str:
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def _policy(style: str, program: str) -> str:
-    """What the page may load: this style, this program, pictures inside of it, local videos."""
+def _policy(style: str, script: str) -> str:
+    """Allow this style and script, embedded pictures and local videos; nothing else."""
     return "; ".join(
         (
             "default-src 'none'",
             f"style-src '{_hash(style)}'",
-            f"script-src '{_hash(program)}'",
+            f"script-src '{_hash(script)}'",
             "img-src data:",
             "media-src 'self' file: blob:",
             "connect-src 'none'",

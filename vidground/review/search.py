@@ -1,11 +1,12 @@
-"""Moments of an archive, ranked: by the words of stored results, or by a model's own look.
-
-Returns what was found; how it is shown is the command line's matter.
-"""
+"""Search an archive for moments, by the words of stored results or by a model on its videos."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ from vidground.results.documents import video_of
 from vidground.results.formats import load
 from vidground.results.safe_text import plain_text
 from vidground.results.video_lookup import find_video
-from vidground.review.ranking import rank
 
 if TYPE_CHECKING:
     from vidground.grounder import Grounder
@@ -24,14 +24,24 @@ if TYPE_CHECKING:
 
 OnDone = Callable[[int, int], None]
 
+_K1, _B = 1.2, 0.75
+"""BM25's usual parameters: saturation of repeated words, and penalty on long texts."""
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # scripts that write words without spaces
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_SHORTEST_PLURAL = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A moment that fits a search.
+    """A moment that matches a search.
 
-    video: where it is now, or, if it was not found, was when its result was made. found: whether
-    the file is there. score: in [0, 1]; see `search_results` and `search_videos`. text: the
-    caption, or what was searched for.
+    Attributes:
+        video: current path of the video; if it was not found, the path in its result.
+        found: whether the file exists.
+        start_s: start of the moment in seconds.
+        end_s: its end in seconds.
+        score: in [0, 1]; see `search_results` and `search_videos`.
+        text: the caption, or the query that was searched for.
     """
 
     video: str
@@ -44,9 +54,12 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """hits: best first. searched: moments of stored results, or videos, that were looked at.
+    """The result of a search.
 
-    failed: files that could not be read, with the reasons.
+    Attributes:
+        hits: best first.
+        searched: number of moments of stored results, or of videos.
+        failed: files that could not be read, with the reasons.
     """
 
     hits: tuple[Hit, ...]
@@ -63,8 +76,14 @@ def search_results(
 ) -> SearchOutcome:
     """Rank the captions and earlier queries of stored results by the words of `query`.
 
-    A score is that of `ranking.rank`; texts without a common word are no hits. Among equal
-    scores the model's own, then the order of the results decides.
+    Hits are sorted by their score (see `rank`), then by the model's own score, then in the order of
+    the results. Texts that share no word with the query are not hits.
+
+    Args:
+        query: the words to search for.
+        results: JSON files.
+        min_score: lowest score of a hit, in [0, 1].
+        on_done: called with the number of results read and the total.
     """
     paths = list(results)
     moments: list[tuple[str, bool, Event]] = []
@@ -98,30 +117,85 @@ def search_videos(
     *,
     on_done: OnDone | None = None,
 ) -> SearchOutcome:
-    """Ask the model for `query` in every video, several at once, and rank the moments by scores.
+    """Query every video with the model, several at once, and rank the moments by score.
 
-    A score is a moment's mean relevance; `grounder.grounding` says what counts as found.
+    Args:
+        query: what to look for.
+        videos: the files.
+        grounder: its `grounding` settings decide which moments are found.
+        on_done: called with the number of videos done and the total.
+
+    Returns:
+        Hits whose score is the mean relevance of the moment's frames.
     """
     paths = list(videos)
     hits: list[Hit] = []
     failed: list[tuple[str, VidgroundError]] = []
     answered = 0
 
-    def tell() -> None:
+    def report() -> None:
         if on_done is not None:
             on_done(answered + len(failed), len(paths))
 
-    def note(path: str, error: VidgroundError) -> None:
+    def on_error(path: str, error: VidgroundError) -> None:
         failed.append((path, error))
-        tell()
+        report()
 
     text = plain_text(query)
-    for (result,) in grounder.query_many(paths, query, on_error=note):
+    for (result,) in grounder.query_many(paths, query, on_error=on_error):
         hits += [
             Hit(result.video.path, True, moment.start_s, moment.end_s, moment.score or 0.0, text)
             for moment in result.moments
         ]
         answered += 1
-        tell()
+        report()
     hits.sort(key=lambda hit: -hit.score)
     return SearchOutcome(tuple(hits), len(paths), tuple(failed))
+
+
+def rank(query: str, texts: Sequence[str]) -> list[float]:
+    """Score how well each text matches the query: BM25 divided by the score of the query itself.
+
+    Rare words and words in short texts count more.
+
+    Returns:
+        A score in [0, 1] per text; 0 if it shares no word with the query, 1 if it matches as well
+        as the query itself would.
+    """
+    wanted = sorted(set(words(query)))
+    counted = [Counter(words(text)) for text in texts]
+    if not wanted or not counted:
+        return [0.0] * len(texts)
+    mean_length = sum(counts.total() for counts in counted) / len(counted) or 1.0
+    weights = {word: _inverse_frequency(word, counted) for word in wanted}
+    best = _bm25(Counter(wanted), weights, mean_length)
+    return [min(1.0, _bm25(counts, weights, mean_length) / best) for counts in counted]
+
+
+def words(text: str) -> list[str]:
+    """Split a text into words for comparison: lower case, no accents, no plural s.
+
+    In Chinese, Japanese and Korean every character counts as a word.
+    """
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    letters = "".join(char for char in decomposed if not unicodedata.combining(char))
+    # Composed again, since decomposition splits Korean syllables.
+    return [_singular(word) for word in _WORD.findall(unicodedata.normalize("NFC", letters))]
+
+
+def _bm25(counts: Counter[str], weights: dict[str, float], mean_length: float) -> float:
+    norm = _K1 * (1 - _B + _B * counts.total() / mean_length)
+    return sum(
+        weight * counts[word] * (_K1 + 1) / (counts[word] + norm)
+        for word, weight in weights.items()
+    )
+
+
+def _inverse_frequency(word: str, counted: Sequence[Counter[str]]) -> float:
+    holding = sum(word in counts for counts in counted)
+    return math.log(1 + (len(counted) - holding + 0.5) / (holding + 0.5))
+
+
+def _singular(word: str) -> str:
+    plural = len(word) >= _SHORTEST_PLURAL and word.endswith("s") and not word.endswith("ss")
+    return word[:-1] if plural else word

@@ -1,8 +1,7 @@
-"""Small pictures of moments of a video, as JPEG.
+"""Make thumbnails of moments of a video, as JPEG.
 
-Frames are those that the rest of vidground sees at the same times
-(`vidground.video.frame_sampler`), decoded in a process of its own: videos of an archive may be
-anybody's. Knows nothing of what the pictures are for; imports no torch.
+Frames are chosen as in the rest of vidground (`vidground.video.frame_sampler`), and decoded in a
+separate process, since videos are untrusted. Imports no torch.
 """
 
 import os
@@ -21,16 +20,19 @@ from vidground.video.pixels import encode_jpeg
 from vidground.video.video_file import UNWATCHED, Watch
 
 THUMBNAIL_SIZE = (160, 90)
-"""Most pixels in width and height."""
+"""Maximum width and height in pixels."""
 
 _OPENER = f"{__name__}:MomentFootage"
 
 
 class Thumbnailer:
-    """Makes pictures of one video after the other. As a context it ends its process at last.
+    """Makes thumbnails of one video after the other; a context manager that ends its process.
 
-    isolation: limits on decoding. The process starts with the first video, and again behind one
-    that made it crash, hang or ask for too much memory.
+    The process starts with the first video, and is restarted after a video that makes it crash,
+    hang or exceed its memory.
+
+    Args:
+        isolation: limits on decoding.
     """
 
     def __init__(self, isolation: IsolationSettings = IsolationSettings()) -> None:
@@ -51,18 +53,22 @@ class Thumbnailer:
         *,
         size: tuple[int, int] = THUMBNAIL_SIZE,
     ) -> list[bytes]:
-        """Return a JPEG of what is shown at each of `times_s`, in their order.
+        """Return a JPEG of the frame shown at each time, in the order of `times_s`.
 
-        Only the packets that are needed are decoded, where the file's times can be trusted. A
-        time past the end shows the last frame.
+        Only the packets that are needed are decoded, if the file's timestamps can be trusted.
 
-        times_s: seconds from the first frame. size: most pixels in width and height; the pictures
-        keep their shape and are turned as a player turns them.
+        Args:
+            path: of the video.
+            times_s: in seconds from the first frame; after the end, the last frame is shown.
+            size: maximum width and height in pixels. Pictures keep their aspect ratio and are
+                rotated as a player rotates them.
 
         Raises:
-            VideoError: the file is missing, no video, gives no frame, or took its decoder along.
-            InternalError: a mistake of the program. VidgroundError: the process cannot be started,
-                or was killed. OSError: the disk failed.
+            VideoError: the file is missing, is not a video, has no frame, or made its decoder
+                crash, hang or exceed its memory.
+            InternalError: there is a bug in vidground.
+            VidgroundError: the process cannot be started, or was killed.
+            OSError: the disk failed.
         """
         if not times_s:
             return []
@@ -73,7 +79,7 @@ class Thumbnailer:
         pictures: dict[int, bytes] = {}
         picture = b""
         while (answer := process.answer(path)).kind != "end":
-            if answer.kind == "frame":  # else it is the one before
+            if answer.kind == "frame":  # otherwise the previous picture is repeated
                 picture = _picture(answer, *size)
             shown = range(answer.values["first"], answer.values["last"] + 1)
             pictures |= {int(order[index]): picture for index in shown}
@@ -89,7 +95,7 @@ class Thumbnailer:
 
 
 class MomentFootage(Footage):
-    """A video sampled at given times instead of a fixed rate. moments_s: never falling."""
+    """A video sampled at given times, in ascending order, instead of a fixed rate."""
 
     def __init__(
         self, path: str | os.PathLike[str], *, moments_s: Sequence[float], watch: Watch = UNWATCHED
@@ -99,21 +105,21 @@ class MomentFootage(Footage):
 
     def _sample(self, fps: float) -> None:  # noqa: ARG002 - the times are given
         timeline = self._timeline
-        # Half a tick, for times that were rounded.
+        # Half a tick, since times may have been rounded.
         ticks = self._moments_s / float(timeline.time_base) + 0.5
         frames = np.searchsorted(timeline.ticks, ticks, side="right") - 1
         self.times_s, self._frames = self._moments_s, np.maximum(frames, 0).astype(np.int64)
 
 
-def _picture(frame: Message, most_width: int, most_height: int) -> bytes:
+def _picture(frame: Message, max_width: int, max_height: int) -> bytes:
     values: dict[str, Any] = frame.values
-    turned = Orientation(**values["orientation"])
+    orientation = Orientation(**values["orientation"])
     pixels: npt.NDArray[np.uint8] = frame.block.reshape(values["height"], values["width"], 3)
     height, width = values["height"], max(1, round(values["width"] * values["pixel_aspect"]))
-    if turned.transpose:
+    if orientation.transpose:
         height, width, pixels = width, height, pixels.transpose(1, 0, 2)
-    pixels = pixels[:: -1 if turned.mirror_y else 1, :: -1 if turned.mirror_x else 1]
-    scale = min(most_width / width, most_height / height, 1.0)
+    pixels = pixels[:: -1 if orientation.mirror_y else 1, :: -1 if orientation.mirror_x else 1]
+    scale = min(max_width / width, max_height / height, 1.0)
     return encode_jpeg(
         np.ascontiguousarray(pixels),
         width=max(1, round(width * scale)),

@@ -21,9 +21,6 @@ from vidground.storage.atomic import atomic_path, make_folder
 SUFFIX = ".safetensors"
 """Of the files; files with other names are ignored."""
 
-HEADER_BYTES = 4096
-"""Room for a file's header, so that the limit holds for whole files and not just for tensors."""
-
 _RESERVED = ".reserved"
 _LEDGER = "bytes.lock"
 _KEPT_SHARE = 0.9

@@ -15,11 +15,13 @@ from types import TracebackType
 from typing import Any
 
 from vidground.errors import FormatError
-from vidground.storage.bounded_folder import HEADER_BYTES
 from vidground.storage.files import printable
 
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I8": 1}
 """Bytes per number, by safetensors' name of the type."""
+
+HEADER_BYTES = 4096
+"""Size of the header that `RowWriter` reserves; more than that of a file with few tensors."""
 
 _LENGTH_BYTES = 8
 _CHECKED_BYTES = 1 << 20

@@ -42,9 +42,6 @@ _CLAIM_TOLERANCE_S = 1.0
 _CLAIM_TOLERANCE = 0.1
 """A header may be wrong about the length by so many seconds, or such a share of it."""
 
-LEFT_TO_CPU = "decoded on the CPU"
-"""So begins the warning of a video that could have been decoded on a card; the reason follows."""
-
 
 @dataclass(frozen=True)
 class ShownFrame:
@@ -127,6 +124,11 @@ class Footage:
         )
 
     @property
+    def left_to_cpu(self) -> bool:
+        """Whether the CPU decoded the video because the GPU could not."""
+        return "cpu" in self._notes
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know of the file, as found so far: damage, odd times, …"""
         damage = (
@@ -185,7 +187,7 @@ class Footage:
                 f"{printable(self._path)}: cannot be decoded on {self._decode_on}: {error}; leave "
                 "such videos to the CPU with --decode-on auto (decode_on='auto')"
             ) from error
-        self._notes["place"] = f"{LEFT_TO_CPU}: {error}"
+        self._notes["cpu"] = f"decoded on the CPU: {error}"
 
     def _frames_by_skipping(self, decode_on: str) -> Iterator[ShownFrame]:
         wanted = self._frames[np.flatnonzero(np.diff(self._frames, prepend=-1))]

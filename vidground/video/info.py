@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CONTAINER_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,"
+    "m4v,obu,ivf,mxf,rm,wtv,nut,dv,yuv4mpegpipe"
+)
+"""FFmpeg's names of the formats that hold a video themselves. Playlists and scripts, which make
+FFmpeg open other files and addresses, are not among them."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:

@@ -66,6 +66,11 @@ class VideoReader:
         return self._footage.info
 
     @property
+    def left_to_cpu(self) -> bool:
+        """Whether the CPU decoded the video because the GPU could not."""
+        return self._footage.left_to_cpu
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know of the file, as found so far: damage, odd times, …"""
         return self._footage.warnings

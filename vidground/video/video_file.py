@@ -23,20 +23,14 @@ from vidground.settings import CPU
 from vidground.storage.files import printable, require_regular_file
 from vidground.video.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
 from vidground.video.container_facts import ContainerFacts, container_facts
+from vidground.video.info import CONTAINER_FORMATS
 from vidground.video.nvdec import CudaError, accelerator, require_exact
 from vidground.video.packets import PacketList, Packets
 from vidground.video.pixels import DecodedFrame, Looks
 from vidground.video.pyav import open_input, positive_fraction, positive_fractions
 from vidground.video.timeline import Clock, Stretch
 
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,"
-    "m4v,obu,ivf,mxf,rm,wtv,nut,dv,yuv4mpegpipe"
-)
-"""Containers that hold a video themselves. Playlists and scripts, which name other files and
-addresses for the library to open, are not among them."""
-
-_SAFE_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+_SAFE_OPTIONS = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
 
 _NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
 

@@ -1,6 +1,6 @@
 "use strict";
-// What the report holds, and what of it is looked at. Captions, queries and names of files are
-// untrusted: they reach the page as text nodes and attribute values only, never as markup.
+// The report's data and what is shown of it. Captions, queries and file names are untrusted: they
+// reach the page as text nodes and attribute values only, never as markup.
 
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -8,13 +8,14 @@ const PAGE = 50;
 const HUES = 6;
 
 const videos = JSON.parse($("data").textContent).videos;
-/** Every event of every video, in their order; `id` is its place in this list. */
+/** Every event of every video, in order; `id` is its index in this list. */
 const events = videos.flatMap((video, owner) =>
   video.events.map((event) => ({ ...event, owner, words: folded(`${event.text} ${video.name}`) })),
 );
 events.forEach((event, id) => { event.id = id; });
 
-/** scope: the only video to list, or null. shown: ids of the events that pass the filters. */
+/** scope: index of the only video to list, or null for all. shown: ids of events that pass the
+ *  filters. */
 const state = {
   words: [], score: 0, scope: null, tab: "events", page: 0,
   video: 0, selected: null, shown: events.map((event) => event.id),
@@ -35,14 +36,14 @@ function filter() {
     .map((event) => event.id);
 }
 
-/** How many events of each video pass the filters, whatever the scope. */
+/** Number of events of each video that pass the filters, ignoring the scope. */
 function countsByVideo() {
   const counts = videos.map(() => 0);
   for (const event of events) if (passes(event)) counts[event.owner] += 1;
   return counts;
 }
 
-/** The event `step` places on from the selected one among those shown; null at an end. */
+/** Id of the event `step` positions after the selected one in the list; null past either end. */
 function neighbour(step) {
   const place = state.shown.indexOf(state.selected);
   if (place >= 0) return state.shown[place + step] ?? null;
@@ -63,7 +64,7 @@ function filled(node, attributes, children) {
   return node;
 }
 
-/** Seconds as 1:02:03.4, rounded once to tenths. */
+/** Format seconds as 1:02:03.4; rounds only once. */
 function clock(seconds) {
   const tenths = Math.round(seconds * 10);
   const whole = Math.floor(tenths / 10);

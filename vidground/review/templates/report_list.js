@@ -1,4 +1,4 @@
-// The list of events or videos, its filters and pages, the keyboard, and the start of it all.
+// The list of events or videos, its filters and pages, keyboard shortcuts, and startup.
 
 function showList() {
   const videosTab = state.tab === "videos";
@@ -99,7 +99,7 @@ function videoRow(index, count) {
   return row;
 }
 
-/** Turn to the page that an event is on, and mark its row. */
+/** Show the page that an event is on, and highlight its row. */
 function showRow(id) {
   const place = state.shown.indexOf(id);
   const page = Math.floor(place / PAGE);
@@ -179,7 +179,7 @@ function start() {
   $("zoom-in").addEventListener("click", KEYS["+"]);
   $("zoom-out").addEventListener("click", KEYS["-"]);
   $("timeline").addEventListener("scroll", pinLabels);
-  // Before the player's own keys, which move by other steps.
+  // Capture, to precede the player's own shortcuts, which use other steps.
   document.addEventListener("keydown", onKey, true);
   startPlayer();
   showVideo(0);

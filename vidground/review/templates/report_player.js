@@ -1,7 +1,7 @@
-// The player: which file it shows, where it stands, and what to do when it cannot play.
+// The player: its file, its position, and what to show if it cannot play.
 
-/** chosen: addresses of files that the reader picked, by video. pending: seek once it is loaded.
- *  time: where the reader went last, which is all there is without a file. */
+/** chosen: URLs of files that the reader chose, by video. pending: seconds to seek to once the
+ *  video is loaded, or null. time: the last position, which is used if no file is loaded. */
 const playing = { chosen: new Map(), pending: null, time: 0 };
 
 function showVideo(index) {
@@ -18,8 +18,8 @@ function showVideo(index) {
   if (address === null) {
     player.removeAttribute("src");
     player.load();
-    complain(`${video.path} was not found when this report was made. Its results are here all `
-      + "the same; choose the file to play it.");
+    showMessage(`${video.path} was not found when this report was made. Its results are shown; `
+      + "to play it, choose the file.");
   } else {
     player.src = address;
   }
@@ -51,7 +51,7 @@ function seek(seconds) {
   showTime(seconds);
 }
 
-/** Go to an event: its video, its time, its row. */
+/** Show an event: its video, its time, its row. */
 function select(id) {
   if (id === null) return;
   const event = events[id];
@@ -86,10 +86,10 @@ function showTime(seconds = timeNow()) {
 function togglePlay() {
   const player = $("player");
   if (!player.paused) player.pause();
-  else if (player.hasAttribute("src")) player.play().catch(() => {}); // "error" tells the reader
+  else if (player.hasAttribute("src")) player.play().catch(() => {}); // reported by "error"
 }
 
-function complain(text) {
+function showMessage(text) {
   $("message-text").textContent = text;
   $("message").hidden = false;
 }
@@ -97,7 +97,7 @@ function complain(text) {
 function cannotPlay(what) {
   const video = videos[state.video];
   if (!$("player").hasAttribute("src")) return;
-  complain(`This browser cannot ${what} ${video.path} (${video.codec}), or the file has moved. `
+  showMessage(`This browser cannot ${what} ${video.path} (${video.codec}), or the file has moved. `
     + "Open it in another player, or choose a copy in another format.");
 }
 
@@ -125,8 +125,8 @@ function startPlayer() {
     showVideo(state.video);
     playing.pending = time;
     if (file.size !== video.bytes) {
-      $("notes").append(element("li", {}, "The chosen file has another size than the one that "
-        + "the results are about: times may not fit."));
+      $("notes").append(element("li", {}, "The chosen file differs in size from the video of these "
+        + "results; times may not match."));
       $("details").open = true;
     }
   });

@@ -2,14 +2,14 @@
 
 const RULER = 22;
 const LANE = 24;
-const MOST_LANES = 6;
+const MAX_LANES = 6;
 const CURVE = 58;
 const LABEL = 24;
-const CHARACTER = 6.2; // about as wide as one at this size
-const MOST_ZOOM = 64;
+const CHARACTER = 6.2; // approximate width of a character, in pixels
+const MAX_ZOOM = 64;
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400];
 
-/** shown: pixels on the screen; width: pixels of the whole. pinned: labels that stay in sight. */
+/** shown: visible width in pixels; width: total width. pinned: labels that stay visible. */
 const timeline = { shown: 0, width: 0, zoom: 1, playhead: null, groups: new Map(), pinned: [] };
 
 function drawTimeline() {
@@ -48,9 +48,9 @@ function drawTimeline() {
   scrub(root, video);
 }
 
-/** Draw the timeline so many times as wide as its place, around the playhead. */
+/** Draw the timeline `zoom` times as wide as its container, centred on the playhead. */
 function zoomTo(zoom) {
-  timeline.zoom = Math.min(Math.max(zoom, 1), MOST_ZOOM);
+  timeline.zoom = Math.min(Math.max(zoom, 1), MAX_ZOOM);
   drawTimeline();
   const box = $("timeline");
   box.scrollLeft = timeline.playhead.getAttribute("x1") - box.clientWidth / 2;
@@ -59,10 +59,10 @@ function zoomTo(zoom) {
 function showZoom() {
   $("zoom-shown").textContent = `${timeline.zoom}×`;
   $("zoom-out").disabled = timeline.zoom === 1;
-  $("zoom-in").disabled = timeline.zoom === MOST_ZOOM;
+  $("zoom-in").disabled = timeline.zoom === MAX_ZOOM;
 }
 
-/** Keep a label at this place of what is seen of the timeline, however far it is scrolled. */
+/** Keep a label at this position of the visible part of the timeline when it is scrolled. */
 function pinned(label, at) {
   timeline.pinned.push({ label, at });
   return label;
@@ -73,13 +73,13 @@ function pinLabels() {
   for (const { label, at } of timeline.pinned) label.setAttribute("x", left + at);
 }
 
-/** Which lane each event is in, so that events that overlap lie below one another. */
+/** Assign a lane to each event, so that overlapping events are stacked. */
 function inLanes(list) {
   const ends = [];
   const lanes = new Map();
   for (const event of list) {
     let lane = ends.findIndex((end) => end <= event.start);
-    if (lane < 0) lane = Math.min(ends.length, MOST_LANES - 1);
+    if (lane < 0) lane = Math.min(ends.length, MAX_LANES - 1);
     ends[lane] = event.end;
     lanes.set(event.id, lane);
   }
@@ -110,7 +110,7 @@ function bar(event, x, y, height, label) {
   group.append(shape("rect", { x: left + 0.5, y: y + 0.5, width: Math.max(2, width - 1),
     height: height - 1, rx: 4 }));
   if (label && width > 24) {
-    // An inner svg cuts off what is too long for its box.
+    // An inner svg clips text that is too long.
     group.append(shape("svg", { x: left + 6, y, width: width - 10, height },
       shape("text", { class: "inside", x: 0, y: height / 2 + 4 }, label)));
   }
@@ -155,12 +155,12 @@ function curveRow(curve, index, moments, x, y, width) {
   return row;
 }
 
-function shortened(text, most) {
+function shortened(text, length) {
   const characters = Array.from(text);
-  return characters.length <= most ? text : `${characters.slice(0, most - 1).join("")}…`;
+  return characters.length <= length ? text : `${characters.slice(0, length - 1).join("")}…`;
 }
 
-/** Dim what the filters hide, and mark the selected event. */
+/** Dim events that the filters hide, and highlight the selected one. */
 function markTimeline() {
   const shown = new Set(state.shown);
   for (const [id, group] of timeline.groups) {
@@ -179,7 +179,7 @@ function movePlayhead(seconds) {
   if (!inSight) box.scrollLeft = place - timeline.shown / 2;
 }
 
-/** Let a click or a drag on the timeline, beside its events, move the player. */
+/** Seek when the timeline is clicked or dragged outside its events. */
 function scrub(root, video) {
   const seekTo = (pointer) => {
     const box = root.getBoundingClientRect();
