@@ -139,7 +139,7 @@ def test_an_unfinished_run_says_so(data: Path, tmp_path: Path) -> None:
     assert note in json.loads((tmp_path / "metrics.json").read_text())["notes"][0]
 
 
-def test_predictions_of_others_are_scored(tmp_path: Path) -> None:
+def test_predictions_of_other_programs_are_scored(tmp_path: Path) -> None:
     out = tmp_path / "scores"
     scored = call("score", PREDICTIONS, "--out", out, "--bootstrap", 0, "--no-similarity")
     assert scored.exit_code == 0, scored.output
@@ -247,7 +247,7 @@ def test_plots_are_drawn(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_missing_packages_cost_only_what_needs_them(
+def test_missing_packages_disable_only_what_needs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("matplotlib.figure", "sentence_transformers"):

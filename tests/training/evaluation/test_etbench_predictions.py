@@ -104,7 +104,7 @@ def test_files_that_hold_no_predictions(tmp_path: Path, content: str, reason: st
         load_predictions(path)
 
 
-def test_bytes_that_are_no_text_and_a_missing_file(tmp_path: Path) -> None:
+def test_binary_and_missing_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(InputError, match="is not JSON in UTF-8"):
         load_predictions(tmp_path / "p.json")

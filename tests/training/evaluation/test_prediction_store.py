@@ -32,7 +32,7 @@ def fill(folder: Path, asked: list[Question], **options: Any) -> list[Question]:
     return waiting
 
 
-def test_what_is_there_is_not_asked_again(tmp_path: Path) -> None:
+def test_answered_questions_are_not_asked_again(tmp_path: Path) -> None:
     assert fill(tmp_path / "new" / "folder", ASKED[:2]) == ASKED[:2]
     assert fill(tmp_path / "new" / "folder", ASKED) == ASKED[2:]
     assert fill(tmp_path / "new" / "folder", ASKED[:1]) == []
@@ -44,7 +44,7 @@ def test_what_is_there_is_not_asked_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
-def test_a_line_that_was_cut_off_is_made_again(tmp_path: Path, cut: int) -> None:
+def test_an_incomplete_line_is_made_again(tmp_path: Path, cut: int) -> None:
     fill(tmp_path, ASKED)
     path = tmp_path / PREDICTIONS
     whole = path.read_bytes()
@@ -54,7 +54,7 @@ def test_a_line_that_was_cut_off_is_made_again(tmp_path: Path, cut: int) -> None
     assert path.read_bytes() == whole
 
 
-def test_what_failed_is_asked_again_and_stands_there_once(tmp_path: Path) -> None:
+def test_failed_questions_are_asked_again_and_stored_once(tmp_path: Path) -> None:
     with open_folder(tmp_path, SETTINGS, ASKED) as opened:
         opened.append(ASKED[0], {"a": "", "error": "no such file"})
         opened.append(ASKED[2], {"a": "", "error": "no such file"})
@@ -68,7 +68,7 @@ def test_what_failed_is_asked_again_and_stands_there_once(tmp_path: Path) -> Non
     assert "error" not in (tmp_path / ABSENT_PREDICTIONS).read_text()
 
 
-def test_a_line_is_there_as_soon_as_it_is_made(tmp_path: Path) -> None:
+def test_a_line_is_written_as_soon_as_it_is_made(tmp_path: Path) -> None:
     with open_folder(tmp_path, SETTINGS, ASKED) as opened:
         opened.append(ASKED[0], {"a": "\u2028 \x85 \n"})
         stored = read_folder(tmp_path)
@@ -104,7 +104,7 @@ def test_two_processes_do_not_write_to_one_folder(tmp_path: Path) -> None:
     fill(tmp_path, ASKED)  # the lock is gone with its owner
 
 
-def test_a_folder_of_another_origin_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_other_origin_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / PREDICTIONS).write_text('{"a": ""}\n')
     with pytest.raises(InputError, match=r"no run\.json"):
         fill(tmp_path, ASKED)

@@ -132,7 +132,7 @@ def test_windows_make_one_answer(videos: Path, monkeypatch: pytest.MonkeyPatch) 
     assert single["a"] == "7 - 8 </evi>The event happens in 7 - 8 ."
 
 
-def test_a_video_that_fails_is_told_and_tried_again(
+def test_a_failed_video_is_reported_and_retried(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted = ScriptedModel(monkeypatch, in_two_places)
@@ -181,9 +181,7 @@ def test_a_video_that_fails_is_told_and_tried_again(
     assert scripted.asked == []
 
 
-def test_a_question_that_does_not_fit_takes_no_others_with_it(
-    videos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unsuitable_question_fails_alone(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor(ScriptedModel(monkeypatch, in_two_places).model)
     far = {"spans_s": ((100.0, 110.0),)}
     asked = [
@@ -197,7 +195,7 @@ def test_a_question_that_does_not_fit_takes_no_others_with_it(
     assert "error" not in found[2]
 
 
-def test_mistakes_of_the_program_are_told_as_such(
+def test_mistakes_of_the_program_are_reported_as_internal_errors(
     videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(text: str, _: int) -> Said:
@@ -216,7 +214,7 @@ def test_mistakes_of_the_program_are_told_as_such(
     assert line["error"].startswith("out of memory")
 
 
-def test_settings_tell_what_changes_a_prediction() -> None:
+def test_settings_hold_everything_that_changes_a_prediction() -> None:
     settings = Predictor(tiny_model()).settings
     assert json.loads(json.dumps(settings)) == settings
     assert settings == Predictor(tiny_model()).settings

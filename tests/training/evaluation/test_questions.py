@@ -103,7 +103,7 @@ def test_a_wrong_sample_is_named(tmp_path: Path, changed: dict[str, Any], reason
     assert reason in str(error.value)
 
 
-def test_files_that_are_no_annotations(tmp_path: Path) -> None:
+def test_files_in_another_form_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     (tmp_path / "deep.json").write_text("[" * 100_000)
     for path, reason in (
@@ -118,7 +118,7 @@ def test_files_that_are_no_annotations(tmp_path: Path) -> None:
             load_questions(path)
 
 
-def test_queries_for_what_is_absent_have_no_target(tmp_path: Path) -> None:
+def test_queries_for_absent_events_have_no_target(tmp_path: Path) -> None:
     query = {k: v for k, v in TVG.items() if k != "tgt"} | {"differs": "color"}
     file = write(tmp_path / "absent.json", query, query | {"idx": 1})
     found = load_absent(file, limit=1)

@@ -1,4 +1,4 @@
-"""What is told of predictions, against numbers by hand and the benchmark's own scores."""
+"""Evaluations against hand arithmetic and the benchmark's own scores."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -43,7 +43,7 @@ class Compared:
 
     @property
     def within(self) -> bool | None:
-        """Whether the published number lies in the interval; None if there is no such question."""
+        """Whether the published number lies in the interval; None if either is missing."""
         if self.low is None or self.high is None or self.published is None:
             return None
         return self.low <= self.published <= self.high
