@@ -35,7 +35,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
 def run(command: str, *arguments: str) -> Result:
     text = ["--text", "a goal"] if command == "query" else []
-    return CliRunner().invoke(cli, [command, "a.mp4", *text, *arguments])
+    return CliRunner().invoke(cli, [command, "a.mp4", "--model", "toy", *text, *arguments])
 
 
 @pytest.mark.parametrize("command", SDK)
@@ -61,9 +61,9 @@ def test_the_place_to_decode_on_reaches_the_model(
     loaded: list[Any], command: str, place: str
 ) -> None:
     arguments = {
-        "caption": ["caption", "a.mp4"],
-        "query": ["query", "a.mp4", "--text", "a goal"],
-        "watch": ["watch", ".", "--idle-exit", "0", "--settle", "0"],
+        "caption": ["caption", "a.mp4", "--model", "toy"],
+        "query": ["query", "a.mp4", "--model", "toy", "--text", "a goal"],
+        "watch": ["watch", ".", "--model", "toy", "--idle-exit", "0", "--settle", "0"],
         "search": ["search", "a goal", ".", "--model", "toy"],
     }[command]
     CliRunner().invoke(cli, [*arguments, "--decode-on", place])
