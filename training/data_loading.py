@@ -75,9 +75,10 @@ def read_annotations(
         VidgroundError: a folder is missing, annotations or videos cannot be used, or none is
             within the limits.
     """
-    for folder in data.folders:
-        if not Path(folder).is_dir():
-            raise InputError(f"the folder of videos {folder} does not exist; check data.videos")
+    for item in data.all_sets:
+        if not any(Path(folder).is_dir() for folder in item.videos):
+            folders = ", ".join(item.videos)
+            raise InputError(f"the folder of videos {folders} does not exist; check data.videos")
     held_out = (DataSet(data.evaluation, data.folders),) if data.evaluation else ()
     return RunAnnotations(
         *(_checked(data, sets, kind, quiet=quiet) for sets in (data.all_sets, held_out))

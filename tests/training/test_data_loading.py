@@ -14,7 +14,7 @@ from vidground.errors import InputError
 from vidground.training.config import DataSet, DataSource, read_config
 from vidground.training.data.annotation_files import write_samples
 from vidground.training.data.annotations import AnnotationError
-from vidground.training.data_loading import load_data
+from vidground.training.data_loading import load_data, read_annotations
 from vidground.training.dry_run import planned_data
 from vidground.training.toy.model import make_toy_model, toy_config
 
@@ -36,7 +36,9 @@ def sets(tmp_path: Path) -> Path:
 
 def loaded(data: DataSource, folder: Path) -> Any:
     arguments = TrainingArguments(output_dir=str(folder), use_cpu=True, report_to=[])
-    return load_data(data, "sft", make_toy_model(toy_config(), seed=0), arguments, quiet=True)
+    annotations = read_annotations(data, "sft", quiet=True)
+    model = make_toy_model(toy_config(), seed=0)
+    return load_data(annotations, data, model, arguments, quiet=True)
 
 
 def test_each_data_set_has_its_videos_and_its_weight(sets: Path) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
 from vidground.errors import InputError
-from vidground.features.frame_encoding import encode_runs
+from vidground.features.frame_encoding import FittingEncoder, encode_runs
+from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.storage.files import file_sha256, printable, require_regular_file
 from vidground.training.data.tensor_cache import TensorCache
@@ -152,7 +153,8 @@ class PatchFrames:
 
     def _encode(self, path: str | Path) -> dict[str, Tensor]:
         runs = self._pixels.runs(path)
-        chunks = list(encode_runs(self._model, runs, batch_size=self._batch_size, on_samples=_done))
+        encoder = FittingEncoder(self._model, BatchSize(self._batch_size))
+        chunks = list(encode_runs(encoder, runs, batch_size=self._batch_size, on_samples=_done))
         features = torch.cat([chunk.patches.to("cpu", self._stored_dtype) for chunk in chunks])
         if not bool(features.isfinite().all()):
             raise InputError(
