@@ -9,6 +9,7 @@ import pytest
 from vidground.training.stopping import StopRequest, TrainingInterrupted
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_noted_and_handlers_are_restored(number: signal.Signals) -> None:
     before = signal.getsignal(number)
@@ -20,6 +21,7 @@ def test_a_signal_is_noted_and_handlers_are_restored(number: signal.Signals) -> 
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.usefixtures("signals_arrive")
 def test_a_later_signal_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = StopRequest()
     with stop.on_signals():

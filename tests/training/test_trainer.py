@@ -105,6 +105,7 @@ def test_a_resumed_run_ends_where_it_would_have(kind: str, parameters: Any, tmp_
     assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_after_the_step_and_the_run_can_be_resumed(
     number: int, tmp_path: Path
