@@ -240,8 +240,10 @@ class Footage:
         position = -1
         for frame in file.decode_all():
             known = frame.packet is not None and frame.packet < len(index)
-            position = int(index[frame.packet]) if known else position + 1
-            yield position, frame
+            found = int(index[frame.packet]) if known else position + 1
+            if found >= 0:  # else it is hidden, or shown before the timeline begins
+                position = found
+                yield position, frame
 
     def _file(self, *, strict: bool = False, decode_on: str = CPU) -> VideoFile:
         return VideoFile(self._path, strict=strict, watch=self._watch, decode_on=decode_on)
@@ -251,7 +253,7 @@ class Footage:
             (height, width), (new_height, new_width) = self._first_size, frame.shown_size
             change = f"from {width}x{height} to {new_width}x{new_height}"
             self._notes["size"] = f"the picture's size changes {change}"
-        if frame.corrupt:
+        if frame.corrupt and frame.packet not in self._packets.joins:
             self._notes["corrupt"] = "some frames are shown damaged"
         return ShownFrame(frame, first, last)
 
@@ -275,7 +277,7 @@ class Footage:
 
     def _sample(self, fps: float) -> None:
         timeline = self._timeline
-        count = count_instants(timeline.duration, fps)
+        count = count_instants(timeline.shown, fps)
         most = max(_MANY_SAMPLES, min(_MOST_SAMPLES, _SAMPLES_PER_FRAME * len(timeline)))
         if count > most:
             raise VideoError(
@@ -283,14 +285,15 @@ class Footage:
                 f"are more than {most} for its {len(timeline)} frames; its clock is damaged, or "
                 "lower the rate (fps)"
             )
+        first = int(timeline.ticks[0])
         samples = sample_frames(
-            timeline.ticks,
-            end_tick=timeline.end_tick,
+            timeline.ticks - first,
+            end_tick=timeline.end_tick - first,
             time_base=timeline.time_base,
             rate=timeline.rate,
             fps=fps,
         )
-        self.times_s, self._frames = samples.times_s, samples.frames
+        self.times_s, self._frames = samples.times_s + float(timeline.start), samples.frames
 
     def _skip_undecodable_start(self, first: DecodedFrame) -> None:
         """Let samples before the first frame that can be decoded show that frame."""
@@ -302,10 +305,13 @@ class Footage:
             self._frames = np.maximum(self._frames, missing)
 
     def _compare_with_header(self) -> None:
-        measured_s = float(self._timeline.duration)
+        if self._packets.jumps:
+            return  # a header says nothing of parts that were joined
+        end_s, measured_s = float(self._timeline.duration), float(self._timeline.shown)
         claims = self._facts.claimed_s
         tolerance_s = max(_CLAIM_TOLERANCE_S, _CLAIM_TOLERANCE * measured_s)
-        if claims and min(abs(claim - measured_s) for claim in claims) > tolerance_s:
+        errors_s = [abs(claim - length_s) for claim in claims for length_s in (measured_s, end_s)]
+        if errors_s and min(errors_s) > tolerance_s:
             self._notes["duration"] = (
                 f"the header says {claims[0]:.1f} s, the frames last {measured_s:.1f} s"
             )

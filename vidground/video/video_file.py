@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import av
+from av.format import Flags as ContainerFlags
 from av.stream import Discard, Disposition
 
 from vidground.errors import VideoError
@@ -31,6 +32,9 @@ from vidground.video.pyav import open_input, positive_fraction, positive_fractio
 from vidground.video.timeline import Clock, Stretch
 
 _SAFE_OPTIONS = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
+
+_RESTARTABLE = ContainerFlags.ts_discont.value
+"""The mark of formats whose clocks may restart: transport and program streams."""
 
 _NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -141,7 +145,7 @@ class VideoFile:
             claimed_s = []
         return StreamFacts(
             self._context.name,
-            Clock(time_base, rates),
+            Clock(time_base, rates, self._sound_start_s),
             tuple(claimed_s),
             container_facts(self._container, stream),
         )
@@ -149,6 +153,17 @@ class VideoFile:
     @property
     def _time_base(self) -> Fraction:
         return positive_fraction(self._stream.time_base) or Fraction(1, av.time_base)
+
+    @property
+    def _sound_start_s(self) -> Fraction | None:
+        """When the first sound track starts, on the file's own clock."""
+        starts = [
+            track.start_time * time_base
+            for track in self._container.streams.audio
+            if track.start_time is not None
+            and (time_base := positive_fraction(track.time_base)) is not None
+        ]
+        return min(starts, default=None)
 
     @property
     def stores_presentation_times(self) -> bool:
@@ -191,7 +206,8 @@ class VideoFile:
         Raises:
             VideoError: the stream is encrypted.
         """
-        table = PacketList(self._time_base)
+        restartable = bool(self._container.format.flags & _RESTARTABLE)
+        table = PacketList(self._time_base, restartable=restartable)
         first: DecodedFrame | None = None
         failed: list[int] = []
         codec = self._context.name
