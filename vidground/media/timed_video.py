@@ -36,6 +36,11 @@ class TimedVideo:
         return self._footage.info
 
     @property
+    def shown_s(self) -> float:
+        """From the first frame to the end of the last, in seconds."""
+        return float(self.timeline.shown)
+
+    @property
     def timeline(self) -> Timeline:
         """Times of the frames."""
         return self._footage.timeline

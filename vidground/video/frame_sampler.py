@@ -19,10 +19,17 @@ import numpy.typing as npt
 from vidground.errors import VideoError
 from vidground.settings import CPU, may_use_cpu
 from vidground.storage.files import printable
+from vidground.video.container_facts import implausible
 from vidground.video.info import VideoInfo
 from vidground.video.nvdec import EXACT_CODECS, CudaError
 from vidground.video.pixels import DecodedFrame
-from vidground.video.sampling import count_instants, group_samples, sample_frames
+from vidground.video.sampling import (
+    count_instants,
+    find_holes,
+    group_samples,
+    leave_out_holes,
+    sample_frames,
+)
 from vidground.video.timeline import (
     Timeline,
     plan_stretches,
@@ -38,9 +45,6 @@ _SAMPLES_PER_FRAME = 1000
 """Of a file with many samples, more than this of each frame come from a clock that has jumped by
 days: the model would look at the same few pictures for hours."""
 
-_CLAIM_TOLERANCE_S = 1.0
-_CLAIM_TOLERANCE = 0.1
-"""A header may be wrong about the length by so many seconds, or such a share of it."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ class Footage:
             self._packets, first = file.measure()
             self._facts = file.facts
             damaged, damaged_at_start = file.damaged, file.damaged_at_start
+            read_to = file.read_to
             counts_packets = not file.stores_presentation_times
         self._size_bytes = Path(path).stat().st_size
         if first is None or not self._packets.shown.any():
@@ -101,9 +106,19 @@ class Footage:
         self._first_look = None if decode_on == CPU else _look(first)
         self._timeline = self._build_timeline(first, counts_packets=counts_packets)
         self._notes = {"times": self._timeline.note} if self._timeline.note else {}
+        self._holes = find_holes(self._timeline.ticks, self._timeline.time_base)
         self._sample(fps)
         self._skip_undecodable_start(first)
-        self._compare_with_header()
+        self._implausible = tuple(
+            implausible(
+                self._timeline,
+                self._facts,
+                joined=bool(self._packets.jumps),
+                holes=self._holes,
+                size_bytes=self._size_bytes,
+                read_to=read_to,
+            )
+        )
 
     @property
     def info(self) -> VideoInfo:
@@ -136,7 +151,7 @@ class Footage:
             if self._damaged
             else []
         )
-        return (*damage, *self._notes.values())
+        return (*damage, *self._notes.values(), *self._implausible)
 
     def frames(self, *, skip: bool = True) -> Iterator[ShownFrame]:
         """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
@@ -293,6 +308,9 @@ class Footage:
             rate=timeline.rate,
             fps=fps,
         )
+        if len(self._holes):
+            starts_s = (timeline.ticks - first) * float(timeline.time_base)
+            samples = leave_out_holes(samples, self._holes, starts_s, fps)
         self.times_s, self._frames = samples.times_s + float(timeline.start), samples.frames
 
     def _skip_undecodable_start(self, first: DecodedFrame) -> None:
@@ -303,18 +321,6 @@ class Footage:
         if missing:
             self._notes["start"] = f"the first {missing} frames cannot be decoded"
             self._frames = np.maximum(self._frames, missing)
-
-    def _compare_with_header(self) -> None:
-        if self._packets.jumps:
-            return  # a header says nothing of parts that were joined
-        end_s, measured_s = float(self._timeline.duration), float(self._timeline.shown)
-        claims = self._facts.claimed_s
-        tolerance_s = max(_CLAIM_TOLERANCE_S, _CLAIM_TOLERANCE * measured_s)
-        errors_s = [abs(claim - length_s) for claim in claims for length_s in (measured_s, end_s)]
-        if errors_s and min(errors_s) > tolerance_s:
-            self._notes["duration"] = (
-                f"the header says {claims[0]:.1f} s, the frames last {measured_s:.1f} s"
-            )
 
 
 def _look(frame: DecodedFrame) -> tuple[object, ...]:

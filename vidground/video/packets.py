@@ -26,7 +26,7 @@ the limits are those of ffmpeg, so that its copies of a file have the same times
 _AHEAD_STEPS = 10
 """A step ahead within this many usual steps is a low frame rate, not a jump."""
 
-_PACKETS_BEFORE_JOIN = 3
+_BEFORE_JOIN = 3
 """A parser hands out the last packets of a part when it has already seen the next part."""
 
 
@@ -109,7 +109,9 @@ class PacketList:
         incomplete = by_decoding or bool(np.any(pts[shown] == MISSING))
         use_dts = incomplete and not np.any(dts[shown] == MISSING)
         jumps = self._jumps(pts, dts, keys, shown)
-        joins = frozenset(i for i in self._damaged if _is_before_join(i, jumps))
+        # A part starts with a key packet; its clock may go on as if it were the same recording.
+        starts = np.union1d(jumps, np.flatnonzero(keys)) if self._restartable else jumps
+        joins = frozenset(i for i in self._damaged if _is_before_join(i, starts))
         return Packets(
             times=dts if use_dts else pts,
             durations=np.frombuffer(self._durations, np.int64),
@@ -148,16 +150,14 @@ class PacketList:
         forward = steps[steps > 0]
         usual = float(np.median(forward)) if len(forward) else 0.0
         ahead_ticks = max(float(_RESTARTABLE_AHEAD_S / self._time_base), _AHEAD_STEPS * usual)
-        back = (steps < -float(_RESTARTABLE_BACK_S / self._time_base)) | (
-            (steps < 0) & keys[later]
-        )
+        back = (steps < -float(_RESTARTABLE_BACK_S / self._time_base)) | ((steps < 0) & keys[later])
         return later[back | (steps > ahead_ticks)]
 
 
-def _is_before_join(index: int, jumps: npt.NDArray[np.int64]) -> bool:
-    """Whether the clock is set anew at a packet or soon after it."""
-    after = jumps[np.searchsorted(jumps, index) :]
-    return bool(len(after)) and int(after[0]) <= index + _PACKETS_BEFORE_JOIN
+def _is_before_join(index: int, starts: npt.NDArray[np.int64]) -> bool:
+    """Whether a part may start at a packet or soon after it. starts: rising."""
+    position = int(np.searchsorted(starts, index))
+    return position < len(starts) and int(starts[position]) <= index + _BEFORE_JOIN
 
 
 def _plausible(time: int | None) -> int:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from vidground.video.packets import MISSING, Packets
 from vidground.video.sampling import Ticks, constant_rate
 
-_FALLBACK_RATE = Fraction(25)
+RAW_FPS = 25
 """Frame rate assumed where a file states nothing at all about time."""
 
 _MOST_KEYS_BACK = 4
@@ -48,7 +48,7 @@ class Clock:
     @property
     def frame_ticks(self) -> Fraction:
         """Ticks a frame lasts at the nominal rate."""
-        rate = self.nominal[-1] if self.nominal else _FALLBACK_RATE
+        rate = self.nominal[-1] if self.nominal else Fraction(RAW_FPS)
         return 1 / (rate * self.time_base)
 
     def origin(self, first_time: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -23,13 +22,13 @@ from vidground.errors import VideoError
 from vidground.settings import CPU
 from vidground.storage.files import printable, require_regular_file
 from vidground.video.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
-from vidground.video.container_facts import ContainerFacts, container_facts
+from vidground.video.container_facts import StreamFacts, stream_facts, time_base_of
 from vidground.video.info import CONTAINER_FORMATS
 from vidground.video.nvdec import CudaError, accelerator, require_exact
 from vidground.video.packets import PacketList, Packets
 from vidground.video.pixels import DecodedFrame, Looks
-from vidground.video.pyav import open_input, positive_fraction, positive_fractions
-from vidground.video.timeline import Clock, Stretch
+from vidground.video.pyav import open_input, positive_fraction
+from vidground.video.timeline import Stretch
 
 _SAFE_OPTIONS = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
 
@@ -62,20 +61,6 @@ class Watch:
 UNWATCHED = Watch()
 
 
-@dataclass(frozen=True)
-class StreamFacts:
-    """What the container says of the chosen stream.
-
-    codec: its short name. claimed_s: what the header may mean by the length of the stream, else
-    of the file, in seconds; empty if it says nothing. container: timecode and sound.
-    """
-
-    codec: str
-    clock: Clock
-    claimed_s: tuple[float, ...]
-    container: ContainerFacts
-
-
 class VideoFile:
     """A video file, opened for one pass over its packets: `measure`, or one of `decode_*`.
 
@@ -100,6 +85,7 @@ class VideoFile:
     ) -> None:
         self.path = path
         self.damaged = self.damaged_at_start = 0
+        self.read_to: int | None = None
         self._watch = watch
         self._on_card = decode_on != CPU
         require_regular_file(path)
@@ -132,38 +118,12 @@ class VideoFile:
 
     @property
     def facts(self) -> StreamFacts:
-        """What the container says of the stream."""
-        stream = self._stream
-        time_base = self._time_base
-        rates = positive_fractions(stream.average_rate, stream.guessed_rate)
-        if stream.duration:
-            claimed_s = [float(stream.duration * time_base)]
-        elif self._container.duration:  # some writers count from 0, not from the start
-            file_s = self._container.duration / av.time_base
-            claimed_s = [file_s, file_s - (self._container.start_time or 0) / av.time_base]
-        else:
-            claimed_s = []
-        return StreamFacts(
-            self._context.name,
-            Clock(time_base, rates, self._sound_start_s),
-            tuple(claimed_s),
-            container_facts(self._container, stream),
-        )
+        """What the container states about the chosen stream."""
+        return stream_facts(self._container, self._stream)
 
     @property
     def _time_base(self) -> Fraction:
-        return positive_fraction(self._stream.time_base) or Fraction(1, av.time_base)
-
-    @property
-    def _sound_start_s(self) -> Fraction | None:
-        """When the first sound track starts, on the file's own clock."""
-        starts = [
-            track.start_time * time_base
-            for track in self._container.streams.audio
-            if track.start_time is not None
-            and (time_base := positive_fraction(track.time_base)) is not None
-        ]
-        return min(starts, default=None)
+        return time_base_of(self._stream)
 
     @property
     def stores_presentation_times(self) -> bool:
@@ -311,6 +271,8 @@ class VideoFile:
                     if _ends_stream(packet):
                         return
                     if packet.size:  # an empty one would end decoding
+                        if packet.pos is not None:
+                            self.read_to = max(self.read_to or 0, packet.pos + packet.size)
                         self._watch.packet()
                         yield index, packet
                         index += 1
