@@ -1,18 +1,18 @@
 """Times on files whose clocks restart, jump, pause or begin with sound, by what pictures show."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from tests.helpers.film_files import make_sounding
 from tests.helpers.mp4_edits import Edit, with_edits
-from tests.helpers.video_files import index_picture, make_video, read_index, remux
+from tests.helpers.video_files import make_video, read_index, remux
 from vidground.video.frame_sampler import Footage
 
-FRAMES, RATE = 100, 25
+RATE = 25
 
 
 def pictures(footage: Footage) -> list[tuple[float, int]]:
@@ -22,44 +22,6 @@ def pictures(footage: Footage) -> list[tuple[float, int]]:
         for shown in footage.frames()
         for k in range(shown.first, shown.last + 1)
     ]
-
-
-def make_sounding(
-    path: Path,
-    *,
-    picture_s: float,
-    sound_s: float,
-    codec: str = "libx264",
-    sound: str = "aac",
-) -> Path:
-    """Write a video of FRAMES frames and 6 s of sound that begin at these times."""
-    with av.open(str(path), "w") as container:
-        pictures = container.add_stream(codec, rate=RATE)
-        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
-        pictures.codec_context.max_b_frames = 0
-        voice = container.add_stream(sound, rate=48_000, layout="mono")
-        packets = []
-        for index in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(index_picture(index, (64, 48)), format="rgb24")
-            frame.pts, frame.time_base = index + round(picture_s * RATE), Fraction(1, RATE)
-            packets += pictures.encode(frame)
-        packets += pictures.encode(None)
-        fifo = av.AudioFifo()
-        silence = av.AudioFrame.from_ndarray(
-            np.zeros((1, 6 * 48_000), np.float32), format="fltp", layout="mono"
-        )
-        silence.sample_rate = 48_000
-        fifo.write(silence)
-        done = 0
-        while (part := fifo.read(voice.codec_context.frame_size or 1024, partial=True)) is not None:
-            part.pts, part.time_base = done + round(sound_s * 48_000), Fraction(1, 48_000)
-            part.sample_rate = 48_000
-            done += part.samples
-            packets += voice.encode(part)
-        packets += voice.encode(None)
-        for packet in sorted(packets, key=lambda each: each.dts * each.time_base):
-            container.mux(packet)
-    return path
 
 
 # Clocks that restart
