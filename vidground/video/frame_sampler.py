@@ -63,8 +63,8 @@ class Footage:
     """One video file, sampled.
 
     Opening lists the file's packets, so that times and duration are measured, and decodes its
-    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the first
-    frame of the video. Memory: a few decoded frames, and some tens of bytes per packet.
+    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the file's
+    start as players count it. Memory: a few decoded frames, and some tens of bytes per packet.
 
     fps: samples per second of video. watch: is told how reading and decoding go. decode_on: where
     the sampled frames are decoded; see `settings.CPU`. The first one is decoded on the CPU, too.
@@ -210,7 +210,7 @@ class Footage:
         if stretches is None:
             raise SkippingError("its groups of pictures are not in order")
         with self._file(strict=not self._packets.open_groups, decode_on=decode_on) as file:
-            frames = file.decode_stretches(stretches)
+            frames = file.decode_stretches(stretches, joins=self._packets.joins)
             unseen = decode_on != CPU
             for frame, (_, first, last) in zip(frames, group_samples(self._frames), strict=True):
                 if unseen and _look(frame) != self._first_look:

@@ -204,11 +204,17 @@ class VideoFile:
             yield from self._decode(index, packet)
         yield from self._drain()
 
-    def decode_stretches(self, stretches: Iterable[Stretch]) -> Iterator[DecodedFrame]:
+    def decode_stretches(
+        self, stretches: Iterable[Stretch], *, joins: frozenset[int] = frozenset()
+    ) -> Iterator[DecodedFrame]:
         """Yield the wanted frames of `stretches` in order, exactly as `decode_all` would.
 
         Between stretches nothing is decoded; within one, pictures that no other picture refers
         to are left out where the decoder can.
+
+        Args:
+            stretches: of packets, rising.
+            joins: `Packets.joins`, whose mark of damage means nothing.
 
         Raises:
             SkippingError: damage, or frames did not come out as the packets promised.
@@ -228,7 +234,10 @@ class VideoFile:
                     frames += self._drain()
                     self._context.flush_buffers()
                 for frame in frames:
-                    self._check(frame, stretch)
+                    if self.damaged or (frame.corrupt and frame.packet not in joins):
+                        raise SkippingError("packets are damaged")
+                    if frame.packet == stretch.first and not frame.intra:
+                        raise SkippingError("a packet marked as key is none")
                     if frame.packet in wanted:
                         if frame.packet != next(expected):
                             raise SkippingError("frames came out of order")
@@ -237,12 +246,6 @@ class VideoFile:
                     break
             if next(expected, None) is not None:
                 raise SkippingError("a frame did not come out")
-
-    def _check(self, frame: DecodedFrame, stretch: Stretch) -> None:
-        if self.damaged or frame.corrupt:
-            raise SkippingError("packets are damaged")
-        if frame.packet == stretch.first and not frame.intra:
-            raise SkippingError("a packet marked as key is none")
 
     def _choose_stream(self) -> av.VideoStream:
         """Return the stream a player would show: the best one that is not a still cover."""
