@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.helpers.result_makers import PROVENANCE
-from tests.helpers.video_files import make_video, plain_decode, read_index
+from tests.helpers.video_files import index_picture, make_video, plain_decode, read_index
 from vidground.media.ffmpeg import Program, find_program
 from vidground.media.timed_video import TimedVideo
 from vidground.results.types import Captions, Event
@@ -70,6 +70,45 @@ def make_film(
             packet.stream = copy
             writer.mux(packet)
     pictures.unlink()
+    return path
+
+
+def make_sounding(
+    path: Path,
+    *,
+    picture_s: float,
+    sound_s: float,
+    codec: str = "libx264",
+    sound: str = "aac",
+    frames: int = 100,
+) -> Path:
+    """Write a video at 25 frames per second, and 6 s of silence, that begin at these times."""
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream(codec, rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        pictures.codec_context.max_b_frames = 0
+        voice = container.add_stream(sound, rate=48_000, layout="mono")
+        packets = []
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(index_picture(index, (64, 48)), format="rgb24")
+            frame.pts, frame.time_base = index + round(picture_s * 25), Fraction(1, 25)
+            packets += pictures.encode(frame)
+        packets += pictures.encode(None)
+        fifo = av.AudioFifo()
+        silence = av.AudioFrame.from_ndarray(
+            np.zeros((1, 6 * 48_000), np.float32), format="fltp", layout="mono"
+        )
+        silence.sample_rate = 48_000
+        fifo.write(silence)
+        done = 0
+        while (part := fifo.read(voice.codec_context.frame_size or 1024, partial=True)) is not None:
+            part.pts, part.time_base = done + round(sound_s * 48_000), Fraction(1, 48_000)
+            part.sample_rate = 48_000
+            done += part.samples
+            packets += voice.encode(part)
+        packets += voice.encode(None)
+        for packet in sorted(packets, key=lambda each: each.dts * each.time_base):
+            container.mux(packet)
     return path
 
 

@@ -5,9 +5,18 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
-from tests.helpers.film_files import indices, loses_turns, make_film, programs, sound, tone_start_s
+from tests.helpers.film_files import (
+    indices,
+    loses_turns,
+    make_film,
+    make_sounding,
+    programs,
+    sound,
+    tone_start_s,
+)
 from tests.helpers.video_files import make_video, remux
 from vidground.errors import InputError
 from vidground.media.clips import ClipMaker
@@ -39,6 +48,13 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return names
 
 
+def picture_lead_s(path: Path) -> float:
+    """Seconds from the file's start to its first picture, as the library measures both."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return float(stream.start_time * stream.time_base) - container.start_time / av.time_base
+
+
 @each_program
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
 def test_packets_are_copied_from_a_key_frame_to_a_split_point(
@@ -63,7 +79,8 @@ def test_other_clips_are_reencoded_and_exact(
     rate = 30000 / 1001 if kind == "ntsc" else 25
     clip = ClipMaker(films[kind], program).make(0.9, 1.73, tmp_path / "clip.mp4")
     assert clip.cut.packets is None
-    first, end = round(0.9 * rate), round(1.73 * rate)
+    lead_s = picture_lead_s(films[kind])
+    first, end = round((0.9 - lead_s) * rate), round((1.73 - lead_s) * rate)
     assert indices(clip.path) == list(range(first, end))
     assert clip.duration_s == pytest.approx((end - first) / rate, abs=1e-4)
     assert abs(clip.duration_s - 0.83) < 1 / rate
@@ -246,6 +263,22 @@ def test_a_cut_off_start_counts_from_the_first_frame(program: Program, tmp_path:
     assert (clip.cut.packets, indices(clip.path)) == (10, list(range(12, 22)))
     clip = ClipMaker(late, program).make(0.6, 0.8, tmp_path / "clip.mkv")
     assert (clip.cut.packets, indices(clip.path)) == (None, list(range(15, 20)))
+
+
+@each_program
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_times_count_from_the_sound_where_it_begins_first(
+    program: Program, name: str, tmp_path: Path
+) -> None:
+    film = make_sounding(tmp_path / name, picture_s=2, sound_s=0)
+    maker = ClipMaker(film, program)
+    assert maker.duration_s == pytest.approx(6.0, abs=0.1)
+    lead_s = picture_lead_s(film)
+    clip = maker.make(lead_s + 1.0, lead_s + 1.6, tmp_path / "clip.mp4")
+    assert indices(clip.path) == list(range(25, 40))
+    assert clip.duration_s == pytest.approx(0.6, abs=1e-3)
+    early = maker.make(0.0, lead_s + 0.4, tmp_path / "early.mp4")
+    assert indices(early.path) == list(range(10))
 
 
 @one_program

@@ -12,6 +12,7 @@ from tests.helpers.film_files import (
     indices,
     loses_turns,
     make_film,
+    make_sounding,
     programs,
     tone_start_s,
 )
@@ -158,6 +159,43 @@ def test_times_count_from_the_first_picture(program: Program, tmp_path: Path) ->
     mux(late, captions_of(late, *EVENTS), tmp_path / "out.mkv", program)
     [(_, _, cues)] = tracks(tmp_path / "out.mkv")
     assert cues[0][:2] == pytest.approx((0.5, 1.0), abs=2e-3)
+
+
+@each_program
+@pytest.mark.parametrize("source", ["a.mp4", "a.ts", "a.mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_before_the_first_picture_is_kept_and_cues_stay_in_place(
+    program: Program, source: str, suffix: str, tmp_path: Path
+) -> None:
+    film = make_sounding(tmp_path / source, picture_s=2, sound_s=0)
+    captions = captions_of(film, Event(3.0, 3.5, "text"))
+    output = tmp_path / f"out{suffix}"
+    mux(film, captions, output, program)
+    [(_, _, cues)] = tracks(output)  # counted from the first picture
+    assert cues[0][0] == pytest.approx(1.0, abs=0.1)
+    assert sound_of(output) == pytest.approx((-2.0, 6.0), abs=0.15)
+    assert indices(output) == list(range(100))
+
+
+@with_fonts
+@one_program
+def test_burning_keeps_the_sound_before_the_first_picture(program: Program, tmp_path: Path) -> None:
+    pytest.importorskip("pysubs2")
+    film = make_sounding(tmp_path / "a.mp4", picture_s=2, sound_s=0)
+    burn(film, captions_of(film, Event(3.0, 3.5, "text")), tmp_path / "out.mp4", program)
+    assert sound_of(tmp_path / "out.mp4") == pytest.approx((-2.0, 6.0), abs=0.15)
+    assert len(indices(tmp_path / "out.mp4")) == 100
+
+
+def sound_of(path: Path) -> tuple[float, float]:
+    """Start of the sound in seconds from the first picture, and its length."""
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0))
+        zero_s = float(picture.pts * picture.time_base)
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    start_s = float(frames[0].pts * frames[0].time_base) - zero_s
+    return start_s, sum(frame.samples / frame.sample_rate for frame in frames)
 
 
 @one_program

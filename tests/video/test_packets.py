@@ -12,11 +12,19 @@ def listed(
     *,
     hidden: tuple[int, ...] = (),
     by_decoding: bool = False,
+    restartable: bool = False,
+    keys: tuple[int, ...] = (0,),
+    damaged: tuple[int, ...] = (1,),
 ) -> Packets:
-    packets = PacketList(Fraction(1, 1000))
+    packets = PacketList(Fraction(1, 1000), restartable=restartable)
     for index, (pts, dts) in enumerate(times):
         packets.append(
-            pts, dts, duration=None, key=index == 0, shown=index not in hidden, damaged=index == 1
+            pts,
+            dts,
+            duration=None,
+            key=index in keys,
+            shown=index not in hidden,
+            damaged=index in damaged,
         )
     return packets.packets(by_decoding=by_decoding, open_groups=False)
 
@@ -51,6 +59,43 @@ def test_only_steps_back_of_more_than_a_second_are_jumps() -> None:
     times = [0, 40, 5000, 4000, 2999, None, 1999, 998]
     packets = listed([(time, time) for time in times])
     assert packets.jumps == (4, 7)
+
+
+def test_hidden_packets_before_a_later_part_are_no_jump() -> None:
+    shown_times = [0, 2000, 4000]
+    hidden_times = [6000, 8000, 1000, 3000]  # behind the first part, and before the second
+    times = [(time, time) for time in [*shown_times, *hidden_times, 6000, 8000]]
+    assert listed(times, hidden=(3, 4, 5, 6)).jumps == ()
+    assert listed(times).jumps == (5,)
+
+
+def test_a_part_may_begin_as_far_back_as_pictures_are_reordered() -> None:
+    assert listed([(0, -3000), (9000, 6000), (10_000, 4000)]).jumps == ()
+
+
+@pytest.mark.parametrize(
+    ("times", "keys", "jumps"),
+    [
+        ([0, 40, 80, 120, 20, 60], (0,), ()),  # a tenth of a second
+        ([0, 40, 80, 120, 19, 60], (0,), (4,)),
+        ([0, 40, 80, 120, 100, 140], (0, 4), (4,)),  # of any size where a part can begin
+        ([0, 40, 80, 10_080, 10_120], (0,), ()),  # ten seconds
+        ([0, 40, 80, 10_081, 10_121], (0,), (3,)),
+        ([0, 15_000, 30_000, 45_000], (0,), ()),  # a picture every 15 seconds
+    ],
+)
+def test_clocks_that_may_restart_jump_from_a_tenth_of_a_second_back_and_ten_ahead(
+    times: list[int], keys: tuple[int, ...], jumps: tuple[int, ...]
+) -> None:
+    pairs: list[tuple[int | None, int | None]] = [(time, time) for time in times]
+    assert listed(pairs, keys=keys, restartable=True).jumps == jumps
+
+
+def test_only_marks_of_damage_far_from_a_join_count() -> None:
+    pairs: list[tuple[int | None, int | None]] = [(40 * k, 40 * k) for k in range(20)]
+    packets = listed(pairs, keys=(0, 10), damaged=(3, 6, 8, 10), restartable=True)
+    assert (packets.damaged, packets.joins) == (2, frozenset({8, 10}))
+    assert listed(pairs, keys=(0, 10), damaged=(3, 6, 8, 10)).damaged == 4
 
 
 def test_times_beyond_reason_are_missing() -> None:

@@ -28,7 +28,7 @@ from vidground.video.reader import FrameRun, VideoReader
 DEFAULT_CACHE_BYTES = 64 << 30
 """64 GiB: 7,600 minutes of video as pixels at 224, or 1,500 as patch features of the full model."""
 
-_VERSION = 1
+_VERSION = 2
 """Incremented whenever the same video gives other frames than before."""
 
 

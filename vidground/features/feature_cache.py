@@ -42,7 +42,7 @@ from vidground.storage.files import FileState, file_sha256, file_state
 Decode = Callable[[str], DecodedVideo]
 """Opens the file, whose hash is given, to be decoded."""
 
-_VERSION = 2
+_VERSION = 3
 """Raised whenever the same video gives other features, tokens or facts than before."""
 
 _GIBIBYTE = 1 << 30

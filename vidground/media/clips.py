@@ -116,7 +116,7 @@ class ClipMaker:
                         )
                     same = measured.info.frames == cut.frames and not turned
                     if same or self._mode == "fast":
-                        return Clip(output, cut, measured.info.duration_s)
+                        return Clip(output, cut, measured.shown_s)
                 except (FfmpegError, VideoError):  # packets that this container does not take
                     if self._mode == "fast":
                         raise
@@ -150,7 +150,7 @@ class ClipMaker:
                     self._encode(cut, part, container)
                 parts.append((part, cut))
             self._concatenate(parts, temporary, container)
-            return TimedVideo(temporary).info.duration_s
+            return TimedVideo(temporary).shown_s
 
     def _encoded(self, start_s: float, end_s: float) -> Cut:
         settings = CutSettings("precise")
@@ -207,7 +207,7 @@ class ClipMaker:
             except VideoError:  # it has no frame
                 measured = None
             if measured is not None and (measured.info.frames == cut.frames or start_s is None):
-                return measured.info.duration_s
+                return measured.shown_s
         raise FfmpegError(
             f"{printable(self._path)}: nothing can be decoded between {cut.start_s:.3f} and "
             f"{cut.end_s:.3f} s; the file is damaged there"

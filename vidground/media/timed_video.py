@@ -20,7 +20,8 @@ _MATROSKA = b"\x1a\x45\xdf\xa3"
 
 
 class TimedVideo:
-    """A video file with its packets listed. Times are in seconds from the first frame.
+    """A video file with its packets listed. Times are in seconds from the start of the file, as
+    players count it.
 
     Raises:
         VideoError: see `Footage`.
@@ -33,6 +34,11 @@ class TimedVideo:
     def info(self) -> VideoInfo:
         """Measured facts of the file."""
         return self._footage.info
+
+    @property
+    def shown_s(self) -> float:
+        """From the first frame to the end of the last, in seconds."""
+        return float(self.timeline.shown)
 
     @property
     def timeline(self) -> Timeline:
@@ -63,7 +69,7 @@ class TimedVideo:
 
     @property
     def origin_s(self) -> float | None:
-        """The first frame's timestamp in the file, in seconds; None if `is_timed` is false."""
+        """Timestamp of the file's start, in seconds; None if `is_timed` is false."""
         return self.absolute_s(0.0) if self.is_timed else None
 
     @property
@@ -76,7 +82,8 @@ class TimedVideo:
         """Convert a time to a timestamp in the file, in seconds; needs `is_timed`."""
         assert self.timeline.packets is not None
         first = int(self.packets.times[self.timeline.packets[0]])
-        return first * float(self.timeline.time_base) + seconds
+        start = first - int(self.timeline.ticks[0])
+        return start * float(self.timeline.time_base) + seconds
 
     def key_before_s(self, frame: int) -> float | None:
         """Return the time of the last key frame up to `frame`; None if frames are not timed."""

@@ -1,15 +1,35 @@
-"""What a container says of timecode and sound, beside the pictures that are measured."""
+"""What a container states about its streams, and what does not fit what is measured."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import av
+import numpy as np
+import numpy.typing as npt
+from av.format import Flags
+
+from vidground.video.pyav import positive_fraction, positive_fractions
 from vidground.video.timecode import find_timecode
+from vidground.video.timeline import RAW_FPS, Clock, Timeline
 
 if TYPE_CHECKING:
     from av import VideoStream
     from av.container import InputContainer
+
+_ANYWHERE = "mov"
+"""Containers of this family have an index; the pictures need not reach to the end of the file."""
+
+_CLAIM_TOLERANCE_S = 1.0
+_CLAIM_TOLERANCE = 0.1
+"""A header may be wrong about the length by this many seconds, or by this share of it."""
+
+_UNREAD = 0.1
+_UNREAD_BYTES = 1 << 12
+"""Share of a file, and bytes, that may follow the last picture: an index, tags, sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +42,69 @@ class ContainerFacts:
     sound_rate: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What the container states about the chosen stream.
+
+    Attributes:
+        codec: its short name.
+        clock: its time base, rates and start.
+        claimed_s: possible meanings of the length in the header, of the stream or else of the
+            file, in seconds; empty if it states none.
+        rate_is_guessed: whether neither times nor a frame rate are stored.
+        sequential: whether the pictures are stored in order and to the end of the file.
+        container: timecode and sound.
+    """
+
+    codec: str
+    clock: Clock
+    claimed_s: tuple[float, ...]
+    rate_is_guessed: bool
+    sequential: bool
+    container: ContainerFacts
+
+
+def stream_facts(container: InputContainer, stream: VideoStream) -> StreamFacts:
+    """Return what the container states about a stream; reads no packet."""
+    context = stream.codec_context
+    rates = positive_fractions(stream.average_rate, stream.guessed_rate)
+    untimed = bool(container.format.flags & Flags.no_timestamps.value)
+    return StreamFacts(
+        codec=context.name,
+        clock=Clock(time_base_of(stream), rates, _sound_start_s(container)),
+        claimed_s=_claimed_s(container, stream),
+        rate_is_guessed=untimed and positive_fraction(context.framerate) is None,
+        sequential=not container.format.name.startswith(_ANYWHERE),
+        container=container_facts(container, stream),
+    )
+
+
+def time_base_of(stream: VideoStream) -> Fraction:
+    """Return the seconds per tick of a stream's times."""
+    return positive_fraction(stream.time_base) or Fraction(1, av.time_base)
+
+
+def _claimed_s(container: InputContainer, stream: VideoStream) -> tuple[float, ...]:
+    if stream.duration:
+        return (float(stream.duration * time_base_of(stream)),)
+    if container.duration:  # some writers count from 0, not from the start
+        file_s = container.duration / av.time_base
+        return (file_s, file_s - (container.start_time or 0) / av.time_base)
+    return ()
+
+
+def _sound_start_s(container: InputContainer) -> Fraction | None:
+    """Return when the first sound track starts, on the file's own clock."""
+    starts = []
+    for track in container.streams.audio:
+        time_base = positive_fraction(track.time_base)
+        if track.start_time is not None and time_base is not None:
+            starts.append(track.start_time * time_base)
+    return min(starts, default=None)
+
+
 def container_facts(container: InputContainer, stream: VideoStream) -> ContainerFacts:
-    """Return what the container says; reads no packet.
+    """Return timecode and sound as the container states them; reads no packet.
 
     Args:
         container: an open file.
@@ -40,3 +121,50 @@ def container_facts(container: InputContainer, stream: VideoStream) -> Container
         sound_channels=(context.channels or None) if context is not None else None,
         sound_rate=(context.rate or None) if context is not None else None,
     )
+
+
+def implausible(
+    timeline: Timeline,
+    facts: StreamFacts,
+    *,
+    joined: bool,
+    holes: npt.NDArray[np.int64],
+    size_bytes: int,
+    read_to: int | None,
+) -> Iterator[str]:
+    """Yield warnings in words for users.
+
+    Args:
+        timeline: as measured.
+        facts: what the container states.
+        joined: whether the clock is set anew within the file, of which a header knows nothing.
+        holes: from `vidground.video.sampling.find_holes`.
+        size_bytes: of the file.
+        read_to: end of the last packet of the video, in bytes; None if unknown.
+    """
+    if facts.rate_is_guessed:
+        yield (
+            f"the file states neither times nor a frame rate; {RAW_FPS} frames per second are "
+            "assumed: put it into mp4 or mkv at its true rate"
+        )
+    if len(holes):
+        yield _about_holes(timeline, holes)
+    end_s, shown_s = float(timeline.duration), float(timeline.shown)
+    tolerance_s = max(_CLAIM_TOLERANCE_S, _CLAIM_TOLERANCE * shown_s)
+    errors_s = [abs(claim - length_s) for claim in facts.claimed_s for length_s in (shown_s, end_s)]
+    if errors_s and not joined and min(errors_s) > tolerance_s:
+        yield f"the header says {facts.claimed_s[0]:.1f} s, the frames last {shown_s:.1f} s"
+    unread = size_bytes - read_to if read_to is not None and facts.sequential else 0
+    if unread > max(_UNREAD_BYTES, _UNREAD * size_bytes):
+        yield (
+            f"the last {unread / size_bytes:.0%} of the file ({unread} of {size_bytes} bytes) "
+            "contain no readable picture; it may be overwritten, incomplete, or several files "
+            "appended to each other: check its end in a player"
+        )
+
+
+def _about_holes(timeline: Timeline, holes: npt.NDArray[np.int64]) -> str:
+    start, end = (float(timeline.ticks[holes[0] + step] * timeline.time_base) for step in (0, 1))
+    more = len(holes) - 1
+    others = f", nor in {more} other {'pause' if more == 1 else 'pauses'}" if more else ""
+    return f"no picture was recorded between {start:.1f} and {end:.1f} s{others}; not sampled there"

@@ -19,10 +19,17 @@ import numpy.typing as npt
 from vidground.errors import VideoError
 from vidground.settings import CPU, may_use_cpu
 from vidground.storage.files import printable
+from vidground.video.container_facts import implausible
 from vidground.video.info import VideoInfo
 from vidground.video.nvdec import EXACT_CODECS, CudaError
 from vidground.video.pixels import DecodedFrame
-from vidground.video.sampling import count_instants, group_samples, sample_frames
+from vidground.video.sampling import (
+    count_instants,
+    find_holes,
+    group_samples,
+    leave_out_holes,
+    sample_frames,
+)
 from vidground.video.timeline import (
     Timeline,
     plan_stretches,
@@ -38,9 +45,6 @@ _SAMPLES_PER_FRAME = 1000
 """Of a file with many samples, more than this of each frame come from a clock that has jumped by
 days: the model would look at the same few pictures for hours."""
 
-_CLAIM_TOLERANCE_S = 1.0
-_CLAIM_TOLERANCE = 0.1
-"""A header may be wrong about the length by so many seconds, or such a share of it."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class Footage:
     """One video file, sampled.
 
     Opening lists the file's packets, so that times and duration are measured, and decodes its
-    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the first
-    frame of the video. Memory: a few decoded frames, and some tens of bytes per packet.
+    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the file's
+    start as players count it. Memory: a few decoded frames, and some tens of bytes per packet.
 
     fps: samples per second of video. watch: is told how reading and decoding go. decode_on: where
     the sampled frames are decoded; see `settings.CPU`. The first one is decoded on the CPU, too.
@@ -86,6 +90,7 @@ class Footage:
             self._packets, first = file.measure()
             self._facts = file.facts
             damaged, damaged_at_start = file.damaged, file.damaged_at_start
+            read_to = file.read_to
             counts_packets = not file.stores_presentation_times
         self._size_bytes = Path(path).stat().st_size
         if first is None or not self._packets.shown.any():
@@ -101,9 +106,19 @@ class Footage:
         self._first_look = None if decode_on == CPU else _look(first)
         self._timeline = self._build_timeline(first, counts_packets=counts_packets)
         self._notes = {"times": self._timeline.note} if self._timeline.note else {}
+        self._holes = find_holes(self._timeline.ticks, self._timeline.time_base)
         self._sample(fps)
         self._skip_undecodable_start(first)
-        self._compare_with_header()
+        self._implausible = tuple(
+            implausible(
+                self._timeline,
+                self._facts,
+                joined=bool(self._packets.jumps),
+                holes=self._holes,
+                size_bytes=self._size_bytes,
+                read_to=read_to,
+            )
+        )
 
     @property
     def info(self) -> VideoInfo:
@@ -136,7 +151,7 @@ class Footage:
             if self._damaged
             else []
         )
-        return (*damage, *self._notes.values())
+        return (*damage, *self._notes.values(), *self._implausible)
 
     def frames(self, *, skip: bool = True) -> Iterator[ShownFrame]:
         """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
@@ -195,7 +210,7 @@ class Footage:
         if stretches is None:
             raise SkippingError("its groups of pictures are not in order")
         with self._file(strict=not self._packets.open_groups, decode_on=decode_on) as file:
-            frames = file.decode_stretches(stretches)
+            frames = file.decode_stretches(stretches, joins=self._packets.joins)
             unseen = decode_on != CPU
             for frame, (_, first, last) in zip(frames, group_samples(self._frames), strict=True):
                 if unseen and _look(frame) != self._first_look:
@@ -240,8 +255,10 @@ class Footage:
         position = -1
         for frame in file.decode_all():
             known = frame.packet is not None and frame.packet < len(index)
-            position = int(index[frame.packet]) if known else position + 1
-            yield position, frame
+            found = int(index[frame.packet]) if known else position + 1
+            if found >= 0:  # else it is hidden, or shown before the timeline begins
+                position = found
+                yield position, frame
 
     def _file(self, *, strict: bool = False, decode_on: str = CPU) -> VideoFile:
         return VideoFile(self._path, strict=strict, watch=self._watch, decode_on=decode_on)
@@ -251,7 +268,7 @@ class Footage:
             (height, width), (new_height, new_width) = self._first_size, frame.shown_size
             change = f"from {width}x{height} to {new_width}x{new_height}"
             self._notes["size"] = f"the picture's size changes {change}"
-        if frame.corrupt:
+        if frame.corrupt and frame.packet not in self._packets.joins:
             self._notes["corrupt"] = "some frames are shown damaged"
         return ShownFrame(frame, first, last)
 
@@ -275,7 +292,7 @@ class Footage:
 
     def _sample(self, fps: float) -> None:
         timeline = self._timeline
-        count = count_instants(timeline.duration, fps)
+        count = count_instants(timeline.shown, fps)
         most = max(_MANY_SAMPLES, min(_MOST_SAMPLES, _SAMPLES_PER_FRAME * len(timeline)))
         if count > most:
             raise VideoError(
@@ -283,14 +300,18 @@ class Footage:
                 f"are more than {most} for its {len(timeline)} frames; its clock is damaged, or "
                 "lower the rate (fps)"
             )
+        first = int(timeline.ticks[0])
         samples = sample_frames(
-            timeline.ticks,
-            end_tick=timeline.end_tick,
+            timeline.ticks - first,
+            end_tick=timeline.end_tick - first,
             time_base=timeline.time_base,
             rate=timeline.rate,
             fps=fps,
         )
-        self.times_s, self._frames = samples.times_s, samples.frames
+        if len(self._holes):
+            starts_s = (timeline.ticks - first) * float(timeline.time_base)
+            samples = leave_out_holes(samples, self._holes, starts_s, fps)
+        self.times_s, self._frames = samples.times_s + float(timeline.start), samples.frames
 
     def _skip_undecodable_start(self, first: DecodedFrame) -> None:
         """Let samples before the first frame that can be decoded show that frame."""
@@ -300,15 +321,6 @@ class Footage:
         if missing:
             self._notes["start"] = f"the first {missing} frames cannot be decoded"
             self._frames = np.maximum(self._frames, missing)
-
-    def _compare_with_header(self) -> None:
-        measured_s = float(self._timeline.duration)
-        claims = self._facts.claimed_s
-        tolerance_s = max(_CLAIM_TOLERANCE_S, _CLAIM_TOLERANCE * measured_s)
-        if claims and min(abs(claim - measured_s) for claim in claims) > tolerance_s:
-            self._notes["duration"] = (
-                f"the header says {claims[0]:.1f} s, the frames last {measured_s:.1f} s"
-            )
 
 
 def _look(frame: DecodedFrame) -> tuple[object, ...]:

@@ -18,7 +18,8 @@ class VideoInfo:
 
     Attributes:
         path: as it was given.
-        duration_s: from the first frame's presentation to the end of the last frame, in seconds.
+        duration_s: from the file's start as players count it, which is that of the sound where
+            that begins first, to the end of the last frame, in seconds.
         width: in pixels as shown, after rotation and sample aspect ratio.
         height: as `width`.
         fps: average frame rate; None for a single frame.

@@ -36,8 +36,8 @@ class VideoReader:
     """One video file, sampled.
 
     Opening lists the file's packets, so that times and duration are measured, and decodes its
-    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the first
-    frame of the video. Memory: a few decoded frames, and some tens of bytes per packet.
+    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the file's
+    start as players count it. Memory: a few decoded frames, and some tens of bytes per packet.
 
     fps: samples per second of video. image_size: side of the pictures in pixels. decode_on: where
     frames are decoded; see `settings.CPU`.

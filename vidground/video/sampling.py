@@ -17,6 +17,10 @@ Ticks = npt.NDArray[np.int64]
 _STANDARD_DENOMINATOR = 1001
 """Nominal rates are fractions over 1 or 1001 (30000/1001) or small numbers (25/2)."""
 
+_HOLE_S = 600
+_HOLE_STEPS = 1000
+"""Limits of `find_holes`."""
+
 _FPS_DENOMINATOR = 1_000_000
 _END_TOLERANCE_S = 1.0
 
@@ -25,8 +29,9 @@ _END_TOLERANCE_S = 1.0
 class Samples:
     """The T sampled instants of a video.
 
-    frames: (T,) index, in display order, of the frame each sample shows; never falling.
-    times_s: (T,) seconds since the first frame was shown; strictly rising.
+    Attributes:
+        frames: (T,) index, in presentation order, of the frame each sample shows; never falling.
+        times_s: (T,) seconds since the first frame was shown; strictly rising.
     """
 
     frames: npt.NDArray[np.int64]
@@ -46,8 +51,11 @@ def constant_rate(
     rate. The first of these rates that fits is returned: `nominal` ones in their order, the
     measured rate as a fraction with a small denominator, the measured rate.
 
-    ticks: (n,) rising, the first is 0. end_tick: end of the last frame. time_base: seconds a
-    tick. nominal: rates claimed by the container, in frames per second.
+    Args:
+        ticks: (n,) rising, the first is 0.
+        end_tick: end of the last frame.
+        time_base: seconds per tick.
+        nominal: rates claimed by the container, in frames per second.
     """
     frames = len(ticks)
     if frames < 2 or ticks[-1] <= 0:
@@ -81,8 +89,12 @@ def sample_frames(
     Every other video follows what a player shows: sample k is the last frame that started by
     the instant k/fps (give or take half a tick); its time is the instant.
 
-    ticks: (n,) rising, the first is 0. end_tick: end of the last frame. time_base: seconds a
-    tick. rate: from `constant_rate`. fps: samples per second, above 0.
+    Args:
+        ticks: (n,) rising, the first is 0.
+        end_tick: end of the last frame.
+        time_base: seconds per tick.
+        rate: from `constant_rate`.
+        fps: samples per second, above 0.
     """
     if rate is not None and rate >= fps:
         positions = np.arange(0, len(ticks), float(rate) / fps).round().astype(np.int64)
@@ -96,6 +108,42 @@ def sample_frames(
     shown_by = times_s * time_base.denominator / time_base.numerator + 0.5
     frames = np.searchsorted(ticks, shown_by, side="right") - 1
     return Samples(frames.astype(np.int64), times_s)
+
+
+def find_holes(ticks: Ticks, time_base: Fraction) -> npt.NDArray[np.int64]:
+    """Return the frames after which the video pauses: nothing was recorded for a long time.
+
+    The time to the next frame is more than ten minutes and a thousand times the usual one, so
+    that a slide show, where pictures last for minutes, has no holes.
+
+    Args:
+        ticks: (n,) times of the frames, rising.
+        time_base: seconds per tick.
+
+    Returns:
+        (holes,) indices of frames, rising.
+    """
+    steps = np.diff(ticks)
+    if not len(steps):
+        return np.empty(0, np.int64)
+    limit = max(float(_HOLE_S / time_base), _HOLE_STEPS * float(np.median(steps)))
+    return np.flatnonzero(steps > limit)
+
+
+def leave_out_holes(
+    samples: Samples, holes: npt.NDArray[np.int64], starts_s: npt.NDArray[np.float64], fps: float
+) -> Samples:
+    """Return the samples without those of pauses.
+
+    Args:
+        samples: of a video, `times_s` on the clock of `starts_s`.
+        holes: frames before a pause, from `find_holes`.
+        starts_s: (n,) start of every frame in seconds.
+        fps: samples per second; one period after its start, such a frame is taken to be over.
+    """
+    over_s = starts_s[samples.frames] + 1 / fps
+    outside = ~np.isin(samples.frames, holes) | (samples.times_s < over_s)
+    return Samples(samples.frames[outside], samples.times_s[outside])
 
 
 def group_samples(frames: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:

@@ -1,11 +1,13 @@
 """The true times of a video's frames, worked out from its packets.
 
-Containers store packets in the order of decoding, sometimes with no times, double times or a
-clock that jumps back. Here they become one rising timeline that starts at 0, and the stretches
-of packets that must be decoded to get some of the frames. Knows only numbers: no files, no
-pixels, no torch, no PyAV.
+Containers store packets in decoding order, sometimes without times, with duplicate times or with
+a clock that jumps. Here they become one rising timeline, and the stretches of packets that must
+be decoded to get some of the frames. 0 is the start of the file as players count it: of the
+sound, where that begins before the pictures. Knows only numbers: no files, no pixels, no torch,
+no PyAV.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,40 +19,65 @@ import numpy.typing as npt
 from vidground.video.packets import MISSING, Packets
 from vidground.video.sampling import Ticks, constant_rate
 
-_FALLBACK_RATE = Fraction(25)
-"""Frame rate assumed where a file tells nothing at all about time."""
+RAW_FPS = 25
+"""Frame rate assumed where a file states nothing at all about time."""
 
 _MOST_KEYS_BACK = 4
 """A leading picture is shown before the last key packet, not before many of them."""
+
+_PRIMING_S = Fraction(1, 10)
+"""Sound that starts less than this before 0 is the encoder's delay, which players cut off."""
 
 
 @dataclass(frozen=True)
 class Clock:
     """What the file says about time.
 
-    time_base: seconds a tick. nominal: claimed frames per second, the container's claim before
-    the codec's; raw streams, where the container's is made up, have only the last to go by.
+    Attributes:
+        time_base: seconds per tick.
+        nominal: claimed frames per second, the container's claim before the codec's; raw streams,
+            where the container's is made up, have only the last to go by.
+        sound_start_s: when the first sound track starts, on the clock of the packets, in seconds;
+            None if there is none or it is unknown.
     """
 
     time_base: Fraction
     nominal: tuple[Fraction, ...]
+    sound_start_s: Fraction | None = None
 
     @property
     def frame_ticks(self) -> Fraction:
         """Ticks a frame lasts at the nominal rate."""
-        rate = self.nominal[-1] if self.nominal else _FALLBACK_RATE
+        rate = self.nominal[-1] if self.nominal else Fraction(RAW_FPS)
         return 1 / (rate * self.time_base)
+
+    def origin(self, first_time: int) -> int:
+        """Return the tick at which the file starts for a player.
+
+        Args:
+            first_time: of the first packet or frame of the video.
+        """
+        if self.sound_start_s is None:
+            return first_time
+        is_priming = -_PRIMING_S < self.sound_start_s < 0
+        sound = 0 if is_priming else math.floor(self.sound_start_s / self.time_base)
+        return min(first_time, sound)
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """The n frames of a video in the order they are shown.
+    """The n frames of a video in presentation order.
 
-    ticks: (n,) rising, the first is 0. end_tick: end of the last frame. time_base: seconds a
-    tick. rate: frames per second if constant, else None. packets: (n,) which packet holds each
-    frame, or None if that is only known by decoding (frame i is then the i-th that comes out).
-    packet_ticks: like `Packets.times`, on this timeline. skippable: frames can be decoded without
-    decoding all before them. note: what is odd about the file's times; None if nothing.
+    Attributes:
+        ticks: (n,) times of the frames, rising; 0 is the start of the file.
+        end_tick: end of the last frame.
+        time_base: seconds per tick.
+        rate: frames per second if constant, else None.
+        packets: (n,) which packet holds each frame, or None if that is only known by decoding
+            (frame i is then the i-th that the decoder returns).
+        packet_ticks: like `Packets.times`, on this timeline.
+        skippable: whether frames can be decoded without decoding all frames before them.
+        note: what is unusual about the file's times; None if nothing.
     """
 
     ticks: Ticks
@@ -67,25 +94,38 @@ class Timeline:
 
     @property
     def duration(self) -> Fraction:
-        """Seconds from the first frame's start to the last frame's end."""
+        """Seconds from the start of the file to the end of the last frame."""
         if self.rate is not None:
-            return len(self) / self.rate
+            return self.start + len(self) / self.rate
         return self.end_tick * self.time_base
+
+    @property
+    def start(self) -> Fraction:
+        """Seconds from the start of the file to the first frame."""
+        return int(self.ticks[0]) * self.time_base
+
+    @property
+    def shown(self) -> Fraction:
+        """Seconds from the first frame to the end of the last frame."""
+        return self.duration - self.start
 
     @property
     def average_fps(self) -> float | None:
         """Frames per second; None for a single frame."""
-        if len(self) < 2 or self.duration <= 0:
+        if len(self) < 2 or self.shown <= 0:
             return None
-        return float(self.rate or len(self) / self.duration)
+        return float(self.rate or len(self) / self.shown)
 
 
 @dataclass(frozen=True)
 class Stretch:
     """Packets first..last, to be decoded in one go.
 
-    wanted: those whose frames are asked for, in the order of showing. left_out: those that lean
-    on packets before the first, so that they cannot be decoded here, nor need to be.
+    Attributes:
+        first, last: indices of packets, inclusive.
+        wanted: packets whose frames are requested, in presentation order.
+        left_out: packets that refer to pictures before the first, so that they cannot be decoded
+            here; they are not needed either.
     """
 
     first: int
@@ -99,13 +139,18 @@ def timeline_of_presentation(
 ) -> Timeline:
     """Return the timeline of packets that all carry a presentation time.
 
-    first_decoded: packet of the first frame that comes out. If that is the first key packet,
-    the video was cut from a longer one, and what is shown before it leans on packets that are
-    gone: the timeline starts at that frame. interlaced: a packet may hold one field, so that a
-    frame may need the packet after its own, too.
+    Args:
+        packets: of the stream.
+        clock: of the stream.
+        first_decoded: packet of the first frame that the decoder returns. If that is the first
+            key packet, the video was cut from a longer one, and what is shown before it refers
+            to packets that are missing: that frame is the first.
+        interlaced: whether a packet may hold one field, so that a frame may need the packet after
+            its own, too.
     """
-    times = _unwrap_jumps(packets, clock)
+    times, jumps = _without_jumps(packets, clock)
     shown = np.flatnonzero(packets.shown)
+    first_time = min(int(times[shown[0]]), int(times[first_decoded]))
     order = shown[np.argsort(times[shown], kind="stable")]
     key_packets = np.flatnonzero(packets.keys)
     if len(key_packets) and first_decoded == key_packets[0]:
@@ -115,14 +160,16 @@ def timeline_of_presentation(
     note = None
     if packets.damaged:
         note = "the file marks packets as damaged"
-    elif packets.jumps:
-        note = "its clock jumps back; time is taken to go on"
+        note = f"{note}; {jumps}" if jumps else note
+    elif jumps:
+        note = jumps
     elif np.any(np.diff(ticks) <= 0):
         note = "some frames have the same time"
     return _timeline(
         ticks,
         int(packets.durations[order[-1]]),
         clock,
+        first_time=first_time,
         packets=order,
         times=times,
         skippable=note is None and not interlaced,
@@ -133,13 +180,16 @@ def timeline_of_presentation(
 def timeline_of_output(
     packets: Packets, clock: Clock, *, decoded: npt.NDArray[np.int64] | None = None
 ) -> Timeline:
-    """Return the timeline of frames whose times follow from the order they come out in.
+    """Return the timeline of frames whose times follow from the order of the decoder's output.
 
-    Frame i gets the i-th of the times that are stored; where some are missing, frames are
-    evenly spaced: at the nominal rate, or over the span of the times there are if that is longer.
+    Frame i gets the i-th of the stored times; where some are missing, frames are evenly spaced:
+    at the nominal rate, or over the span of the known times if that is longer.
 
-    decoded: packets of the frames in the order they were put out, where counting packets would
-    not count frames; None where every shown packet gives one frame.
+    Args:
+        packets: of the stream.
+        clock: of the stream.
+        decoded: packets of the frames in the order of output, where counting packets would not
+            count frames; None where every shown packet gives one frame.
     """
     frames = np.flatnonzero(packets.shown) if decoded is None else decoded
     times = np.sort(packets.times[frames])
@@ -147,11 +197,13 @@ def timeline_of_output(
     if len(known) < len(frames):
         span = int(known[-1] - known[0]) if len(known) else 0
         span = max(span, round((len(frames) - 1) * clock.frame_ticks))
-        times = np.linspace(0, span, len(frames)).round().astype(np.int64)
+        start = int(known[0]) if len(known) else 0
+        times = start + np.linspace(0, span, len(frames)).round().astype(np.int64)
     return _timeline(
         times,
         int(packets.durations[frames[-1]]),
         clock,
+        first_time=int(times[0]),
         packets=decoded,
         times=packets.times,
         skippable=False,
@@ -162,13 +214,16 @@ def timeline_of_output(
 def plan_stretches(
     timeline: Timeline, keys: npt.NDArray[np.bool_], frames: npt.NDArray[np.int64]
 ) -> Iterator[Stretch] | None:
-    """Return the least packets to decode for `frames`; None if their order forbids skipping.
+    """Return the fewest packets to decode for `frames`; None if their order forbids skipping.
 
     A frame needs the packets from the last key packet that is shown no later than itself: a
     frame stored after a key packet but shown before it (a leading picture of an open group of
     pictures) needs the group before, too.
 
-    keys: `Packets.keys`. frames: indices on the timeline, rising, at least one.
+    Args:
+        timeline: with `packets`.
+        keys: `Packets.keys`.
+        frames: indices on the timeline, rising, at least one.
     """
     assert timeline.packets is not None
     wanted = timeline.packets[frames]
@@ -212,18 +267,35 @@ def _leading(
     return frozenset((leading + first + 1).tolist())
 
 
-def _unwrap_jumps(packets: Packets, clock: Clock) -> Ticks:
-    """Return packet times where, after the clock was set back, time goes on all the same."""
+def _without_jumps(packets: Packets, clock: Clock) -> tuple[Ticks, str | None]:
+    """Return packet times that continue wherever the clock was set anew, and a note on that."""
     if not packets.jumps:
-        return packets.times
+        return packets.times, None
     times = packets.times.copy()
-    bounds = [*packets.jumps, len(times)]
-    frame_ticks = max(1, round(clock.frame_ticks))
-    end = int(times[: bounds[0]].max()) + frame_ticks
-    for start, stop in pairwise(bounds):
-        times[start:stop] += end - int(times[start:stop].min())
-        end = int(times[start:stop].max()) + frame_ticks
-    return times
+    first_jump = ""
+    end = 0
+    for start, stop in pairwise([0, *packets.jumps, len(times)]):
+        shown = start + np.flatnonzero(packets.shown[start:stop])
+        if not len(shown):
+            continue
+        if start:
+            shift = end - int(times[shown].min())
+            times[start:stop] += shift
+            first_jump = first_jump or _jump_text(-shift, end - int(times[0]), clock)
+        last = int(shown[np.argmax(times[shown])])
+        end = int(times[last]) + (int(packets.durations[last]) or max(1, round(clock.frame_ticks)))
+    if len(packets.jumps) == 1:
+        return times, f"the clock jumps {first_jump}; the times continue without the jump"
+    number = len(packets.jumps)
+    return times, (
+        f"the clock jumps {number} times, first {first_jump}; the times continue without the jumps"
+    )
+
+
+def _jump_text(ticks: int, at: int, clock: Clock) -> str:
+    seconds = float(ticks * clock.time_base)
+    direction = "ahead" if ticks > 0 else "back"
+    return f"{direction} by {abs(seconds):.1f} s at {float(at * clock.time_base):.1f} s"
 
 
 def _timeline(
@@ -231,18 +303,25 @@ def _timeline(
     last_duration: int,
     clock: Clock,
     *,
+    first_time: int,
     packets: npt.NDArray[np.int64] | None,
     times: Ticks,
     skippable: bool,
     note: str | None,
 ) -> Timeline:
-    start = int(times_shown[0])
-    ticks = times_shown - start
+    origin = clock.origin(min(first_time, int(times_shown[0])))
+    ticks = times_shown - origin
+    first, last = int(ticks[0]), int(ticks[-1])
     if last_duration <= 0:
-        mean = Fraction(int(ticks[-1]), len(ticks) - 1) if len(ticks) > 1 else Fraction(0)
+        mean = Fraction(last - first, len(ticks) - 1) if len(ticks) > 1 else Fraction(0)
         last_duration = max(1, round(mean or clock.frame_ticks))
-    end_tick = int(ticks[-1]) + last_duration
-    rate = constant_rate(ticks, end_tick=end_tick, time_base=clock.time_base, nominal=clock.nominal)
+    end_tick = last + last_duration
+    rate = constant_rate(
+        ticks - first,
+        end_tick=end_tick - first,
+        time_base=clock.time_base,
+        nominal=clock.nominal,
+    )
     known = times != MISSING
     return Timeline(
         ticks=ticks,
@@ -250,7 +329,7 @@ def _timeline(
         time_base=clock.time_base,
         rate=rate,
         packets=packets,
-        packet_ticks=np.where(known, times - np.where(known, start, 0), MISSING),
+        packet_ticks=np.where(known, times - np.where(known, origin, 0), MISSING),
         skippable=skippable,
         note=note,
     )

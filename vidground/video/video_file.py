@@ -9,28 +9,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import av
+from av.format import Flags as ContainerFlags
 from av.stream import Discard, Disposition
 
 from vidground.errors import VideoError
 from vidground.settings import CPU
 from vidground.storage.files import printable, require_regular_file
 from vidground.video.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
-from vidground.video.container_facts import ContainerFacts, container_facts
+from vidground.video.container_facts import StreamFacts, stream_facts, time_base_of
 from vidground.video.info import CONTAINER_FORMATS
 from vidground.video.nvdec import CudaError, accelerator, require_exact
 from vidground.video.packets import PacketList, Packets
 from vidground.video.pixels import DecodedFrame, Looks
-from vidground.video.pyav import open_input, positive_fraction, positive_fractions
-from vidground.video.timeline import Clock, Stretch
+from vidground.video.pyav import open_input, positive_fraction
+from vidground.video.timeline import Stretch
 
 _SAFE_OPTIONS = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
+
+_RESTARTABLE = ContainerFlags.ts_discont.value
+"""The mark of formats whose clocks may restart: transport and program streams."""
 
 _NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -58,20 +61,6 @@ class Watch:
 UNWATCHED = Watch()
 
 
-@dataclass(frozen=True)
-class StreamFacts:
-    """What the container says of the chosen stream.
-
-    codec: its short name. claimed_s: what the header may mean by the length of the stream, else
-    of the file, in seconds; empty if it says nothing. container: timecode and sound.
-    """
-
-    codec: str
-    clock: Clock
-    claimed_s: tuple[float, ...]
-    container: ContainerFacts
-
-
 class VideoFile:
     """A video file, opened for one pass over its packets: `measure`, or one of `decode_*`.
 
@@ -96,6 +85,7 @@ class VideoFile:
     ) -> None:
         self.path = path
         self.damaged = self.damaged_at_start = 0
+        self.read_to: int | None = None
         self._watch = watch
         self._on_card = decode_on != CPU
         require_regular_file(path)
@@ -128,27 +118,12 @@ class VideoFile:
 
     @property
     def facts(self) -> StreamFacts:
-        """What the container says of the stream."""
-        stream = self._stream
-        time_base = self._time_base
-        rates = positive_fractions(stream.average_rate, stream.guessed_rate)
-        if stream.duration:
-            claimed_s = [float(stream.duration * time_base)]
-        elif self._container.duration:  # some writers count from 0, not from the start
-            file_s = self._container.duration / av.time_base
-            claimed_s = [file_s, file_s - (self._container.start_time or 0) / av.time_base]
-        else:
-            claimed_s = []
-        return StreamFacts(
-            self._context.name,
-            Clock(time_base, rates),
-            tuple(claimed_s),
-            container_facts(self._container, stream),
-        )
+        """What the container states about the chosen stream."""
+        return stream_facts(self._container, self._stream)
 
     @property
     def _time_base(self) -> Fraction:
-        return positive_fraction(self._stream.time_base) or Fraction(1, av.time_base)
+        return time_base_of(self._stream)
 
     @property
     def stores_presentation_times(self) -> bool:
@@ -191,7 +166,8 @@ class VideoFile:
         Raises:
             VideoError: the stream is encrypted.
         """
-        table = PacketList(self._time_base)
+        restartable = bool(self._container.format.flags & _RESTARTABLE)
+        table = PacketList(self._time_base, restartable=restartable)
         first: DecodedFrame | None = None
         failed: list[int] = []
         codec = self._context.name
@@ -228,11 +204,17 @@ class VideoFile:
             yield from self._decode(index, packet)
         yield from self._drain()
 
-    def decode_stretches(self, stretches: Iterable[Stretch]) -> Iterator[DecodedFrame]:
+    def decode_stretches(
+        self, stretches: Iterable[Stretch], *, joins: frozenset[int] = frozenset()
+    ) -> Iterator[DecodedFrame]:
         """Yield the wanted frames of `stretches` in order, exactly as `decode_all` would.
 
         Between stretches nothing is decoded; within one, pictures that no other picture refers
         to are left out where the decoder can.
+
+        Args:
+            stretches: of packets, rising.
+            joins: `Packets.joins`, whose mark of damage means nothing.
 
         Raises:
             SkippingError: damage, or frames did not come out as the packets promised.
@@ -252,7 +234,10 @@ class VideoFile:
                     frames += self._drain()
                     self._context.flush_buffers()
                 for frame in frames:
-                    self._check(frame, stretch)
+                    if self.damaged or (frame.corrupt and frame.packet not in joins):
+                        raise SkippingError("packets are damaged")
+                    if frame.packet == stretch.first and not frame.intra:
+                        raise SkippingError("a packet marked as key is none")
                     if frame.packet in wanted:
                         if frame.packet != next(expected):
                             raise SkippingError("frames came out of order")
@@ -261,12 +246,6 @@ class VideoFile:
                     break
             if next(expected, None) is not None:
                 raise SkippingError("a frame did not come out")
-
-    def _check(self, frame: DecodedFrame, stretch: Stretch) -> None:
-        if self.damaged or frame.corrupt:
-            raise SkippingError("packets are damaged")
-        if frame.packet == stretch.first and not frame.intra:
-            raise SkippingError("a packet marked as key is none")
 
     def _choose_stream(self) -> av.VideoStream:
         """Return the stream a player would show: the best one that is not a still cover."""
@@ -295,6 +274,8 @@ class VideoFile:
                     if _ends_stream(packet):
                         return
                     if packet.size:  # an empty one would end decoding
+                        if packet.pos is not None:
+                            self.read_to = max(self.read_to or 0, packet.pos + packet.size)
                         self._watch.packet()
                         yield index, packet
                         index += 1
