@@ -214,7 +214,7 @@ class ClipMaker:
         )
 
     def _seek_s(self, cut: Cut) -> float | None:
-        """Return where to seek to, in seconds from the first frame; None for the file's start."""
+        """Return where to seek to, in seconds from the file's start; None for the file's start."""
         key_s = self._video.key_before_s(cut.first)
         return key_s - _SEEK_MARGIN_S if key_s is not None and key_s > _SEEK_MARGIN_S else None
 

@@ -55,7 +55,7 @@ class Cut:
     Attributes:
         first: index of the first frame.
         end: index after the last frame.
-        start_s: when the first frame is shown, in seconds from the first frame of the video.
+        start_s: when the first frame is shown, in seconds from the file's start.
         end_s: when the last frame ends, in the same seconds.
         packets: number of packets to copy; None to re-encode.
     """

@@ -1,7 +1,7 @@
 """A video and its events in whole frames, at a frame rate that editing programs have.
 
 Editing programs know eight frame rates, exact as rationals; a result knows a measured average.
-Times are presentation times, 0 at the first frame, so that frame n of a constant rate begins at
+Times are presentation times, 0 at the file's start, so that frame n of a constant rate begins at
 n / rate. Knows no file format.
 """
 

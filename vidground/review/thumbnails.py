@@ -59,7 +59,7 @@ class Thumbnailer:
 
         Args:
             path: of the video.
-            times_s: in seconds from the first frame; after the end, the last frame is shown.
+            times_s: in seconds from the file's start; after the end, the last frame is shown.
             size: maximum width and height in pixels. Pictures keep their aspect ratio and are
                 rotated as a player rotates them.
 

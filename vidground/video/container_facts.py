@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import av
 import numpy as np
 import numpy.typing as npt
-from av.format import Flags
 
-from vidground.video.pyav import positive_fraction, positive_fractions
+from vidground.video.pyav import has_format_flag, positive_fraction, positive_fractions
 from vidground.video.timecode import find_timecode
 from vidground.video.timeline import RAW_FPS, Clock, Timeline
 
@@ -68,7 +67,7 @@ def stream_facts(container: InputContainer, stream: VideoStream) -> StreamFacts:
     """Return what the container states about a stream; reads no packet."""
     context = stream.codec_context
     rates = positive_fractions(stream.average_rate, stream.guessed_rate)
-    untimed = bool(container.format.flags & Flags.no_timestamps.value)
+    untimed = has_format_flag(container, "no_timestamps")
     return StreamFacts(
         codec=context.name,
         clock=Clock(time_base_of(stream), rates, _sound_start_s(container)),

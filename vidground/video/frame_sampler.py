@@ -46,7 +46,6 @@ _SAMPLES_PER_FRAME = 1000
 days: the model would look at the same few pictures for hours."""
 
 
-
 @dataclass(frozen=True)
 class ShownFrame:
     """One frame and the samples that show it.
@@ -309,7 +308,7 @@ class Footage:
             fps=fps,
         )
         if len(self._holes):
-            starts_s = (timeline.ticks - first) * float(timeline.time_base)
+            starts_s = np.asarray((timeline.ticks - first) * float(timeline.time_base), np.float64)
             samples = leave_out_holes(samples, self._holes, starts_s, fps)
         self.times_s, self._frames = samples.times_s + float(timeline.start), samples.frames
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import av
 import av.container
+from av.format import Flags
 
 _ANY_TAGS: Final[dict[str, Any]] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -27,6 +28,12 @@ def open_input(path: str, **options: Any) -> av.container.InputContainer:
     """
     container: av.container.InputContainer = av.open(path, "r", **_ANY_TAGS, **options)
     return container
+
+
+def has_format_flag(container: av.container.InputContainer, name: str) -> bool:
+    """Return whether a container's format has a flag, by its name in `av.format.Flags`."""
+    flag: Any = Flags[name]
+    return bool(container.format.flags & flag.value)
 
 
 class Ratio(Protocol):

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 import av
-from av.format import Flags as ContainerFlags
 from av.stream import Discard, Disposition
 
 from vidground.errors import VideoError
@@ -27,13 +26,10 @@ from vidground.video.info import CONTAINER_FORMATS
 from vidground.video.nvdec import CudaError, accelerator, require_exact
 from vidground.video.packets import PacketList, Packets
 from vidground.video.pixels import DecodedFrame, Looks
-from vidground.video.pyav import open_input, positive_fraction
+from vidground.video.pyav import has_format_flag, open_input, positive_fraction
 from vidground.video.timeline import Stretch
 
 _SAFE_OPTIONS = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
-
-_RESTARTABLE = ContainerFlags.ts_discont.value
-"""The mark of formats whose clocks may restart: transport and program streams."""
 
 _NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
 
@@ -166,7 +162,8 @@ class VideoFile:
         Raises:
             VideoError: the stream is encrypted.
         """
-        restartable = bool(self._container.format.flags & _RESTARTABLE)
+        # Clocks may restart in transport and program streams.
+        restartable = has_format_flag(self._container, "ts_discont")
         table = PacketList(self._time_base, restartable=restartable)
         first: DecodedFrame | None = None
         failed: list[int] = []
