@@ -104,10 +104,10 @@ def onnx(
         raise InputError(f"{folder} is not empty; give another folder, or --overwrite")
     _require_tools()
     # Here, so that --help needs no torch.
-    from vidground.video.frame_sampler import Footage
+    from vidground.video.frame_sampler import FrameSampler
 
     for film in films:  # one that cannot be read is told before, not after minutes of exporting
-        Footage(film, fps=1.0)
+        FrameSampler(film, fps=1.0)
     with loading_shown():
         announce_model(
             model,

@@ -27,7 +27,7 @@ from vidground.generation.generation_queue import generate
 from vidground.language.prompts import captioning_question, chat_prompt, encode_prompt
 from vidground.model.d2vlm import D2VLM
 from vidground.model.evidence import best_interval
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 from vidground.video.reader import VideoReader
 
 pytestmark = pytest.mark.numbers
@@ -115,10 +115,10 @@ def test_sampled_frames_equal_ours_at_full_size(video) -> None:
 
 
 def test_every_frame_of_the_file_is_decoded(video, monkeypatch) -> None:
-    def skip(_: Footage) -> None:
+    def skip(_: FrameSampler) -> None:
         raise AssertionError("skipped")
 
-    monkeypatch.setattr(Footage, "_frames_by_skipping", skip)
+    monkeypatch.setattr(FrameSampler, "_frames_by_skipping", skip)
     assert len(decode_in_full(video, fps=1)) == 6
 
 

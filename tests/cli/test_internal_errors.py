@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 import vidground.inference.engine
 from tests.helpers.paths import EXAMPLES
 from vidground.cli.main import cli
-from vidground.video.isolated_reader import IsolatedDecoder
+from vidground.video.isolated_reader import DecoderPool
 from vidground.video.video_file import VideoFile
 
 FAULTY = "tests.helpers.faulty_footage"
@@ -59,8 +59,8 @@ def break_decoding(patch: pytest.MonkeyPatch, error: Exception) -> None:
 
 def break_isolated_decoding(patch: pytest.MonkeyPatch) -> None:
     """Let bug.mp4 meet a mistake in the process that decodes: a ZeroDivisionError."""
-    faulty = functools.partial(IsolatedDecoder, opener=f"{FAULTY}:FailingAtOpening")
-    patch.setattr(vidground.inference.engine, "IsolatedDecoder", faulty)
+    faulty = functools.partial(DecoderPool, opener=f"{FAULTY}:FailingAtOpening")
+    patch.setattr(vidground.inference.engine, "DecoderPool", faulty)
 
 
 def told(result: Result) -> list[str]:

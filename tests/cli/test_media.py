@@ -210,7 +210,7 @@ def test_a_mistake_of_the_program_is_a_line_and_a_traceback_on_request(
     def broken(*_: object, **__: object) -> None:
         raise AttributeError("no such name")
 
-    monkeypatch.setattr("vidground.video.frame_sampler.Footage.__init__", broken)
+    monkeypatch.setattr("vidground.video.frame_sampler.FrameSampler.__init__", broken)
     output = {"clip": "clips"}.get(command, "out.mkv")
     result = run(command, "film.mp4", "film.json", "-o", output)
     assert result.exit_code == 1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import VideoReformatter
 
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 
 CARD_FORMATS = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 
@@ -73,7 +73,7 @@ def put_in(monkeypatch: pytest.MonkeyPatch, change: Change = lambda _, frame: fr
     return card
 
 
-class OnStandIn(Footage):
+class OnStandIn(FrameSampler):
     """A video in a process of its own, which has a stand-in; says in its warnings if it is used."""
 
     def __init__(self, path: str, **options: Any) -> None:

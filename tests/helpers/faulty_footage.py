@@ -1,6 +1,6 @@
 """Videos that do to a decoder what a hostile file might; only a process of its own opens them.
 
-A test names one of these classes as the `opener` of an `IsolatedDecoder`.
+A test names one of these classes as the `opener` of an `DecoderPool`.
 """
 
 import ctypes
@@ -15,11 +15,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vidground.review.thumbnails import MomentFootage
-from vidground.video.frame_sampler import Footage, ShownFrame
+from vidground.review.thumbnails import MomentSampler
+from vidground.video.frame_sampler import FrameSampler, ShownFrame
 
 
-class Telling(Footage):
+class Telling(FrameSampler):
     """Says in its warnings which process it is in, and whether that has torch."""
 
     @property
@@ -59,7 +59,7 @@ class FailingAtTheThirdFrame(Telling):
             yield frame
 
 
-class FailingMoments(MomentFootage):
+class FailingMoments(MomentSampler):
     """Does what the file's name says when frames are wanted."""
 
     def __init__(self, path: str, **options: Any) -> None:
@@ -71,7 +71,7 @@ class FailingMoments(MomentFootage):
         return super().frames()
 
 
-class Slow(Footage):
+class Slow(FrameSampler):
     """Takes two seconds in small steps before its first frame."""
 
     def frames(self) -> Iterator[ShownFrame]:
@@ -81,7 +81,7 @@ class Slow(Footage):
         yield from super().frames()
 
 
-class Stuck(Footage):
+class Stuck(FrameSampler):
     """Tells which process it is in through a file, and then never returns to Python."""
 
     def __init__(self, path: str, **_: Any) -> None:

@@ -58,10 +58,10 @@ def ours(path: Path) -> Iterator[Picture]:
 
 
 def ours_alone(path: Path) -> Iterator[Picture]:
-    """`Footage`, as the command line's decoding process runs it: no torch, frames at full size."""
-    from vidground.video.frame_sampler import Footage
+    """`FrameSampler` as the decoding process runs it: without torch, frames at full size."""
+    from vidground.video.frame_sampler import FrameSampler
 
-    for shown in Footage(path, fps=1).frames():
+    for shown in FrameSampler(path, fps=1).frames():
         yield shown.frame.rgb()
 
 

@@ -27,7 +27,7 @@ import av
 from tests.helpers.damaged_files import DamagedFile, write_damaged
 from vidground.errors import VidgroundError
 from vidground.settings import IsolationSettings
-from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.isolated_reader import DecoderPool, IsolatedReader
 from vidground.video.pyav import open_input
 
 _REASONS = ("crashed", "was killed", "no progress", "of memory", "internal error")
@@ -46,7 +46,7 @@ class Outcome:
 
 def decode_all(files: Iterable[DamagedFile], settings: IsolationSettings) -> Iterator[Outcome]:
     """Decode every file as a run would; errors other than vidground's end it."""
-    decoder = IsolatedDecoder(settings)
+    decoder = DecoderPool(settings)
     for file in files:
         begin, error, frames = time.monotonic(), None, 0
         try:

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.video_files import make_video
 from vidground.errors import VideoError
 from vidground.settings import IsolationSettings
-from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.isolated_reader import DecoderPool, IsolatedReader
 from vidground.video.reader import VideoReader
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n"
@@ -135,7 +135,7 @@ def test_a_film_whose_data_lie_in_another_file_is_not_shown(tmp_path: Path) -> N
 
 
 def test_a_link_of_the_system_is_followed_only_to_files(tmp_path: Path) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(timeout_s=20.0))
+    decoder = DecoderPool(IsolationSettings(timeout_s=20.0))
     for number, target in enumerate(("/dev/zero", "/dev/stdin", "/proc/self/mem")):
         path = tmp_path / f"{number}.mp4"
         path.symlink_to(target)

@@ -20,7 +20,7 @@ from tests.helpers.training_runs import tiny_model
 from tests.helpers.video_files import make_video, read_index, remux
 from vidground import Grounder, InputError, IsolationSettings, VideoError, VidgroundError
 from vidground.errors import InternalError
-from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.isolated_reader import DecoderPool, IsolatedReader
 from vidground.video.nvdec import opens_card
 from vidground.video.reader import FrameRun, VideoReader
 
@@ -35,14 +35,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def decoder() -> Iterator[IsolatedDecoder]:
+def decoder() -> Iterator[DecoderPool]:
     """A decoder whose warnings tell of its process."""
-    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:Telling")
+    decoder = DecoderPool(IsolationSettings(), opener=f"{FAULTY}:Telling")
     yield decoder
     decoder.close()
 
 
-def open_video(decoder: IsolatedDecoder, path: Path | str, fps: float = 5.0) -> IsolatedReader:
+def open_video(decoder: DecoderPool, path: Path | str, fps: float = 5.0) -> IsolatedReader:
     return IsolatedReader(decoder, path, fps=fps, image_size=SIZE)
 
 
@@ -119,7 +119,7 @@ def all_of(reader: VideoReader | IsolatedReader) -> list[object]:
 
 
 def test_frames_times_facts_and_errors_are_the_same(tmp_path: Path) -> None:
-    decoder = IsolatedDecoder(IsolationSettings())
+    decoder = DecoderPool(IsolationSettings())
     damaged = failed = 0
     for path in write_videos(tmp_path):
         for fps in (0.5, 25.0):
@@ -141,7 +141,7 @@ def test_frames_times_facts_and_errors_are_the_same(tmp_path: Path) -> None:
 def test_a_card_is_used_in_the_process(video: Path) -> None:
     expected = [run.pixels for run in VideoReader(video, fps=5.0, image_size=SIZE).runs()]
     for place, used in (("cuda", True), ("cpu", False)):
-        decoder = IsolatedDecoder(
+        decoder = DecoderPool(
             IsolationSettings(), decode_on=place, opener="tests.helpers.card_stand_in:OnStandIn"
         )
         reader = open_video(decoder, video)
@@ -153,11 +153,11 @@ def test_a_card_is_used_in_the_process(video: Path) -> None:
 
 @pytest.mark.skipif(opens_card("auto"), reason="there is a card")
 def test_without_a_card_the_process_says_so(video: Path) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(), decode_on="cuda")
+    decoder = DecoderPool(IsolationSettings(), decode_on="cuda")
     with pytest.raises(VideoError, match="cannot be decoded on cuda: the card cannot be opened"):
         list(open_video(decoder, video).runs())
     decoder.close()
-    decoder = IsolatedDecoder(IsolationSettings(), decode_on="auto")
+    decoder = DecoderPool(IsolationSettings(), decode_on="auto")
     reader = open_video(decoder, video)
     assert shown(list(reader.runs())) == list(range(0, FRAMES, 5))
     assert any("decoded on the CPU: " in warning for warning in reader.warnings)
@@ -178,7 +178,7 @@ def test_a_model_sees_the_same(video: Path) -> None:
 
 
 def test_a_relative_name_follows_the_current_folder(
-    decoder: IsolatedDecoder, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    decoder: DecoderPool, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -193,7 +193,7 @@ def test_a_relative_name_follows_the_current_folder(
 
 
 def test_one_process_without_torch_serves_many_videos(
-    decoder: IsolatedDecoder, video: Path, tmp_path: Path
+    decoder: DecoderPool, video: Path, tmp_path: Path
 ) -> None:
     readers = [open_video(decoder, video) for _ in range(3)]
     with pytest.raises(VideoError, match="no such file"):
@@ -204,12 +204,12 @@ def test_one_process_without_torch_serves_many_videos(
         assert process_of(reader) == process_of(readers[0])
 
 
-def test_runs_can_be_decoded_again(decoder: IsolatedDecoder, video: Path) -> None:
+def test_runs_can_be_decoded_again(decoder: DecoderPool, video: Path) -> None:
     reader = open_video(decoder, video)
     assert shown(list(reader.runs())) == shown(list(reader.runs()))
 
 
-def test_readers_at_the_same_time_get_a_process_each(decoder: IsolatedDecoder, video: Path) -> None:
+def test_readers_at_the_same_time_get_a_process_each(decoder: DecoderPool, video: Path) -> None:
     first, second = open_video(decoder, video), open_video(decoder, video, fps=2.5)
     pairs = list(zip(first.runs(), second.runs(), strict=False))
     assert shown([a for a, _ in pairs]) == list(range(0, FRAMES, 5))[: len(pairs)]
@@ -218,7 +218,7 @@ def test_readers_at_the_same_time_get_a_process_each(decoder: IsolatedDecoder, v
 
 
 def test_a_video_that_is_left_early_leaves_no_process_at_work(
-    decoder: IsolatedDecoder, video: Path, monkeypatch: pytest.MonkeyPatch
+    decoder: DecoderPool, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vidground.video.isolated_reader, "_AHEAD", 1)
     reader = open_video(decoder, video, fps=25.0)
@@ -232,7 +232,7 @@ def test_a_video_that_is_left_early_leaves_no_process_at_work(
 
 
 def test_a_file_that_is_replaced_between_two_looks_is_an_error(
-    decoder: IsolatedDecoder, video: Path, tmp_path: Path
+    decoder: DecoderPool, video: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(video.read_bytes())
@@ -247,7 +247,7 @@ def test_the_process_outlives_the_thread_that_asked_for_it(video: Path) -> None:
     readers: list[IsolatedReader] = []
 
     def read() -> None:
-        decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:Telling")
+        decoder = DecoderPool(IsolationSettings(), opener=f"{FAULTY}:Telling")
         readers.append(open_video(decoder, video))
 
     thread = threading.Thread(target=read)
@@ -272,7 +272,7 @@ def test_the_process_outlives_the_thread_that_asked_for_it(video: Path) -> None:
 def test_a_crash_is_an_error_about_the_video_and_the_next_one_works(
     video: Path, tmp_path: Path, fault: str, told: str, when: str
 ) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:{when}")
+    decoder = DecoderPool(IsolationSettings(), opener=f"{FAULTY}:{when}")
     path = named(tmp_path, video, fault)
     with pytest.raises(VideoError, match=rf"'{path}': {told}"):
         list(open_video(decoder, path).runs())
@@ -281,7 +281,7 @@ def test_a_crash_is_an_error_about_the_video_and_the_next_one_works(
 
 
 def test_frames_before_a_crash_are_handed_out(video: Path, tmp_path: Path) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:FailingAtTheThirdFrame")
+    decoder = DecoderPool(IsolationSettings(), opener=f"{FAULTY}:FailingAtTheThirdFrame")
     runs = open_video(decoder, named(tmp_path, video, "crash")).runs()
     assert shown([next(runs), next(runs)]) == [0, 5]
     with pytest.raises(VideoError, match="crashed"):
@@ -305,7 +305,7 @@ def test_frames_before_a_crash_are_handed_out(video: Path, tmp_path: Path) -> No
 def test_what_is_no_damage_is_not_told_as_damage(
     video: Path, tmp_path: Path, fault: str, kind: type[Exception], told: str, when: str
 ) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:{when}")
+    decoder = DecoderPool(IsolationSettings(), opener=f"{FAULTY}:{when}")
     path = named(tmp_path, video, fault)
     with pytest.raises(kind, match=rf"'{path}': .*{told}") as caught:
         list(open_video(decoder, path).runs())
@@ -324,21 +324,21 @@ def test_a_hang_is_an_error_that_names_the_limit_and_the_option(
     video: Path, tmp_path: Path, when: str
 ) -> None:
     settings = IsolationSettings(timeout_s=0.5)
-    decoder = IsolatedDecoder(settings, opener=f"{FAULTY}:{when}")
+    decoder = DecoderPool(settings, opener=f"{FAULTY}:{when}")
     with pytest.raises(VideoError, match=r"no progress for 0\.5 s; .* --timeout \(timeout_s\)"):
         list(open_video(decoder, named(tmp_path, video, "hang")).runs())
     decoder.close()
 
 
 def test_slow_progress_is_progress(video: Path) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(timeout_s=1.5), opener=f"{FAULTY}:Slow")
+    decoder = DecoderPool(IsolationSettings(timeout_s=1.5), opener=f"{FAULTY}:Slow")
     assert len(list(open_video(decoder, video).runs())) == FRAMES / 5
     decoder.close()
 
 
 def test_a_slow_model_is_no_hang(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vidground.video.isolated_reader, "_AHEAD", 1)
-    decoder = IsolatedDecoder(IsolationSettings(timeout_s=1.0))
+    decoder = DecoderPool(IsolationSettings(timeout_s=1.0))
     numbers = []
     for run in open_video(decoder, video).runs():
         numbers.append(read_index(run.pixels))
@@ -354,7 +354,7 @@ def test_needing_too_much_memory_is_an_error_that_names_the_limit_and_the_option
     video: Path, tmp_path: Path, when: str, place: str
 ) -> None:
     settings = IsolationSettings(memory_gib=0.25)
-    decoder = IsolatedDecoder(settings, decode_on=place, opener=f"{FAULTY}:{when}")
+    decoder = DecoderPool(settings, decode_on=place, opener=f"{FAULTY}:{when}")
     told = r"more than 0\.25 GiB of memory; .* --memory-limit \(memory_gib\)"
     with pytest.raises(VideoError, match=told):
         list(open_video(decoder, named(tmp_path, video, "eat")).runs())
@@ -365,10 +365,10 @@ def test_needing_too_much_memory_is_an_error_that_names_the_limit_and_the_option
 def test_what_is_only_reserved_counts_on_the_cpu_alone(video: Path, tmp_path: Path) -> None:
     path = named(tmp_path, video, "reserve")
     faulty = f"{FAULTY}:FailingAtOpening"
-    decoder = IsolatedDecoder(IsolationSettings(), decode_on="auto", opener=faulty)
+    decoder = DecoderPool(IsolationSettings(), decode_on="auto", opener=faulty)
     assert len(list(open_video(decoder, path).runs())) == FRAMES / 5
     decoder.close()
-    decoder = IsolatedDecoder(IsolationSettings(), opener=faulty)
+    decoder = DecoderPool(IsolationSettings(), opener=faulty)
     with pytest.raises(OSError, match="Cannot allocate memory"):
         open_video(decoder, path)
     decoder.close()
@@ -377,7 +377,7 @@ def test_what_is_only_reserved_counts_on_the_cpu_alone(video: Path, tmp_path: Pa
 @pytest.mark.parametrize("place", ["cpu", "auto"])
 def test_a_process_that_has_grown_is_not_used_again(video: Path, place: str) -> None:
     settings = IsolationSettings(memory_gib=0.25)
-    decoder = IsolatedDecoder(settings, decode_on=place, opener=f"{FAULTY}:Hoarding")
+    decoder = DecoderPool(settings, decode_on=place, opener=f"{FAULTY}:Hoarding")
     assert process_of(open_video(decoder, video)) != process_of(open_video(decoder, video))
     decoder.close()
 
@@ -385,14 +385,14 @@ def test_a_process_that_has_grown_is_not_used_again(video: Path, place: str) -> 
 @pytest.mark.parametrize("place", ["cpu", "auto"])
 def test_a_decoder_without_memory_is_not_taken_for_damage(tmp_path: Path, place: str) -> None:
     path = make_video(tmp_path / "huge.mkv", frames=2, size=(4096, 4096), codec="mpeg4", bframes=0)
-    decoder = IsolatedDecoder(IsolationSettings(memory_gib=0.1), decode_on=place)
+    decoder = DecoderPool(IsolationSettings(memory_gib=0.1), decode_on=place)
     with pytest.raises(VideoError, match=r"more than 0\.1 GiB"):
         list(open_video(decoder, path, fps=25.0).runs())
     decoder.close()
 
 
 def test_errors_of_the_system_arrive_as_they_are(video: Path, tmp_path: Path) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:FailingAtOpening")
+    decoder = DecoderPool(IsolationSettings(), opener=f"{FAULTY}:FailingAtOpening")
     with pytest.raises(OSError, match="Input/output error") as caught:
         open_video(decoder, named(tmp_path, video, "disk"))
     assert caught.value.errno == 5
@@ -410,7 +410,7 @@ def test_a_process_that_does_not_start_is_not_the_videos_fault(
 ) -> None:
     monkeypatch.setattr(sys, "executable", program)
     with pytest.raises(VidgroundError, match=f"did not start: .*{told}.*--no-isolation") as caught:
-        open_video(IsolatedDecoder(IsolationSettings()), video)
+        open_video(DecoderPool(IsolationSettings()), video)
     assert not isinstance(caught.value, VideoError)
 
 
@@ -421,13 +421,13 @@ def test_a_library_that_is_missing_is_told_with_the_versions(
     monkeypatch.syspath_prepend(tmp_path)
     told = r"did not start: ImportError: libavcodec\.so\.62: no such file \(vidground .*PyAV"
     with pytest.raises(InternalError, match=told) as caught:
-        open_video(IsolatedDecoder(IsolationSettings()), video)
+        open_video(DecoderPool(IsolationSettings()), video)
     assert "--no-isolation" in str(caught.value)
     assert "decoder_worker.py" in caught.value.traceback
 
 
 def test_a_mistake_before_the_process_serves_is_told(video: Path) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:NoSuchThing")
+    decoder = DecoderPool(IsolationSettings(), opener=f"{FAULTY}:NoSuchThing")
     with pytest.raises(InternalError, match=r"AttributeError: .*NoSuchThing.*--no-isolation"):
         open_video(decoder, video)
 
@@ -439,7 +439,7 @@ def test_a_module_in_the_current_folder_is_not_imported(
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])  # as in an interactive session
-    decoder = IsolatedDecoder(IsolationSettings())
+    decoder = DecoderPool(IsolationSettings())
     assert len(list(open_video(decoder, video).runs())) == FRAMES / 5
     decoder.close()
 
@@ -447,10 +447,10 @@ def test_a_module_in_the_current_folder_is_not_imported(
 PARENT = """
 import sys
 from vidground.video.nvdec import opens_card
-from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.isolated_reader import DecoderPool, IsolatedReader
 from vidground.settings import IsolationSettings
 
-decoder = IsolatedDecoder(IsolationSettings(), opener="tests.helpers.faulty_footage:Stuck")
+decoder = DecoderPool(IsolationSettings(), opener="tests.helpers.faulty_footage:Stuck")
 IsolatedReader(decoder, sys.argv[1], fps=1.0, image_size=16)
 """
 
@@ -474,7 +474,7 @@ def test_the_process_ends_with_the_one_that_started_it_even_if_it_hangs(tmp_path
 
 
 def test_nothing_is_left_when_the_decoder_is_forgotten(video: Path) -> None:
-    decoder = IsolatedDecoder(IsolationSettings(), opener=f"{FAULTY}:Telling")
+    decoder = DecoderPool(IsolationSettings(), opener=f"{FAULTY}:Telling")
     process = process_of(open_video(decoder, video))
     del decoder
     wait_until_ended(process)

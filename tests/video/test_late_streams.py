@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.film_files import make_film
 from tests.helpers.video_files import read_index
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 from vidground.video.video_file import VideoFile
 
 AROUND, BESIDE = 75, 30
@@ -59,7 +59,7 @@ def test_a_sound_track_that_appears_is_ignored(late_sound: Path) -> None:
         assert len(file._container.streams) == 2  # the third is not known yet
         assert len(list(file._packets())) == 2 * AROUND + BESIDE
         assert file.damaged == 0
-    footage = Footage(late_sound, fps=25.0)
+    footage = FrameSampler(late_sound, fps=25.0)
     assert footage.info.frames == 2 * AROUND + BESIDE
     assert footage.info.damaged_packets == 0
     assert {read_index(each.frame.rgb()) for each in footage.frames()} == set(range(AROUND))

@@ -23,7 +23,7 @@ from vidground.benchmark.decode_comparison import compare_decoding
 from vidground.benchmark.report import to_dict, to_table
 from vidground.benchmark.run import run_benchmark
 from vidground.settings import check_decode_on
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 from vidground.video.nvdec import accelerator, opens_card
 
 pytestmark = pytest.mark.smoke
@@ -33,15 +33,15 @@ FRAMES = 60
 HAS_CARD = opens_card("auto")
 
 
-def pictures(footage: Footage) -> list[tuple[int, int, bytes]]:
+def pictures(footage: FrameSampler) -> list[tuple[int, int, bytes]]:
     return [
         (shown.first, shown.last, np.ascontiguousarray(shown.frame.rgb()).tobytes())
         for shown in footage.frames()
     ]
 
 
-def on(place: str, path: Path, fps: float = 5.0) -> Footage:
-    return Footage(path, fps=fps, decode_on=place)
+def on(place: str, path: Path, fps: float = 5.0) -> FrameSampler:
+    return FrameSampler(path, fps=fps, decode_on=place)
 
 
 # The same pictures
@@ -70,7 +70,7 @@ def test_pictures_are_those_of_the_cpu(
     options = dict(KINDS[kind])
     path = tmp_path / f"video{options.pop('suffix', '.mp4')}"
     make_video(path, frames=FRAMES, **options)  # type: ignore[arg-type]
-    cpu = Footage(path, fps=5.0)
+    cpu = FrameSampler(path, fps=5.0)
     expected = pictures(cpu)
     card = put_in(monkeypatch)
     footage = on("cuda", path)
@@ -149,7 +149,7 @@ def test_what_it_fails_at_is_an_error_or_left_to_the_cpu(
     reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video(tmp_path / "video.mp4", frames=FRAMES)
-    expected = pictures(Footage(path, fps=5.0))
+    expected = pictures(FrameSampler(path, fps=5.0))
     put_in(monkeypatch, CHANGES[reason])
     with pytest.raises(VideoError, match=r"video\.mp4.*cannot be decoded on cuda") as caught:
         pictures(on("cuda", path))
@@ -198,7 +198,7 @@ def test_what_is_left_to_the_cpu_never_goes_there_unsaid(
     make: object, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path)  # type: ignore[operator]
-    cpu = Footage(path, fps=5.0)
+    cpu = FrameSampler(path, fps=5.0)
     expected = pictures(cpu)
     put_in(monkeypatch)
     with pytest.raises(VideoError, match=reason):
@@ -304,7 +304,7 @@ def test_videos_are_decoded_on_the_card_of_the_model(
 def test_a_numbered_card_leaves_videos_to_the_cpu_only_if_it_may(tmp_path: Path) -> None:
     path = make_video(tmp_path / "video.mp4")
     assert not opens_card("auto:7")
-    wanted = pictures(Footage(path, fps=5.0))
+    wanted = pictures(FrameSampler(path, fps=5.0))
     assert pictures(on("auto:7", path)) == wanted
     with pytest.raises(VideoError, match="on cuda:7"):
         pictures(on("cuda:7", path))
@@ -366,7 +366,7 @@ def test_without_a_card_it_is_an_error_or_the_cpu(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="on cuda: the card cannot be opened"):
         pictures(on("cuda", path))
     footage = on("auto", path)
-    assert pictures(footage) == pictures(Footage(path, fps=5.0))
+    assert pictures(footage) == pictures(FrameSampler(path, fps=5.0))
     assert footage.warnings[0].startswith("decoded on the CPU: the card cannot be opened")
 
 
@@ -374,4 +374,4 @@ def test_without_a_card_it_is_an_error_or_the_cpu(tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9"])
 def test_a_true_card_gives_the_same(codec: str, tmp_path: Path) -> None:
     path = make_video(tmp_path / "video.mkv", frames=120, size=(640, 360), codec=codec)
-    assert pictures(on("cuda", path)) == pictures(Footage(path, fps=5.0))
+    assert pictures(on("cuda", path)) == pictures(FrameSampler(path, fps=5.0))

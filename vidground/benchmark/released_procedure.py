@@ -37,7 +37,7 @@ from vidground.generation.prompt_batch import PromptBatch, PromptInputs, batch_p
 from vidground.language.prompts import PromptIds
 from vidground.model.d2vlm import D2VLM
 from vidground.model.kv_cache import KeyValueCache
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD
 
 
@@ -84,7 +84,7 @@ def answer_as_released(
 def decode_in_full(path: str | PathLike[str], *, fps: float) -> npt.NDArray[np.uint8]:
     """Return all sampled frames as stored: (T, height, width, 3) RGB."""
     frames: list[npt.NDArray[np.uint8]] = []
-    for shown in Footage(path, fps=fps).frames(skip=False):
+    for shown in FrameSampler(path, fps=fps).frames(skip=False):
         frames += [shown.frame.rgb()] * (shown.last - shown.first + 1)
     return np.stack(frames)
 

@@ -39,7 +39,7 @@ from vidground.memory import BatchSize
 from vidground.results.formats import save
 from vidground.results.types import Captions
 from vidground.settings import DecodingSettings
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 from vidground.video.preprocessing import resize_and_crop
 
 _FORMATS = ("srt", "json")
@@ -97,7 +97,7 @@ class StagedRun:
         pixels: list[torch.Tensor] = []
         spans: list[tuple[int, int]] = []
         with self.meter.stage(DECODE):
-            footage = Footage(path, fps=engine.sampling.fps, decode_on=engine.decode_on)
+            footage = FrameSampler(path, fps=engine.sampling.fps, decode_on=engine.decode_on)
             shown = footage.frames()
         while True:
             with self.meter.stage(DECODE):

@@ -19,7 +19,7 @@ from vidground.doctor.film import (
 from vidground.doctor.findings import Finding, failed, ok, skipped, warning
 from vidground.errors import InputError, VideoError
 from vidground.settings import IsolationSettings
-from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.isolated_reader import DecoderPool, IsolatedReader
 from vidground.video.nvdec import opens_card
 from vidground.video.reader import VideoReader
 from vidground.video.writing import can_write_h264
@@ -39,7 +39,7 @@ def check_reading() -> Iterator[Finding]:
         path = Path(folder) / "film.mp4"
         write_film(path)
         yield _compared("in this process", VideoReader(path, fps=_FPS, image_size=SIDE))
-        decoder = IsolatedDecoder(IsolationSettings(timeout_s=_TIMEOUT_S))
+        decoder = DecoderPool(IsolationSettings(timeout_s=_TIMEOUT_S))
         with closing(decoder):
             reader = IsolatedReader(decoder, path, fps=_FPS, image_size=SIDE)
             yield _compared("in a process", reader)

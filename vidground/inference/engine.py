@@ -61,7 +61,7 @@ from vidground.settings import (
     check_decode_on,
     decode_on_card,
 )
-from vidground.video.isolated_reader import IsolatedDecoder, IsolatedReader
+from vidground.video.isolated_reader import DecoderPool, IsolatedReader
 from vidground.video.nvdec import opens_card
 from vidground.video.reader import VideoReader
 
@@ -127,7 +127,7 @@ class Engine:
         self.decode_on = decode_on
         self._decoder = None
         if isolation is not None:
-            self._decoder = IsolatedDecoder(isolation, decode_on=decode_on)
+            self._decoder = DecoderPool(isolation, decode_on=decode_on)
         self._here = threading.local()
         self.model, self.tokenizers = ready_model(
             model, device=device, dtype=dtype, weights=weights, load_options=load_options

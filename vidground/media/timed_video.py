@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 from vidground.video.info import VideoInfo
 from vidground.video.orientation import Orientation
 from vidground.video.packets import Packets
@@ -24,16 +24,16 @@ class TimedVideo:
     players count it.
 
     Raises:
-        VideoError: see `Footage`.
+        VideoError: see `FrameSampler`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._footage = _OpenFootage(path, fps=1.0)
+        self._sampler = _OpenSampler(path, fps=1.0)
 
     @property
     def info(self) -> VideoInfo:
         """Measured facts of the file."""
-        return self._footage.info
+        return self._sampler.info
 
     @property
     def shown_s(self) -> float:
@@ -43,17 +43,17 @@ class TimedVideo:
     @property
     def timeline(self) -> Timeline:
         """Times of the frames."""
-        return self._footage.timeline
+        return self._sampler.timeline
 
     @property
     def packets(self) -> Packets:
         """Packets of the video stream."""
-        return self._footage.packets
+        return self._sampler.packets
 
     @property
     def orientation(self) -> Orientation:
         """How a player turns and mirrors the first frame."""
-        return next(self._footage.frames()).frame.orientation
+        return next(self._sampler.frames()).frame.orientation
 
     @property
     def is_timed(self) -> bool:
@@ -110,8 +110,8 @@ class TimedVideo:
         return tick * float(self.timeline.time_base)
 
 
-class _OpenFootage(Footage):
-    """Footage that exposes its timeline and packets."""
+class _OpenSampler(FrameSampler):
+    """FrameSampler that exposes its timeline and packets."""
 
     @property
     def timeline(self) -> Timeline:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vidground.settings import IsolationSettings
 from vidground.video.decoder_process import DecoderProcess
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 from vidground.video.ipc import Message
 from vidground.video.orientation import Orientation
 from vidground.video.pixels import encode_jpeg
@@ -22,7 +22,7 @@ from vidground.video.video_file import UNWATCHED, Watch
 THUMBNAIL_SIZE = (160, 90)
 """Maximum width and height in pixels."""
 
-_OPENER = f"{__name__}:MomentFootage"
+_OPENER = f"{__name__}:MomentSampler"
 
 
 class Thumbnailer:
@@ -94,7 +94,7 @@ class Thumbnailer:
         return self._process
 
 
-class MomentFootage(Footage):
+class MomentSampler(FrameSampler):
     """A video sampled at given times, in ascending order, instead of a fixed rate."""
 
     def __init__(

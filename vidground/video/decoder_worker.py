@@ -25,14 +25,14 @@ import numpy as np
 from vidground.errors import InputError, VidgroundError
 from vidground.faults import Fault
 from vidground.settings import CPU
-from vidground.video.frame_sampler import Footage, ShownFrame
+from vidground.video.frame_sampler import FrameSampler, ShownFrame
 from vidground.video.ipc import Channel, ChannelClosedError, Message
 from vidground.video.nvdec import opens_card
 from vidground.video.pixels import DecodedFrame
 from vidground.video.video_file import Watch
 
-OpenFootage = Callable[..., Footage]
-"""What `Footage` is: called with a path, and by name with watch and what to sample (fps)."""
+OpenSampler = Callable[..., FrameSampler]
+"""What `FrameSampler` is: called with a path, and by name with watch and what to sample (fps)."""
 
 _PR_SET_PDEATHSIG = 1
 _LARGEST_REQUEST = 1 << 31
@@ -56,28 +56,28 @@ def _serve(channel: Channel) -> None:
     setup = channel.receive().values
     _end_with(setup["parent"])
     _yield_memory_first()
-    open_footage = _find(setup["opener"])
+    open_sampler = _find(setup["opener"])
     with suppress(InputError):  # of which each video will tell
         opens_card(setup["decode_on"])  # here, so that what the driver takes is no video's
     limit = _MemoryLimit(setup["memory_bytes"], memory_of(setup["decode_on"]))
     watch = _Watch(channel, limit, every_s=setup["timeout_s"] / _HEARTBEATS)
     _silence()
     channel.send("ready", {"memory_bytes": limit.at_start})
-    footage: Footage | None = None
+    sampler: FrameSampler | None = None
     while True:
         request = channel.receive()
         try:
             if request.kind == "open":
-                footage = None  # its memory is for the next one
-                footage = _open(request, open_footage, watch)
-                channel.send("opened", *_description(footage))
-            elif footage is not None:
-                _send_frames(channel, footage)
+                sampler = None  # its memory is for the next one
+                sampler = _open(request, open_sampler, watch)
+                channel.send("opened", *_description(sampler))
+            elif sampler is not None:
+                _send_frames(channel, sampler)
         except ChannelClosedError:
             raise
         except MemoryError:
             limit.lift()
-            footage = None
+            sampler = None
             gc.collect()
             channel.send("no memory", {})
         except (VidgroundError, OSError) as error:
@@ -86,33 +86,33 @@ def _serve(channel: Channel) -> None:
             channel.send("fault", Fault.of(error).to_dict())
 
 
-def _open(request: Message, open_footage: OpenFootage, watch: Watch) -> Footage:
+def _open(request: Message, open_sampler: OpenSampler, watch: Watch) -> FrameSampler:
     values = request.values
     if values["folder"] is not None:
         os.chdir(values["folder"])  # so that names mean the same, in messages too
-    return open_footage(values["path"], watch=watch, **values["sampling"])
+    return open_sampler(values["path"], watch=watch, **values["sampling"])
 
 
-def _description(footage: Footage) -> tuple[dict[str, Any], Any]:
-    values = {"info": asdict(footage.info), "warnings": footage.warnings}
-    return values, footage.times_s.view(np.uint8)
+def _description(sampler: FrameSampler) -> tuple[dict[str, Any], Any]:
+    values = {"info": asdict(sampler.info), "warnings": sampler.warnings}
+    return values, sampler.times_s.view(np.uint8)
 
 
-def _send_frames(channel: Channel, footage: Footage) -> None:
+def _send_frames(channel: Channel, sampler: FrameSampler) -> None:
     """Send every frame with the samples that show it, and what is known of damage by then."""
     frame: DecodedFrame | None = None
-    for shown in footage.frames():
-        values: dict[str, Any] = {"first": shown.first, "last": shown.last, **_state(footage)}
+    for shown in sampler.frames():
+        values: dict[str, Any] = {"first": shown.first, "last": shown.last, **_state(sampler)}
         if shown.frame is frame:
             channel.send("frame again", values)
             continue
         frame = shown.frame
         channel.send("frame", *_pixels(shown, values))
-    channel.send("end", _state(footage))
+    channel.send("end", _state(sampler))
 
 
-def _state(footage: Footage) -> dict[str, Any]:
-    return {"damaged": footage.info.damaged_packets, "warnings": footage.warnings}
+def _state(sampler: FrameSampler) -> dict[str, Any]:
+    return {"damaged": sampler.info.damaged_packets, "warnings": sampler.warnings}
 
 
 def _pixels(shown: ShownFrame, values: dict[str, Any]) -> tuple[dict[str, Any], Any]:
@@ -228,9 +228,9 @@ def _silence() -> None:
     os.close(nowhere)
 
 
-def _find(name: str) -> OpenFootage:
+def _find(name: str) -> OpenSampler:
     module, _, attribute = name.partition(":")
-    found: OpenFootage = getattr(import_module(module), attribute)
+    found: OpenSampler = getattr(import_module(module), attribute)
     return found
 
 

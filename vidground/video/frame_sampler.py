@@ -50,7 +50,7 @@ days: the model would look at the same few pictures for hours."""
 class ShownFrame:
     """One frame and the samples that show it.
 
-    first, last: indices into `Footage.times_s`, inclusive.
+    first, last: indices into `FrameSampler.times_s`, inclusive.
     """
 
     frame: DecodedFrame
@@ -58,7 +58,7 @@ class ShownFrame:
     last: int
 
 
-class Footage:
+class FrameSampler:
     """One video file, sampled.
 
     Opening lists the file's packets, so that times and duration are measured, and decodes its
@@ -102,7 +102,7 @@ class Footage:
         self._cut_off = damaged_at_start if is_cut else 0
         self._damaged = self._damaged_at_start = damaged - self._cut_off
         self._first_size = first.shown_size
-        self._first_look = None if decode_on == CPU else _look(first)
+        self._first_fingerprint = None if decode_on == CPU else _fingerprint(first)
         self._timeline = self._build_timeline(first, counts_packets=counts_packets)
         self._notes = {"times": self._timeline.note} if self._timeline.note else {}
         self._holes = find_holes(self._timeline.ticks, self._timeline.time_base)
@@ -212,7 +212,7 @@ class Footage:
             frames = file.decode_stretches(stretches, joins=self._packets.joins)
             unseen = decode_on != CPU
             for frame, (_, first, last) in zip(frames, group_samples(self._frames), strict=True):
-                if unseen and _look(frame) != self._first_look:
+                if unseen and _fingerprint(frame) != self._first_fingerprint:
                     raise CudaError("its first picture is another one there than on the CPU")
                 unseen = False
                 yield self._shown(frame, first, last)
@@ -322,7 +322,7 @@ class Footage:
             self._frames = np.maximum(self._frames, missing)
 
 
-def _look(frame: DecodedFrame) -> tuple[object, ...]:
+def _fingerprint(frame: DecodedFrame) -> tuple[object, ...]:
     """What two decodings of a frame have in common if they are equal: its packet, size, pixels."""
     pixels = frame.rgb()
     return frame.packet, pixels.shape, hashlib.sha256(pixels.tobytes()).digest()

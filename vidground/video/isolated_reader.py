@@ -26,12 +26,12 @@ from vidground.video.orientation import Orientation
 from vidground.video.preprocessing import resize_and_crop
 from vidground.video.reader import FrameRun
 
-_FOOTAGE = "vidground.video.frame_sampler:Footage"
+_SAMPLER = "vidground.video.frame_sampler:FrameSampler"
 _AHEAD = 64
 """Pictures of a video that may wait for the model: 10 MB of them at 224 x 224 pixels."""
 
 
-class IsolatedDecoder:
+class DecoderPool:
     """Keeps the process that decodes, and starts another one when it is lost.
 
     One process serves one video after the other; videos that are read at the same time get a
@@ -41,7 +41,7 @@ class IsolatedDecoder:
     """
 
     def __init__(
-        self, settings: IsolationSettings, *, decode_on: str = CPU, opener: str = _FOOTAGE
+        self, settings: IsolationSettings, *, decode_on: str = CPU, opener: str = _SAMPLER
     ) -> None:
         self.settings = settings
         self.decode_on = decode_on
@@ -95,7 +95,7 @@ class IsolatedReader:
     times_s: npt.NDArray[np.float64]
 
     def __init__(
-        self, decoder: IsolatedDecoder, path: str | os.PathLike[str], *, fps: float, image_size: int
+        self, decoder: DecoderPool, path: str | os.PathLike[str], *, fps: float, image_size: int
     ) -> None:
         self._decoder = decoder
         self._path = path

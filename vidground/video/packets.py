@@ -146,14 +146,12 @@ class PacketList:
             back_ticks = int(_BACK_S / self._time_base)
             untimed = (pts[later] == MISSING) | (latest == MISSING)
             shown_earlier = untimed | (pts[later] < latest - back_ticks)
-            found: npt.NDArray[np.int64] = later[(steps < -back_ticks) & shown_earlier]
-            return found
+            return np.asarray(later[(steps < -back_ticks) & shown_earlier], np.int64)
         forward = steps[steps > 0]
         usual = float(np.median(forward)) if len(forward) else 0.0
         ahead_ticks = max(float(_RESTARTABLE_AHEAD_S / self._time_base), _AHEAD_STEPS * usual)
         back = (steps < -float(_RESTARTABLE_BACK_S / self._time_base)) | ((steps < 0) & keys[later])
-        found = later[back | (steps > ahead_ticks)]
-        return found
+        return np.asarray(later[back | (steps > ahead_ticks)], np.int64)
 
 
 def _is_before_join(index: int, starts: npt.NDArray[np.int64]) -> bool:

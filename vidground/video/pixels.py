@@ -30,19 +30,19 @@ class DecodedFrame:
     width of a pixel over its height.
     """
 
-    def __init__(self, frame: av.VideoFrame, looks: Looks) -> None:
+    def __init__(self, frame: av.VideoFrame, converter: FrameConverter) -> None:
         self._frame = frame
-        self._looks = looks
+        self._converter = converter
         self.packet = frame.pts
         self.corrupt = frame.is_corrupt
         self.intra = frame.key_frame or frame.pict_type == PictureType.I
         self.interlaced = frame.interlaced_frame
-        self.pixel_aspect = looks.pixel_aspect
+        self.pixel_aspect = converter.pixel_aspect
 
     @property
     def orientation(self) -> Orientation:
         """How a player turns the frame."""
-        return self._looks.orientation(self._frame)
+        return self._converter.orientation(self._frame)
 
     @property
     def shown_size(self) -> tuple[int, int]:
@@ -59,10 +59,10 @@ class DecodedFrame:
         Raises:
             VideoError: libswscale does not convert pictures of this format or size.
         """
-        return self._looks.rgb(self._frame)
+        return self._converter.rgb(self._frame)
 
 
-class Looks:
+class FrameConverter:
     """How the frames of one stream become pictures. path: the file, for messages."""
 
     def __init__(self, path: str | os.PathLike[str], pixel_aspect: Fraction) -> None:

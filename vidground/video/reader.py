@@ -1,6 +1,6 @@
 """A video file as a stream of sampled pictures with their true times.
 
-`footage` finds and decodes the frames; here they become small square pictures (`preprocessing`).
+`sampler` finds and decodes the frames; here they become small square pictures (`preprocessing`).
 Knows nothing of the model.
 """
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from vidground.settings import CPU
-from vidground.video.frame_sampler import Footage
+from vidground.video.frame_sampler import FrameSampler
 from vidground.video.info import VideoInfo
 from vidground.video.pixels import DecodedFrame
 from vidground.video.preprocessing import resize_and_crop
@@ -56,24 +56,24 @@ class VideoReader:
         image_size: int,
         decode_on: str = CPU,
     ) -> None:
-        self._footage = Footage(path, fps=fps, decode_on=decode_on)
+        self._sampler = FrameSampler(path, fps=fps, decode_on=decode_on)
         self._image_size = image_size
-        self.times_s = self._footage.times_s
+        self.times_s = self._sampler.times_s
 
     @property
     def info(self) -> VideoInfo:
         """What was measured; `damaged_packets` counts what decoding has met so far."""
-        return self._footage.info
+        return self._sampler.info
 
     @property
     def left_to_cpu(self) -> bool:
         """Whether the CPU decoded the video because the GPU could not."""
-        return self._footage.left_to_cpu
+        return self._sampler.left_to_cpu
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know of the file, as found so far: damage, odd times, …"""
-        return self._footage.warnings
+        return self._sampler.warnings
 
     def runs(self) -> Iterator[FrameRun]:
         """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
@@ -87,7 +87,7 @@ class VideoReader:
                 that cannot decode it.
         """
         frame: DecodedFrame | None = None
-        for shown in self._footage.frames():
+        for shown in self._sampler.frames():
             if shown.frame is not frame:
                 frame = shown.frame
                 picture = resize_and_crop(

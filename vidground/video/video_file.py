@@ -25,7 +25,7 @@ from vidground.video.container_facts import StreamFacts, stream_facts, time_base
 from vidground.video.info import CONTAINER_FORMATS
 from vidground.video.nvdec import CudaError, accelerator, require_exact
 from vidground.video.packets import PacketList, Packets
-from vidground.video.pixels import DecodedFrame, Looks
+from vidground.video.pixels import DecodedFrame, FrameConverter
 from vidground.video.pyav import has_format_flag, open_input, positive_fraction
 from vidground.video.timeline import Stretch
 
@@ -97,7 +97,7 @@ class VideoFile:
         except BaseException:
             self._container.close()
             raise
-        self._looks = Looks(
+        self._converter = FrameConverter(
             path, positive_fraction(self._stream.sample_aspect_ratio) or Fraction(1)
         )
 
@@ -307,7 +307,7 @@ class VideoFile:
         if self._on_card:
             for frame in frames:
                 require_exact(frame)
-        return [DecodedFrame(frame, self._looks) for frame in frames]
+        return [DecodedFrame(frame, self._converter) for frame in frames]
 
     def _count_damage(self, error: av.FFmpegError) -> None:
         if isinstance(error, MemoryError):
