@@ -1,4 +1,4 @@
-"""The few facts about coded pictures that containers do not tell, read from their first bytes.
+"""Facts about coded pictures that containers do not store, read from their first bytes.
 
 Knows bytes only: no files, no decoder.
 """
@@ -7,12 +7,12 @@ import re
 
 
 def is_hidden_vp8(packet: memoryview) -> bool:
-    """Tell whether a VP8 picture is only for reference: bit 4 of its header is unset (RFC 6386)."""
+    """Return whether a VP8 picture is only for reference: bit 4 of its header is 0 (RFC 6386)."""
     return not packet[0] & 0x10
 
 
 def holds_idr(packet: memoryview, parameter_sets: bytes) -> bool:
-    """Tell whether an H.264 packet holds a picture after which nothing refers to before it.
+    """Return whether an H.264 packet holds a picture after which nothing refers to earlier ones.
 
     Such pictures are units of type 5 (ITU-T H.264, 7.3.1). Units follow start codes, or their
     length where the parameter sets have the form of ISO/IEC 14496-15, which starts with a 1.

@@ -1,7 +1,7 @@
-"""A process that decodes videos, seen from the one that started it: requests, answers, its end.
+"""Parent side of the process that decodes videos: requests, answers, its end.
 
-It is started with its limits, and what becomes of it turns into errors about the video; what it
-does stands in `decoder_worker`. Knows nothing of what the frames are for.
+Starts the process with its limits and turns crashes, silence and exhausted memory into errors about
+the video; `decoder_worker` is the child side. Knows nothing of what the frames are used for.
 """
 
 import io
@@ -26,12 +26,12 @@ from vidground.video.decoder_worker import memory_of
 from vidground.video.ipc import Channel, ChannelClosedError, Message, SilenceError
 
 _START_S = 120.0
-"""A process that has not begun to serve by then does not work at all."""
+"""A process that is not ready by then has failed to start."""
 _END_S = 5.0
-"""A process that was killed is gone by then, unless a disk does not answer it."""
+"""A killed process has ended by then, unless it waits for a disk that does not respond."""
 _GIB = 1 << 30
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE)
-"""Signals that damaged data causes; others come from outside or from the machine."""
+"""Signals caused by damaged data; others come from outside or from the machine."""
 _MOST_WORDS = 1 << 16  # bytes
 _DO_WITHOUT = "; use --no-isolation (isolation=None) to do without that process"
 _KINDS: tuple[type[VidgroundError], ...] = (VidgroundError, *VidgroundError.__subclasses__())
@@ -39,14 +39,20 @@ _ERRORS = {kind.__name__: kind for kind in _KINDS}
 
 
 class DecoderProcess:
-    """A process that decodes videos within the limits of `settings`.
+    """A process that decodes videos within limits.
 
-    opener: what opens a video there, as "module:function". decode_on: where its videos may be
-    decoded, which says what counts as its memory. holds: whatever its user marks the open file
-    with; None if there is none. is_busy: it is in the middle of a request.
+    Args:
+        settings: the limits.
+        opener: what opens a video there, as "module:function".
+        decode_on: where its videos may be decoded, which determines what counts as its memory.
+
+    Attributes:
+        holds: the user's mark for the open file; None if no file is open.
+        is_busy: whether it is in the middle of a request.
 
     Raises:
-        VidgroundError: it cannot be started. InternalError: it fails before it serves.
+        VidgroundError: it cannot be started.
+        InternalError: it fails before it is ready.
     """
 
     def __init__(self, settings: IsolationSettings, opener: str, *, decode_on: str = CPU) -> None:
@@ -55,7 +61,7 @@ class DecoderProcess:
         self._owner = os.getpid()
         self._settings = settings
         self._memory = memory_of(decode_on)
-        self._memory_bytes: int | None = None  # at its start; not known before it serves
+        self._memory_bytes: int | None = None  # at its start; unknown until it is ready
         ours, theirs = socket.socketpair()
         with theirs:
             self._process, self._keeper, self._words = _start_process(theirs.fileno())
@@ -67,7 +73,7 @@ class DecoderProcess:
             "memory_bytes": int(settings.memory_gib * _GIB),
             "timeout_s": settings.timeout_s,
         }
-        with suppress(ChannelClosedError):  # which the first question will meet again
+        with suppress(ChannelClosedError):  # reported by the first request
             self._channel.send("setup", setup)
         self.end = weakref.finalize(
             self, _end, self._owner, self._process, self._channel, self._words
@@ -75,9 +81,9 @@ class DecoderProcess:
 
     @property
     def is_fit(self) -> bool:
-        """Whether it is there, and not swollen by what it has decoded before."""
+        """Whether it is running and has not grown too much in decoding earlier videos."""
         lives = self.end.alive and self._process.returncode is None
-        if not lives or os.getpid() != self._owner:  # after a fork it is the original's
+        if not lives or os.getpid() != self._owner:  # after a fork it belongs to the parent
             return False
         if self._memory_bytes is None:
             return True
@@ -87,7 +93,12 @@ class DecoderProcess:
         return False
 
     def open(self, path: str | os.PathLike[str], **sampling: Any) -> Message:
-        """Let it open a video, and return what it says of it. sampling: what to sample (fps)."""
+        """Open a video in the process and return its description.
+
+        Args:
+            path: of the video.
+            sampling: keyword arguments of the opener, such as `fps`.
+        """
         self.holds = None
         name = os.fspath(path)
         folder = None if Path(name).is_absolute() else str(Path.cwd())
@@ -95,19 +106,21 @@ class DecoderProcess:
         return self.answer(path)
 
     def ask(self, kind: str, values: dict[str, Any]) -> None:
-        """Send it a request, whose answers are fetched with `answer`."""
+        """Send a request; `answer` returns its answers."""
         self._require_ready()
         self.is_busy = True
-        with suppress(ChannelClosedError):  # the answer tells why
+        with suppress(ChannelClosedError):  # `answer` reports why
             self._channel.send(kind, values)
 
     def answer(self, path: str | os.PathLike[str]) -> Message:
-        """Return its next answer to a request about the video at `path`.
+        """Return the next answer to a request about the video at `path`.
+
+        Errors that the process raised on purpose are raised as they are.
 
         Raises:
-            VideoError: it crashed, or exceeded a limit. InternalError: a mistake of the program
-                ended its work. VidgroundError: it was killed. Errors that it raised on purpose
-                are raised as they are.
+            VideoError: it crashed, or exceeded a limit.
+            InternalError: an internal error in the process.
+            VidgroundError: it was killed.
         """
         while True:
             message = self._receive(path)
@@ -162,7 +175,7 @@ class DecoderProcess:
         self._memory_bytes = message.values["memory_bytes"]
 
     def _failed_start(self) -> VidgroundError:
-        """Why it ended before it served: what Python or the system's loader said of it."""
+        """Return why it ended before it was ready: the last words of Python or the loader."""
         code, words = self._ended()
         lines = [line for line in words.splitlines() if line.strip()]
         if not lines:
@@ -171,10 +184,10 @@ class DecoderProcess:
         return internal_error(Fault(what, traceback=words), advice=_DO_WITHOUT)
 
     def _ending(self, path: str | os.PathLike[str]) -> VidgroundError:
-        """What its end says of the video that it was at work on."""
+        """Return the error for the video that was being decoded when the process ended."""
         code, _ = self._ended()
         how = _how_it_ended(code)
-        if code is None or code >= 0:  # Python's doing, not FFmpeg's
+        if code is None or code >= 0:  # ended by Python, not by FFmpeg
             return internal_error(Fault(f"the process that decodes videos {how}"), path)
         if -code in _CRASHES:
             return VideoError(
@@ -186,10 +199,10 @@ class DecoderProcess:
         )
 
     def _ended(self) -> tuple[int | None, str]:
-        """Its exit code, None if it is not known, and what it last wrote to standard error."""
+        """Return its exit code, None if unknown, and the end of its standard error."""
         self._keeper.join(_END_S)
         code, words = self._process.returncode, b""
-        with suppress(ValueError):  # it was ended from another thread, and has no last words
+        with suppress(ValueError):  # it was ended from another thread
             size = self._words.seek(0, io.SEEK_END)
             self._words.seek(max(0, size - _MOST_WORDS))
             words = self._words.read()
@@ -210,17 +223,17 @@ def _how_it_ended(code: int | None) -> str:
 def _reported(
     fault: Fault, path: str | os.PathLike[str] | None = None, *, advice: str = ""
 ) -> InternalError:
-    """The error that reports a fault of the process; its traceback shows that one's, too."""
+    """Return the error that reports a fault of the process, with both tracebacks."""
     error = internal_error(fault, path, advice=advice)
     error.add_note(f"In the process that decodes videos:\n{fault.traceback}")
     return error
 
 
 def _start_process(end: int) -> tuple[subprocess.Popen[bytes], threading.Thread, IO[bytes]]:
-    """Start the process from a thread that lives as long as it does.
+    """Start the process from a thread that lives as long as the process.
 
     The system ends the process when the thread that started it ends, even by kill -9; that must
-    not happen when a thread of the caller's ends.
+    not happen when one of the caller's threads ends.
     """
     started: Future[subprocess.Popen[bytes]] = Future()
     words = os.fdopen(os.memfd_create("vidground-decoder"), "w+b")
@@ -239,7 +252,7 @@ def _keep(end: int, words: IO[bytes], started: Future[subprocess.Popen[bytes]]) 
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([*path, root]),
-        "OPENBLAS_NUM_THREADS": "1",  # of which each would take memory
+        "OPENBLAS_NUM_THREADS": "1",  # each thread would take memory
     }
     try:
         process = subprocess.Popen(
@@ -250,7 +263,7 @@ def _keep(end: int, words: IO[bytes], started: Future[subprocess.Popen[bytes]]) 
             stdout=subprocess.DEVNULL,
             stderr=words,
             pass_fds=(end,),
-            process_group=0,  # Ctrl-C in a terminal is for the caller alone
+            process_group=0,  # so that Ctrl-C in a terminal reaches only the caller
         )
     except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
         started.set_exception(error)
@@ -266,6 +279,6 @@ def _not_started(how: str) -> str:
 def _end(owner: int, process: subprocess.Popen[bytes], channel: Channel, words: IO[bytes]) -> None:
     words.close()
     if os.getpid() != owner:
-        return  # a copy made by fork does not end what its original still uses
+        return  # a forked copy must not end a process that its parent still uses
     process.kill()
     channel.close()

@@ -1,8 +1,8 @@
-"""The process that decodes videos for another one, which it cannot take along when it dies.
+"""Child side of the process that decodes videos: a crash here does not end the parent.
 
-`decoder_process` starts it as `python -m vidground.video.decoder_worker SOCKET` and asks it to open
-videos and to send their frames. It ends when the process that started it does. Knows no model and
-imports no torch, so that it starts at once and takes little memory.
+`decoder_process` starts it as `python -m vidground.video.decoder_worker SOCKET` and requests that
+it open videos and send their frames. It ends when its parent does. Knows no model and imports no
+torch, so that it starts at once and takes little memory.
 """
 
 import ctypes
@@ -32,13 +32,13 @@ from vidground.video.pixels import DecodedFrame
 from vidground.video.video_file import Watch
 
 OpenSampler = Callable[..., FrameSampler]
-"""What `FrameSampler` is: called with a path, and by name with watch and what to sample (fps)."""
+"""Signature of `FrameSampler`: a path, then the keywords `watch` and what to sample (`fps`)."""
 
 _PR_SET_PDEATHSIG = 1
 _LARGEST_REQUEST = 1 << 31
-"""More bytes than this FFmpeg never asks for at once."""
+"""FFmpeg never requests more bytes than this at once."""
 _HEARTBEATS = 4
-"""So often is progress told within the time that may pass without any."""
+"""Number of progress messages within the time limit."""
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     try:
         _serve(channel)
     except ChannelClosedError:
-        return  # nobody wants anything any more
+        return  # the parent has ended
     except Exception as error:  # noqa: BLE001 - reported by the process that started this one
         channel.send("fault", Fault.of(error).to_dict())
 
@@ -57,8 +57,10 @@ def _serve(channel: Channel) -> None:
     _end_with(setup["parent"])
     _yield_memory_first()
     open_sampler = _find(setup["opener"])
-    with suppress(InputError):  # of which each video will tell
-        opens_card(setup["decode_on"])  # here, so that what the driver takes is no video's
+    with suppress(InputError):  # reported with each video
+        opens_card(
+            setup["decode_on"]
+        )  # here, so that the driver's memory is not attributed to a video
     limit = _MemoryLimit(setup["memory_bytes"], memory_of(setup["decode_on"]))
     watch = _Watch(channel, limit, every_s=setup["timeout_s"] / _HEARTBEATS)
     _silence()
@@ -68,7 +70,7 @@ def _serve(channel: Channel) -> None:
         request = channel.receive()
         try:
             if request.kind == "open":
-                sampler = None  # its memory is for the next one
+                sampler = None  # free its memory for the next one
                 sampler = _open(request, open_sampler, watch)
                 channel.send("opened", *_description(sampler))
             elif sampler is not None:
@@ -81,7 +83,7 @@ def _serve(channel: Channel) -> None:
             gc.collect()
             channel.send("no memory", {})
         except (VidgroundError, OSError) as error:
-            channel.send("error", _told(error))
+            channel.send("error", _error_values(error))
         except Exception as error:  # noqa: BLE001 - reported by the process that asked
             channel.send("fault", Fault.of(error).to_dict())
 
@@ -99,7 +101,7 @@ def _description(sampler: FrameSampler) -> tuple[dict[str, Any], Any]:
 
 
 def _send_frames(channel: Channel, sampler: FrameSampler) -> None:
-    """Send every frame with the samples that show it, and what is known of damage by then."""
+    """Send every frame with the samples that show it, and the damage found by then."""
     frame: DecodedFrame | None = None
     for shown in sampler.frames():
         values: dict[str, Any] = {"first": shown.first, "last": shown.last, **_state(sampler)}
@@ -126,8 +128,8 @@ def _pixels(shown: ShownFrame, values: dict[str, Any]) -> tuple[dict[str, Any], 
     return values | look, np.ascontiguousarray(rgb).reshape(-1)
 
 
-def _told(error: VidgroundError | OSError) -> dict[str, Any]:
-    """What another process needs to raise the same error."""
+def _error_values(error: VidgroundError | OSError) -> dict[str, Any]:
+    """Return what the parent needs to raise the same error."""
     if isinstance(error, VidgroundError):
         return {"type": type(error).__name__, "text": str(error)}
     return {"type": "OSError", "text": error.strerror or str(error), "errno": error.errno}
@@ -135,16 +137,18 @@ def _told(error: VidgroundError | OSError) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What counts as a process's memory: which limit of the system, and where it is told.
+    """What counts as a process's memory: how the system limits and reports it.
 
-    limit: for `resource.setrlimit`. field: of /proc/PID/statm, in pages.
+    Attributes:
+        limit: for `resource.setrlimit`.
+        field: index in /proc/PID/statm, in pages.
     """
 
     limit: int
     field: int
 
     def taken(self, process: int) -> int:
-        """Bytes of it that a process takes now."""
+        """Return the bytes that a process takes now."""
         pages = Path(f"/proc/{process}/statm").read_text().split()[self.field]
         return int(pages) * resource.getpagesize()
 
@@ -154,18 +158,17 @@ _OWN_DATA = Memory(resource.RLIMIT_DATA, 5)
 
 
 def memory_of(decode_on: str) -> Memory:
-    """What is limited in a process that decodes there.
+    """Return what is limited in a process that decodes on the CPU or on a GPU.
 
-    On the CPU the address space, because all memory counts in there, whoever asks for it. CUDA
-    reserves more addresses than there is memory, so with a card it is what the process may write
-    to and shares with nobody: that counts what FFmpeg asks for as well, but not what is reserved
-    or lies on the card.
+    On the CPU it is the address space, which includes all memory, whichever library allocates it.
+    CUDA reserves more addresses than there is memory, so with a GPU it is private writable memory:
+    that includes FFmpeg's allocations, but neither reservations nor memory on the GPU.
     """
     return _ADDRESS_SPACE if decode_on == CPU else _OWN_DATA
 
 
 class _MemoryLimit:
-    """How much memory this process may take on top of what it took at the start."""
+    """Limit on the memory that this process takes beyond what it took at the start."""
 
     def __init__(self, more_bytes: int, memory: Memory) -> None:
         self._memory = memory
@@ -178,28 +181,28 @@ class _MemoryLimit:
 
     @property
     def is_near(self) -> bool:
-        """Whether it, and not an absurd size in a damaged file, may have refused memory."""
+        """Whether this limit, not an absurd size in a damaged file, may have refused memory."""
         return self._limit - self._memory.taken(os.getpid()) < _LARGEST_REQUEST
 
     def lift(self) -> None:
-        """Let the process say what has happened; it is not to decode any more."""
+        """Lift the limit so that the process can report; it must not decode any further."""
         resource.setrlimit(self._memory.limit, (self._hard, self._hard))
 
 
 class _Watch(Watch):
-    """Tells the other process that things go on, and gives up once memory has run out."""
+    """Reports progress to the parent, and stops once memory has run out."""
 
     def __init__(self, channel: Channel, limit: _MemoryLimit, *, every_s: float) -> None:
         self._channel = channel
         self._limit = limit
         self._every_s = every_s
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     def packet(self) -> None:
         now = time.monotonic()
-        if now - self._told_at >= self._every_s:
+        if now - self._reported_at >= self._every_s:
             self._channel.send("alive", {})
-            self._told_at = now
+            self._reported_at = now
 
     def no_memory(self) -> None:
         if self._limit.is_near:
@@ -207,7 +210,7 @@ class _Watch(Watch):
 
 
 def _end_with(parent: int) -> None:
-    """End when the other process does, whatever this one does then; leave signals to that one."""
+    """End when the parent does, at any point of work; leave signals to the parent."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -216,13 +219,13 @@ def _end_with(parent: int) -> None:
 
 
 def _yield_memory_first() -> None:
-    """If the machine runs out of memory, this process is to end, not the one with the model."""
-    with suppress(OSError):  # some containers do not let processes say so
+    """Make the system end this process first, not the parent, when memory runs out."""
+    with suppress(OSError):  # some containers do not permit it
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _silence() -> None:
-    """Keep what C libraries print about damage out of the log; problems are told as messages."""
+    """Keep what C libraries print about damage out of the log; problems are sent as messages."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)

@@ -1,8 +1,8 @@
 """A video file as a stream of sampled frames with their true times.
 
-Joins the parts: the packets of a file (`decoding`) become a timeline (`timeline`), which says
-what frames to sample (`sampling`) and which packets to decode for them. Knows nothing of what
-becomes of the frames; imports no torch, so that a process that only decodes is small.
+The packets of a file (`video_file`) become a timeline (`timeline`), which determines the frames to
+sample (`sampling`) and the packets to decode for them. Knows nothing of how frames are used;
+imports no torch, so that a process that only decodes is small.
 """
 
 import hashlib
@@ -39,18 +39,20 @@ from vidground.video.timeline import (
 from vidground.video.video_file import UNWATCHED, SkippingError, VideoFile, Watch
 
 _MOST_SAMPLES = 10_000_000
-"""About 116 days at one sample a second. A file that claims more has a damaged clock."""
+"""About 116 days at one sample per second. A file that is longer has a damaged clock."""
 _MANY_SAMPLES = 86_400  # a day at one sample a second
 _SAMPLES_PER_FRAME = 1000
-"""Of a file with many samples, more than this of each frame come from a clock that has jumped by
-days: the model would look at the same few pictures for hours."""
+"""Where a file with many samples has more than this per frame, its clock has jumped by days, and
+the model would be given the same few pictures for hours."""
 
 
 @dataclass(frozen=True)
 class ShownFrame:
     """One frame and the samples that show it.
 
-    first, last: indices into `FrameSampler.times_s`, inclusive.
+    Attributes:
+        frame: as decoded.
+        first, last: indices into `FrameSampler.times_s`, inclusive.
     """
 
     frame: DecodedFrame
@@ -59,17 +61,25 @@ class ShownFrame:
 
 
 class FrameSampler:
-    """One video file, sampled.
+    """Frames of one video file at a fixed rate.
 
     Opening lists the file's packets, so that times and duration are measured, and decodes its
-    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the file's
-    start as players count it. Memory: a few decoded frames, and some tens of bytes per packet.
+    first frame. Takes the memory of a few decoded frames, and some tens of bytes per packet.
 
-    fps: samples per second of video. watch: is told how reading and decoding go. decode_on: where
-    the sampled frames are decoded; see `settings.CPU`. The first one is decoded on the CPU, too.
+    Args:
+        path: of the file.
+        fps: samples per second of video, above 0.
+        watch: observer of reading and decoding.
+        decode_on: where the sampled frames are decoded; see `settings.CPU`. The first frame is
+            decoded on the CPU, too.
+
+    Attributes:
+        times_s: (T,) sampled instants in seconds, strictly rising; 0 is the start of the file as
+            players count it.
 
     Raises:
-        VideoError: the file is missing, no video, encrypted, or holds no frame to be decoded.
+        VideoError: the file is missing, not a video, encrypted, or holds no frame that can be
+            decoded.
     """
 
     times_s: npt.NDArray[np.float64]
@@ -121,7 +131,7 @@ class FrameSampler:
 
     @property
     def info(self) -> VideoInfo:
-        """What was measured; `damaged_packets` counts what decoding has met so far."""
+        """What was measured; `damaged_packets` counts those met so far in decoding."""
         height, width = self._first_size
         return VideoInfo(
             path=os.fspath(self._path),
@@ -144,7 +154,7 @@ class FrameSampler:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the file, as found so far: damage, odd times, …"""
+        """What a user should know about the file, as found so far: damage, unusual times, …"""
         damage = (
             [f"damaged packets: {self._damaged}; the frame before each is shown instead"]
             if self._damaged
@@ -156,18 +166,19 @@ class FrameSampler:
         """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
 
         Decodes only what is needed where the file's times can be trusted, else everything. A
-        frame that cannot be decoded is replaced by the one before it, which a player would go
-        on showing, or by the first one if there is none before. Every call decodes anew.
+        frame that cannot be decoded is replaced by the one before it, which a player would
+        continue to show, or by the first one if there is none before. Every call decodes again.
 
-        On a card it is the same frames, or none: the first one is compared with that of the CPU,
-        and what a card is not sure to decode alike is left to the CPU, or refused if the card is
-        demanded. Damage within a picture is not always noticed there.
+        A GPU gives the same frames or none: the first one is compared with that of the CPU, and
+        what a GPU may decode differently is left to the CPU, or refused if the GPU is required.
+        Damage within a picture is not always detected there.
 
-        skip: False decodes everything in any case, on the CPU; the frames are the same.
+        Args:
+            skip: False decodes everything on the CPU in any case; the frames are the same.
 
         Raises:
-            VideoError: the file has changed and gives no frame any more; or it is not decoded on
-                the card that is demanded.
+            VideoError: the file has changed and no longer gives a frame; or the required GPU
+                cannot decode it.
         """
         self._damaged = self._damaged_at_start
         done = 0

@@ -1,7 +1,7 @@
 """Messages between two processes: a few named values and a block of bytes, through a socket.
 
-What arrives is only ever read as JSON and as bytes, never as objects, so that a process that a
-hostile file has taken over cannot make the other one run anything. Knows nothing of videos.
+Messages are parsed only as JSON and bytes, never as objects, so that a process compromised by a
+hostile file cannot make the other one execute anything. Knows nothing of videos.
 """
 
 import json
@@ -24,16 +24,22 @@ _NOTHING = np.empty(0, np.uint8)
 
 
 class ChannelClosedError(Exception):
-    """The process at the other end is gone, or ends."""
+    """The process at the other end has ended or is ending."""
 
 
 class SilenceError(Exception):
-    """Nothing has come for as long as was to be waited."""
+    """Nothing arrived within the time limit."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """kind: what it is. values: what JSON can hold. block: (N,) uint8, mostly pixels."""
+    """A message.
+
+    Attributes:
+        kind: names the type of message.
+        values: anything that JSON can represent.
+        block: (N,) uint8, mostly pixels.
+    """
 
     kind: str
     values: dict[str, Any]
@@ -63,17 +69,19 @@ class Channel:
     def receive(self, patience_s: float | None = None) -> Message:
         """Return the next message.
 
-        patience_s: how long to wait for its first or any further byte; None for ever.
+        Args:
+            patience_s: maximum wait for its first or any further byte, in seconds; None for no
+                limit.
 
         Raises:
-            SilenceError: nothing came for that long.
+            SilenceError: nothing arrived within that time.
         """
         head_size, block_size = _SIZES.unpack(self._take(_SIZES.size, patience_s).tobytes())
         kind, values = json.loads(self._take(head_size, patience_s).tobytes())
         return Message(kind, values, self._take(block_size, patience_s))
 
     def close(self) -> None:
-        """Let both ends notice that nothing comes any more, in all threads."""
+        """Close both directions, so that waiting threads at both ends wake up."""
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:

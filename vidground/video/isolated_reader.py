@@ -1,7 +1,7 @@
-"""Videos decoded in a process of their own, which may crash, hang or need too much memory.
+"""Videos decoded in a separate process, which may crash, hang or need too much memory.
 
-What becomes of that process is `decoder_process`'s matter; here it is lent to readers, and frames
-become pictures while the model is at work on earlier ones. Knows nothing of the model.
+`decoder_process` runs that process; here it is lent to readers, and frames become pictures while
+the model processes earlier ones. Knows nothing of the model.
 """
 
 import os
@@ -28,16 +28,22 @@ from vidground.video.reader import FrameRun
 
 _SAMPLER = "vidground.video.frame_sampler:FrameSampler"
 _AHEAD = 64
-"""Pictures of a video that may wait for the model: 10 MB of them at 224 x 224 pixels."""
+"""Maximum number of pictures that wait for the model: 10 MB of them at 224 x 224 pixels."""
 
 
 class DecoderPool:
-    """Keeps the process that decodes, and starts another one when it is lost.
+    """Decoding processes, replaced when they are lost.
 
-    One process serves one video after the other; videos that are read at the same time get a
-    process each. decode_on: where videos are decoded; see `settings.CPU`. opener: what opens a
-    video in the process, as "module:function". keep: so many processes wait for the next videos,
-    at most.
+    One process serves one video after another; videos that are read at the same time get one
+    process each.
+
+    Args:
+        settings: limits of each process.
+        decode_on: where videos are decoded; see `settings.CPU`.
+        opener: what opens a video in the process, as "module:function".
+
+    Attributes:
+        keep: maximum number of idle processes.
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class DecoderPool:
         self._idle = deque([self._start()])  # now, so that it is ready when the model is
 
     def borrow(self) -> DecoderProcess:
-        """Return a process for one reader alone, the one used last if it is still fit."""
+        """Return a process for exclusive use, the one used last if it is still fit."""
         while True:
             try:
                 process = self._idle.pop()
@@ -61,14 +67,14 @@ class DecoderPool:
             process.end()
 
     def give_back(self, process: DecoderProcess) -> None:
-        """Keep a process for the next reader, unless it is in the middle of something."""
+        """Keep a process for the next reader, unless it is in the middle of a request."""
         if process.is_busy or not process.is_fit or len(self._idle) >= self.keep:
             process.end()
         else:
             self._idle.append(process)
 
     def close(self) -> None:
-        """End the processes that wait for a reader."""
+        """End the idle processes."""
         while self._idle:
             self._idle.pop().end()
 
@@ -77,18 +83,21 @@ class DecoderPool:
 
 
 class IsolatedReader:
-    """One video file, sampled, as `video.VideoReader` is, but decoded in another process.
+    """Pictures of one video file like `VideoReader`, but decoded in another process.
 
-    Frames are decoded ahead while the caller is busy; the time limit counts only the waiting.
+    Frames are decoded ahead while the caller is busy; the time limit applies only to waiting.
 
     Args:
-        fps: samples per second of video. image_size: side of the pictures in pixels.
+        decoder: lends the process.
+        path: of the file.
+        fps: samples per second of video, above 0.
+        image_size: side of the pictures in pixels.
 
     Raises:
         VideoError: as `VideoReader`; or the decoder crashed, made no progress for
-            `timeout_s`, or needed more than `memory_gib`; or a card is demanded that cannot
-            decode the file.
-        InternalError: a mistake of the program in the process; its traceback is attached.
+            `timeout_s`, or needed more than `memory_gib`; or the required GPU cannot decode the
+            file.
+        InternalError: an internal error in the process; its traceback is attached.
         VidgroundError: the process cannot be started, or was killed.
     """
 

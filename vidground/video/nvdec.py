@@ -1,7 +1,7 @@
-"""Decoding on an NVIDIA card (NVDEC), as far as it gives what a processor gives, to the bit.
+"""Decoding on an NVIDIA GPU (NVDEC), where its pictures equal those of the CPU bit for bit.
 
-Opens the card for `decoding`, and makes its pictures those of a decoder on the CPU. Beside
-`decoding` and `pictures` the only module that imports PyAV. Knows neither files nor packets.
+Opens the GPU for `video_file`, and converts its pictures to the formats of a decoder on the CPU.
+Knows neither files nor packets.
 """
 
 import ctypes
@@ -14,29 +14,32 @@ from vidground.errors import InputError
 from vidground.settings import CPU, may_use_cpu
 
 EXACT_CODECS = frozenset({"h264", "hevc", "vp8", "vp9"})
-"""Those whose standards fix every bit of a decoded picture, and whose decoders in PyAV can use the
-card. MPEG-2 and MPEG-4 leave the rounding of their transform open, JPEG does too; PyAV decodes AV1
-by a library that knows no card."""
+"""Codecs whose standards define every bit of a decoded picture, and whose decoders in PyAV support
+the GPU. MPEG-2, MPEG-4 and JPEG leave the rounding of their transform open; PyAV decodes AV1 with a
+library without GPU support."""
 
 _LIKE_THE_CPU = {"nv12": "yuv420p"}
-"""Formats of the card's pictures, and how the same numbers lie on the CPU. libswscale makes colours
-of one by another way than of the other, so they are put in order first."""
+"""Formats of the GPU's pictures, and the CPU's formats for the same numbers. libswscale converts
+the two to RGB differently, so the numbers are rearranged first."""
 _AS_THEY_ARE = frozenset({"p010le", "yuv444p"})
-"""From these libswscale makes the same colours as from the CPU's formats."""
+"""Formats that libswscale converts to the same colours as the CPU's formats."""
 
 _VIDEO_LIBRARY = "libnvcuvid.so.1"
 """The part of the driver that decodes. In a container it can be missing although CUDA works."""
 
 
 class CudaError(Exception):
-    """The card does not decode something, or not surely the same; decode it on the CPU instead."""
+    """The GPU cannot decode something, or may decode it differently; use the CPU instead."""
 
 
 def opens_card(decode_on: str) -> bool:
-    """Whether there is a card to decode on; see `settings.check_decode_on` for `decode_on`.
+    """Return whether a GPU can decode here.
+
+    Args:
+        decode_on: see `settings.check_decode_on`.
 
     Raises:
-        InputError: a card is demanded and there is none, or its driver cannot decode video.
+        InputError: a GPU is required and there is none, or its driver cannot decode video.
     """
     if decode_on == CPU:
         return False
@@ -55,10 +58,10 @@ def opens_card(decode_on: str) -> bool:
 
 
 def accelerator(decode_on: str) -> HWAccel:
-    """What PyAV opens a file with, so that it is decoded on a card and never quietly elsewhere.
+    """Return PyAV's accelerator, which decodes on a GPU and never silently elsewhere.
 
-    Its pictures are copied to main memory as they come, so none of the few that a card can hold
-    out is kept. It has a CUDA context of its own: FFmpeg refuses the one torch has opened.
+    Pictures are copied to main memory at once, because the GPU can lend only a few of them. It has
+    a CUDA context of its own: FFmpeg refuses the one that torch has opened.
     """
     card = decode_on.partition(":")[2] or None
     # By its constant: a name that the library does not know would stand for any device.
@@ -66,10 +69,10 @@ def accelerator(decode_on: str) -> HWAccel:
 
 
 def require_exact(frame: av.VideoFrame) -> None:
-    """Refuse pictures in a format of which it is not known that their colours are the same.
+    """Check that a picture's format is known to give the same colours as on the CPU.
 
     Raises:
-        CudaError: it is such a format.
+        CudaError: it is not.
     """
     name = frame.format.name
     if name not in _LIKE_THE_CPU and name not in _AS_THEY_ARE:
@@ -77,7 +80,7 @@ def require_exact(frame: av.VideoFrame) -> None:
 
 
 def as_on_the_cpu(frame: av.VideoFrame, reformatter: VideoReformatter) -> av.VideoFrame:
-    """The picture of a card, or of a decoder on the CPU, in the format of the latter.
+    """Return a picture in the format of a decoder on the CPU.
 
     Numbers are moved, not changed: matrix and range stay as stated.
     """

@@ -7,9 +7,12 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Orientation:
-    """Turns by right angles and mirrorings: transposed first, then mirrored.
+    """Rotation by right angles and mirroring: transposed first, then mirrored.
 
-    mirror_x swaps left and right, mirror_y swaps top and bottom.
+    Attributes:
+        transpose: swap rows and columns.
+        mirror_x: then swap left and right.
+        mirror_y: then swap top and bottom.
     """
 
     transpose: bool = False
@@ -20,8 +23,8 @@ class Orientation:
     def from_display_matrix(cls, matrix: Sequence[int]) -> Self:
         """Read a container's display matrix (a, b, u, c, d, v, x, y, w).
 
-        It shows pixel (x, y) at (a x + c y, b x + d y), up to a shift. Angles between right
-        angles are taken for the nearest right angle.
+        It shows pixel (x, y) at (a x + c y, b x + d y), up to a shift. Other angles are rounded
+        to the nearest right angle.
         """
         a, b, _, c, d = matrix[:5]
         if abs(b) + abs(c) > abs(a) + abs(d):

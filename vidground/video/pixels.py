@@ -24,10 +24,14 @@ _JPEG_QUANTIZER = 5
 
 
 class DecodedFrame:
-    """One frame as the decoder gave it.
+    """One frame as the decoder returned it.
 
-    packet: index of the packet it came from; None if the decoder lost track. pixel_aspect:
-    width of a pixel over its height.
+    Attributes:
+        packet: index of the packet it came from; None if the decoder does not know.
+        corrupt: whether the decoder marks it as damaged.
+        intra: whether it refers to no other picture.
+        interlaced: whether it consists of two fields.
+        pixel_aspect: width of a pixel over its height.
     """
 
     def __init__(self, frame: av.VideoFrame, converter: FrameConverter) -> None:
@@ -63,7 +67,12 @@ class DecodedFrame:
 
 
 class FrameConverter:
-    """How the frames of one stream become pictures. path: the file, for messages."""
+    """Converts the frames of one stream to pictures as a player shows them.
+
+    Args:
+        path: of the file, for messages.
+        pixel_aspect: width of a pixel over its height.
+    """
 
     def __init__(self, path: str | os.PathLike[str], pixel_aspect: Fraction) -> None:
         self._path = path
@@ -76,8 +85,8 @@ class FrameConverter:
         """How a player turns a frame."""
         if frame.rotation != self._rotation:
             self._rotation = frame.rotation
-            # Side data and their frame hold each other until the garbage collector comes by:
-            # read those of a tiny copy, and only where the angle is new.
+            # Side data and their frame reference each other until the garbage collector runs:
+            # read those of a tiny copy, and only where the angle has changed.
             tiny = self._reformatter.reformat(frame, 16, 16, "gray", interpolation="POINT")
             side_data = cast("SideDataContainer", tiny.side_data)  # the stubs say a dict
             self._orientation = UPRIGHT
@@ -109,9 +118,12 @@ class FrameConverter:
 
 
 def encode_jpeg(rgb: npt.NDArray[np.uint8], *, width: int, height: int) -> bytes:
-    """Return a picture scaled to this size, in pixels, as a JPEG of fair quality.
+    """Return a picture as a JPEG of fair quality.
 
-    rgb: (height, width, 3) of any size.
+    Args:
+        rgb: (height, width, 3) uint8, of any size.
+        width: of the JPEG in pixels.
+        height: of the JPEG in pixels.
     """
     encoder = av.CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height = width, height

@@ -1,4 +1,4 @@
-"""Pixels as the vision encoder wants them: oriented, resized, cropped, normalised.
+"""Pixels as the vision encoder expects them: oriented, resized, cropped, normalised.
 
 Knows nothing of video files or times; imports no PyAV.
 """
@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everybody knows it by
+import torch.nn.functional as F  # noqa: N812 - the customary name
 
 from vidground.devices import to_device
 from vidground.video.orientation import UPRIGHT, Orientation
@@ -17,7 +17,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 _LONGEST_RESIZE = 16
-"""Frames whose long side is more than so many short sides are cropped while being resized."""
+"""Frames with a greater ratio of long to short side are cropped while being resized."""
 
 
 def resize_and_crop(
@@ -32,8 +32,11 @@ def resize_and_crop(
     The shorter shown side becomes S by antialiased bilinear interpolation, the longer one
     int(S * longer / shorter); the square starts at floor((longer - S) / 2).
 
-    rgb: (height, width, 3) as decoded. pixel_aspect: width of a pixel over its height.
-    orientation: how the decoded frame is turned to be shown.
+    Args:
+        rgb: (height, width, 3) as decoded.
+        image_size: side S in pixels.
+        pixel_aspect: width of a pixel over its height.
+        orientation: how a player turns the decoded frame.
     """
     height, width = rgb.shape[:2]
     new_size = _resized(height, max(1, round(width * pixel_aspect)), image_size)
@@ -52,10 +55,15 @@ def resize_and_crop(
 def normalize(
     frames: torch.Tensor, *, dtype: torch.dtype, device: torch.device | str
 ) -> torch.Tensor:
-    """Return frames as the vision encoder takes them: (x / 255 - mean) / std, channel by channel.
+    """Return frames as the vision encoder takes them: (x / 255 - mean) / std per channel.
 
-    frames: (N, 3, S, S) uint8 RGB. The result has the same shape, `dtype` and `device`; it is
-    computed in float32 and rounded once.
+    Args:
+        frames: (N, 3, S, S) uint8 RGB.
+        dtype: of the result; it is computed in float32 and rounded once.
+        device: of the result.
+
+    Returns:
+        (N, 3, S, S).
     """
     place = torch.device(device)
     mean, std = _colours(place)
@@ -65,8 +73,8 @@ def normalize(
 
 @cache
 def _colours(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation, (3, 1, 1), brought to a device once."""
-    with torch.inference_mode(False):  # they are used outside of it, too
+    """Mean and standard deviation, (3, 1, 1), copied to a device once."""
+    with torch.inference_mode(False):  # they are also used outside of it
         mean = torch.tensor(CLIP_MEAN, dtype=torch.float32, device=device)
         std = torch.tensor(CLIP_STD, dtype=torch.float32, device=device)
     return mean.view(3, 1, 1), std.view(3, 1, 1)

@@ -12,8 +12,8 @@ from av.format import Flags
 _ANY_TAGS: Final[dict[str, Any]] = (
     {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
 )
-"""PyAV 18 refuses files with tags that are not UTF-8 unless told otherwise; 19 has no such option
-and opens them all."""
+"""By default, PyAV 18 refuses files with tags that are not UTF-8; 19 has no such option and opens
+them all."""
 
 
 def open_input(path: str, **options: Any) -> av.container.InputContainer:

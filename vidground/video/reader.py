@@ -1,6 +1,7 @@
 """A video file as a stream of sampled pictures with their true times.
 
-`sampler` finds and decodes the frames; here they become small square pictures (`preprocessing`).
+`frame_sampler` finds and decodes the frames; here they become small square pictures
+(`preprocessing`).
 Knows nothing of the model.
 """
 
@@ -23,8 +24,9 @@ from vidground.video.preprocessing import resize_and_crop
 class FrameRun:
     """One frame and the samples that show it.
 
-    pixels: (3, S, S) uint8 RGB, as shown, resized and cropped to a square. first, last: indices
-    into `VideoReader.times_s`, inclusive.
+    Attributes:
+        pixels: (3, S, S) uint8 RGB, as shown, resized and cropped to a square.
+        first, last: indices into `VideoReader.times_s`, inclusive.
     """
 
     pixels: torch.Tensor
@@ -33,17 +35,24 @@ class FrameRun:
 
 
 class VideoReader:
-    """One video file, sampled.
+    """Pictures of one video file at a fixed rate.
 
     Opening lists the file's packets, so that times and duration are measured, and decodes its
-    first frame. times_s: (T,) sampled instants in seconds, strictly rising; 0 is the file's
-    start as players count it. Memory: a few decoded frames, and some tens of bytes per packet.
+    first frame. Takes the memory of a few decoded frames, and some tens of bytes per packet.
 
-    fps: samples per second of video. image_size: side of the pictures in pixels. decode_on: where
-    frames are decoded; see `settings.CPU`.
+    Args:
+        path: of the file.
+        fps: samples per second of video, above 0.
+        image_size: side S of the pictures in pixels.
+        decode_on: where frames are decoded; see `settings.CPU`.
+
+    Attributes:
+        times_s: (T,) sampled instants in seconds, strictly rising; 0 is the start of the file as
+            players count it.
 
     Raises:
-        VideoError: the file is missing, no video, encrypted, or holds no frame to be decoded.
+        VideoError: the file is missing, not a video, encrypted, or holds no frame that can be
+            decoded.
     """
 
     times_s: npt.NDArray[np.float64]
@@ -62,7 +71,7 @@ class VideoReader:
 
     @property
     def info(self) -> VideoInfo:
-        """What was measured; `damaged_packets` counts what decoding has met so far."""
+        """What was measured; `damaged_packets` counts those met so far in decoding."""
         return self._sampler.info
 
     @property
@@ -72,19 +81,19 @@ class VideoReader:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the file, as found so far: damage, odd times, …"""
+        """What a user should know about the file, as found so far: damage, unusual times, …"""
         return self._sampler.warnings
 
     def runs(self) -> Iterator[FrameRun]:
         """Decode and yield the sampled frames in order; together they cover 0..T-1 once.
 
         Decodes only what is needed where the file's times can be trusted, else everything. A
-        frame that cannot be decoded is replaced by the one before it, which a player would go
-        on showing, or by the first one if there is none before. Every call decodes anew.
+        frame that cannot be decoded is replaced by the one before it, which a player would
+        continue to show, or by the first one if there is none before. Every call decodes again.
 
         Raises:
-            VideoError: the file has changed and gives no frame any more; or a card is demanded
-                that cannot decode it.
+            VideoError: the file has changed and no longer gives a frame; or the required GPU
+                cannot decode it.
         """
         frame: DecodedFrame | None = None
         for shown in self._sampler.frames():

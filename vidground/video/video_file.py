@@ -1,8 +1,8 @@
-"""Packets and frames of a video file: with `pixels`, `nvdec` and `pyav` all reading by PyAV.
+"""Packets and frames of a video file, read with PyAV.
 
-Opens a file so that it is a file and not a program, lists its packets, decodes all of them or
-only chosen stretches, on the CPU or on a card. Knows nothing of sampling, of tensors, or of what
-frames are for.
+Opens a file without following references to other files or addresses, lists its packets, and
+decodes all of them or only chosen stretches, on the CPU or on a GPU. Knows nothing of sampling, of
+tensors, or of what frames are used for.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ _SAFE_OPTIONS = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "f
 _NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 _MOST_READ_ERRORS = 8
-"""In a row; then the rest of the file is given up."""
+"""Consecutive failures after which the rest of the file is not read."""
 
 
 class SkippingError(Exception):
-    """Decoding stretches did not give what the packets promised; decode everything instead."""
+    """Decoding stretches did not give the expected frames; decode everything instead."""
 
 
 class Watch:
-    """Is told how reading and decoding a file go; this one does nothing with it."""
+    """Observer of reading and decoding; this one ignores every event."""
 
     def packet(self) -> None:
         """A packet was read, and the one before it decoded."""
 
     def no_memory(self) -> None:
-        """The library lacked memory, or a damaged size made it ask for far too much.
+        """The library ran out of memory, or a damaged size made it request far too much.
 
-        What it was for counts as damaged unless this raises.
+        The packet counts as damaged unless this method raises.
         """
 
 
@@ -60,15 +60,23 @@ UNWATCHED = Watch()
 class VideoFile:
     """A video file, opened for one pass over its packets: `measure`, or one of `decode_*`.
 
-    strict: let damage fail that a decoder would otherwise paint over. An open group of pictures
-    counts as damage, too, when decoding starts there. watch: is told how it goes. decode_on: the
-    CPU, or a card; see `settings.CPU`. damaged: packets met so far that could not be decoded, and
-    failed attempts to read one. damaged_at_start: the packets of them before that of the first
-    frame, once measured.
+    Args:
+        path: of the file.
+        strict: raise on damage that a decoder would otherwise conceal. An open group of pictures
+            counts as damage, too, when decoding starts there.
+        watch: observer of reading and decoding.
+        decode_on: the CPU, or a GPU; see `settings.CPU`.
+
+    Attributes:
+        path: of the file.
+        damaged: number of packets so far that could not be decoded, and of failed attempts to
+            read one.
+        damaged_at_start: those of them before the packet of the first frame; set by `measure`.
+        read_to: end of the last packet read so far, in bytes; None if unknown.
 
     Raises:
-        VideoError: not a regular file, not a video, no stream with footage, no decoder for it.
-        CudaError: the card cannot be opened; and when decoding, whatever it fails at.
+        VideoError: not a regular file, not a video, no video stream, no decoder for it.
+        CudaError: the GPU cannot be opened, or cannot decode what it is given.
     """
 
     def __init__(
@@ -123,15 +131,15 @@ class VideoFile:
 
     @property
     def stores_presentation_times(self) -> bool:
-        """False where the container knows only the order in which packets are decoded."""
+        """Whether the container stores more than the order in which packets are decoded."""
         return self._container.format.name != "avi" or self._context.codec.intra_only
 
     @property
     def _skips_unreferenced(self) -> bool:
-        """Whether the decoder can leave out what no other picture refers to, and stay exact.
+        """Whether the decoder can skip pictures that no other refers to and remain exact.
 
-        HEVC marks pictures that none of their own temporal layer refers to, so the mark tells
-        enough only where there is a single layer.
+        HEVC marks pictures to which none of their own temporal layer refers, so the mark is
+        sufficient only where there is a single layer.
         """
         codec = self._context.name
         return codec == "h264" or (
@@ -139,19 +147,19 @@ class VideoFile:
         )
 
     def _open(self, decode_on: str) -> av.container.InputContainer:
-        path = str(Path(self.path).absolute())  # which is never taken for an address or an option
+        path = str(Path(self.path).absolute())  # so that it is not read as an address or an option
         card = accelerator(decode_on) if self._on_card else None
         try:
             return open_input(path, options=_SAFE_OPTIONS, hwaccel=card)
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 self._watch.no_memory()
-            if self._on_card:  # the file was read before
+            if self._on_card:  # the CPU has opened the file before
                 raise CudaError(f"the card cannot be opened ({_reason(error)})") from error
             raise self._error(
                 f"not a video that can be read ({_reason(error)}); check that it plays"
             ) from error
-        except RuntimeError as error:  # PyAV's word for a codec that the card is of no use to
+        except RuntimeError as error:  # raised by PyAV for a codec that the GPU does not support
             if not self._on_card:
                 raise
             raise CudaError(_reason(error)) from error
@@ -196,7 +204,7 @@ class VideoFile:
         return table.packets(by_decoding=by_decoding, open_groups=open_groups), first
 
     def decode_all(self) -> Iterator[DecodedFrame]:
-        """Yield every frame in the order of showing; damaged packets are counted and passed."""
+        """Yield every frame in presentation order; damaged packets are counted and skipped."""
         for index, packet in self._packets():
             yield from self._decode(index, packet)
         yield from self._drain()
@@ -206,15 +214,15 @@ class VideoFile:
     ) -> Iterator[DecodedFrame]:
         """Yield the wanted frames of `stretches` in order, exactly as `decode_all` would.
 
-        Between stretches nothing is decoded; within one, pictures that no other picture refers
-        to are left out where the decoder can.
+        Between stretches nothing is decoded; within one, pictures to which no other refers are
+        skipped where the decoder can.
 
         Args:
             stretches: of packets, rising.
             joins: `Packets.joins`, whose mark of damage means nothing.
 
         Raises:
-            SkippingError: damage, or frames did not come out as the packets promised.
+            SkippingError: packets are damaged, or frames are missing or out of order.
         """
         packets = self._packets()
         skips = self._skips_unreferenced
@@ -234,7 +242,7 @@ class VideoFile:
                     if self.damaged or (frame.corrupt and frame.packet not in joins):
                         raise SkippingError("packets are damaged")
                     if frame.packet == stretch.first and not frame.intra:
-                        raise SkippingError("a packet marked as key is none")
+                        raise SkippingError("a packet marked as a key packet is not one")
                     if frame.packet in wanted:
                         if frame.packet != next(expected):
                             raise SkippingError("frames came out of order")
@@ -242,7 +250,7 @@ class VideoFile:
                 if index == stretch.last:
                     break
             if next(expected, None) is not None:
-                raise SkippingError("a frame did not come out")
+                raise SkippingError("a frame is missing")
 
     def _choose_stream(self) -> av.VideoStream:
         """Return the stream a player would show: the best one that is not a still cover."""
@@ -263,7 +271,7 @@ class VideoFile:
         return chosen
 
     def _packets(self) -> Iterator[tuple[int, av.Packet[av.VideoStream]]]:
-        """Yield the stream's packets with their index, in the order of decoding."""
+        """Yield the stream's packets with their index, in decoding order."""
         index = errors = 0
         while errors < _MOST_READ_ERRORS:
             try:
@@ -278,13 +286,13 @@ class VideoFile:
                         index += 1
                         errors = 0
                 return
-            except av.FFmpegError as error:  # reading may go on behind the damage
+            except av.FFmpegError as error:  # reading may continue after the damage
                 self._count_damage(error)
                 errors += 1
 
     def _decode(self, index: int, packet: av.Packet[av.VideoStream]) -> list[DecodedFrame]:
-        # The decoder hands a packet's time to its frame, whatever it means: so frames tell
-        # which packet they came from, even where times are missing or double.
+        # The decoder copies a packet's time to its frame, whatever it means. An index in its place
+        # identifies the packet of a frame even where times are missing or duplicated.
         packet.pts = packet.dts = index
         try:
             frames = self._context.decode(packet)
@@ -312,7 +320,7 @@ class VideoFile:
     def _count_damage(self, error: av.FFmpegError) -> None:
         if isinstance(error, MemoryError):
             self._watch.no_memory()
-        if self._on_card:  # which says the same of damage and of what it does not know
+        if self._on_card:  # where damage and unsupported features give the same error
             raise CudaError(f"decoding stops at a packet ({_reason(error)})") from error
         self.damaged += 1
 
@@ -321,15 +329,15 @@ class VideoFile:
 
 
 def _ends_stream(packet: av.Packet[av.VideoStream]) -> bool:
-    """Whether PyAV adds this packet behind the last one of the file, for the decoder to flush.
+    """Whether PyAV appended this packet after the last of the file, to flush the decoder.
 
-    Reading must stop there. PyAV up to 18 goes on to flush streams that appeared after the file
-    was opened, of which it has no record: an IndexError, or, by chance, nothing.
+    Reading must stop there. PyAV up to 18 then flushes streams that appeared after the file was
+    opened, for which it has no entry: an IndexError, or, by chance, nothing.
     """
     unset = packet.pts is None and packet.dts is None and packet.pos is None
     return unset and not packet.size and not packet.buffer_ptr
 
 
 def _reason(error: Exception) -> str:
-    """Return the library's own words, without the path it appends."""
+    """Return the library's message without the path that it appends."""
     return getattr(error, "strerror", None) or str(error)

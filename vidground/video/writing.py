@@ -1,7 +1,4 @@
-"""Pictures written as an H.264 video with the times that they are given.
-
-With `video_file`, `pixels` and `nvdec` the only user of PyAV in the SDK.
-"""
+"""Pictures written as an H.264 video with given times."""
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -24,13 +21,16 @@ def write_h264(
     encoding: Mapping[str, str],
     container: Mapping[str, str],
 ) -> None:
-    """Encode pictures as an MP4 file, in the form yuv420p.
+    """Encode pictures as an MP4 file with the pixel format yuv420p.
 
     Args:
+        path: of the file.
         pictures: one or more, each with its time in units of `time_base`, rising; (height, width,
             3) RGB with even sides.
-        rate: pictures per second as the header states it. time_base: seconds per unit of time.
-        encoding, container: options of the encoder, and of the container.
+        rate: pictures per second as stated in the header.
+        time_base: seconds per unit of time.
+        encoding: options of the encoder.
+        container: options of the container.
 
     Raises:
         av.FFmpegError, OSError: the file cannot be written, or the encoder is missing.
