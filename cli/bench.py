@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +16,7 @@ from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
 from vidground.settings import DEFAULT_MODEL, BatchSettings, DecodingSettings
-from vidground.storage.atomic import make_folder, write_atomically
+from vidground.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from vidground.benchmark.random_model import Size
@@ -151,8 +150,7 @@ def bench(
     )
     text = json.dumps(to_dict(measured), indent=2) + "\n"
     if json_path not in (None, STDOUT):
-        make_folder(Path(str(json_path)).parent)
-        write_atomically(Path(str(json_path)), text)
+        write_atomically(str(json_path), text, parents=True)
     click.echo(text if json_path == STDOUT else to_table(measured), nl=json_path != STDOUT)
 
 

@@ -1,10 +1,14 @@
 """`vidground caption`: what happens in videos, written as subtitles or data."""
 
+from collections.abc import Iterator
+
 import click
 
-from vidground.archive.workers import AtOnce, Work
+from vidground.archive.outputs import Job
+from vidground.archive.workers import Outcomes, Worker
 from vidground.cli.options.run_options import RunOptions, run_options
 from vidground.cli.running.batch import run_batch
+from vidground.progress import OnProgress
 
 PROMPT_OPTION = click.option(
     "--prompt",
@@ -42,8 +46,8 @@ def asked_of(question: str | None) -> dict[str, str | None]:
     return {"command": "caption", "prompt": question}
 
 
-def load(options: RunOptions, question: str | None) -> Work:
-    """Load the model; return what captions a video."""
+def load(options: RunOptions, question: str | None) -> Worker:
+    """Load the model and return a worker that captions videos."""
     options.model.announce()
     # Here, so that --help needs no torch.
     from vidground.captioner import DenseCaptioner
@@ -63,9 +67,11 @@ def load(options: RunOptions, question: str | None) -> Work:
         provider=options.model.provider,
         **options.model.load_options,
     )
-    return AtOnce(
-        captioner.engine.work_on,
-        lambda job, on_progress: captioner.caption(
-            job.path, question=question, on_progress=on_progress
-        ),
-    )
+
+    def worker(jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:
+        return captioner.engine.work_on(
+            jobs,
+            lambda job: captioner.caption(job.path, question=question, on_progress=on_progress),
+        )
+
+    return worker

@@ -1,6 +1,7 @@
 """The option --plot of `query`: the curves of one video, drawn once its result is there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,15 +10,16 @@ import click
 from vidground.archive.inputs import find_videos
 from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job, plan_outputs, require_writable
-from vidground.archive.workers import Work
+from vidground.archive.workers import Outcomes, Worker
 from vidground.cli.options.files import STDOUT
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.reporter import shown
 from vidground.cli.running.batch import run_batch
+from vidground.cli.running.finish import FAILED
 from vidground.cli.running.runner import Load
 from vidground.errors import FormatError, VidgroundError
-from vidground.results.documents import Result
+from vidground.progress import OnProgress
 from vidground.results.formats import load as load_result
 from vidground.results.types import Groundings
 from vidground.review.plots import check_plot, plot_relevance
@@ -28,7 +30,6 @@ PLOT_OPTION = click.option(
     metavar="FILE.png",
     help="Draw the relevance curves of the one video that is named; .svg and .pdf work too.",
 )
-_FAILED = 1
 
 
 def run_with_plot(
@@ -48,14 +49,15 @@ def run_with_plot(
         require_writable(plot)
     made: list[Groundings] = []
 
-    def load_and_keep(options: RunOptions) -> Work:
-        work = load(options)
+    def load_and_keep(options: RunOptions) -> Worker:
+        worker = load(options)
 
-        def keep(*arguments: Any) -> Result:
-            result = work(*arguments)
-            if isinstance(result, Groundings):
-                made.append(result)
-            return result
+        def keep(jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:
+            with closing(worker(jobs, on_progress)) as outcomes:
+                for outcome in outcomes:
+                    if isinstance(outcome.result, Groundings):
+                        made.append(outcome.result)
+                    yield outcome
 
         return keep
 
@@ -68,7 +70,7 @@ def run_with_plot(
             plot_relevance(made[-1] if made else _stored(job, texts), plot)
         except VidgroundError as error:
             click.echo(f"error: {shown(str(error))}", err=True)
-            raise click.exceptions.Exit(_FAILED) from error
+            raise click.exceptions.Exit(FAILED) from error
         if not options.log.quiet and options.log.log_format == "text":
             click.echo(f"done: {shown(str(plot))}", err=True)
         raise

@@ -1,16 +1,19 @@
 """`vidground query`: when something happens in videos."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import click
 
-from vidground.archive.workers import AtOnce, Work
+from vidground.archive.outputs import Job
+from vidground.archive.workers import Outcomes, Worker
 from vidground.cli.options.run_options import RunOptions, run_options
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.plotting import PLOT_OPTION, run_with_plot
 from vidground.cli.running.batch import run_batch
+from vidground.progress import OnProgress
 from vidground.settings import GroundingSettings
 
 _GROUNDING = GroundingSettings()
@@ -74,7 +77,7 @@ def query(
     )
 
 
-def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSettings) -> Work:
+def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSettings) -> Worker:
     options.model.announce()
     # Here, so that --help needs no torch.
     from vidground.grounder import Grounder
@@ -96,9 +99,11 @@ def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSetti
         provider=options.model.provider,
         **options.model.load_options,
     )
-    return AtOnce(
-        grounder.engine.work_on,
-        lambda job, on_progress: Groundings(
-            tuple(grounder.query(job.path, texts, on_progress=on_progress))
-        ),
-    )
+
+    def worker(jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:
+        return grounder.engine.work_on(
+            jobs,
+            lambda job: Groundings(tuple(grounder.query(job.path, texts, on_progress=on_progress))),
+        )
+
+    return worker

@@ -22,7 +22,8 @@ from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.faults import reported_faults
 from vidground.cli.reporting.make_reporter import Reporter, reporting
 from vidground.cli.running.batch import check_outputs, plan_jobs
-from vidground.cli.running.runner import Runner, end_with, end_with_error, set_environment
+from vidground.cli.running.finish import end_with, end_with_error
+from vidground.cli.running.runner import Runner, set_environment
 from vidground.errors import InputError, VidgroundError
 from vidground.storage.files import file_state
 
@@ -84,7 +85,7 @@ def watch(
                 summary = watching.until_end(idle_exit_s)
         except VidgroundError as error:
             end_with_error(error, reporter)
-        end_with(summary, options, reporter)
+        end_with(summary, log, reporter)
 
 
 class _Watching:

@@ -31,7 +31,7 @@ FLOORS = (
     {"faults"},
     {"storage", "language"},
     {"settings", "devices"},
-    {"memory", "progress"},
+    {"memory", "outcomes", "progress"},
     {"errors", "version"},
 )
 UPWARDS = {("model", "checkpoints")}

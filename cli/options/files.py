@@ -10,6 +10,9 @@ from vidground.results.formats import FORMATS
 
 STDOUT = "-"
 
+_STREAMABLE = ("json", "jsonl")
+"""Formats that name the video in every document or line, so that several can share a stream."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
@@ -44,6 +47,24 @@ def check_files(files: FileOptions) -> None:
         raise click.UsageError("--keep-suffix names files; -o - writes none.")
     if files.output_dir == STDOUT and files.overwrite:
         raise click.UsageError("--overwrite replaces files; -o - writes none.")
+
+
+def require_streamable(format: str, *, inputs: str, option: str) -> None:
+    """Refuse a format in which several results on standard output could not be told apart.
+
+    Args:
+        format: the chosen format.
+        inputs: what there are several of, for the message.
+        option: the option that chooses the format.
+
+    Raises:
+        click.UsageError: results in this format do not name their video.
+    """
+    if format not in _STREAMABLE:
+        raise click.UsageError(
+            f"-o - with {inputs} needs a format that names the video of each result: "
+            f"{option} {' or '.join(_STREAMABLE)}."
+        )
 
 
 INPUTS: list[Callable[..., Any]] = [

@@ -1,6 +1,5 @@
 """`vidground convert`: stored results in other formats, and corrected subtitles back, no model."""
 
-import json
 import os
 import sys
 import time
@@ -14,24 +13,19 @@ import click
 from vidground.archive.events import FileReport, RunSummary, report_failure, report_on
 from vidground.archive.outputs import is_file, require_writable
 from vidground.cli.options.cues import CUE_OPTIONS, check_formats
-from vidground.cli.options.files import STDOUT, parse_formats
+from vidground.cli.options.files import STDOUT, parse_formats, require_streamable
 from vidground.cli.options.log import LOG_OPTIONS, LogOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.make_reporter import Reporter, reporting
-from vidground.errors import FormatError, InputError, VidgroundError
+from vidground.cli.running.finish import end_with
+from vidground.errors import FormatError, InputError
 from vidground.results.corrections import correct
 from vidground.results.cues import CueSettings
 from vidground.results.documents import Result
 from vidground.results.formats import FORMATS, load, render, save, suffix_of
 from vidground.results.result_files import SUFFIX, FoundResults, ResultFile, find_results
 from vidground.results.subtitle_reading import SUBTITLE_SUFFIXES, read_cues
-from vidground.storage.atomic import make_folder, write_atomically
 from vidground.storage.files import printable
-
-_FAILED = 1
-
-# Formats that name the video in every document or line, so that several can share a stream.
-_STREAMABLE = ("json", "jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +125,7 @@ def convert(
         for path in found.foreign:
             reporter.warn(f"{printable(path)}: not a result of vidground; ignored")
         summary = _run(conversions, found, cues, reporter, overwrite=overwrite)
-        code = _FAILED if summary.failed else 0
-        try:
-            if log.summary is not None:
-                make_folder(log.summary.parent)
-                write_atomically(log.summary, json.dumps(summary.to_dict(), indent=2) + "\n")
-        except VidgroundError as error:
-            code = _FAILED
-            reporter.error(str(error))
-        reporter.summary(summary)
-    ending = click.get_current_context().find_root().obj
-    raise click.exceptions.Exit(ending.exit_code if summary.interrupted else code)
+        end_with(summary, log, reporter)
 
 
 def _plan(
@@ -166,11 +150,8 @@ def _plan(
             raise click.UsageError("-o - writes one format; name one with --to.")
         if overwrite:
             raise click.UsageError("--overwrite replaces files; -o - writes none.")
-        if len(found.files) > 1 and formats[0] not in _STREAMABLE:
-            raise click.UsageError(
-                f"-o - with {len(found.files)} results needs a format that says which video a "
-                f"result is about: --to {' or '.join(_STREAMABLE)}."
-            )
+        if len(found.files) > 1:
+            require_streamable(formats[0], inputs=f"{len(found.files)} results", option="--to")
         return [
             _Conversion(file.path, dict.fromkeys(formats), originals.get(file.path))
             for file in found.files

@@ -14,25 +14,17 @@ import click
 from vidground.archive.inputs import FoundVideos, InputVideo, find_videos, parse_list
 from vidground.archive.outputs import Job, plan_outputs, require_writable
 from vidground.archive.planning import Plan
-from vidground.cli.options.files import STDOUT, FileOptions
+from vidground.cli.options.files import STDOUT, FileOptions, require_streamable
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.faults import reported_faults
 from vidground.cli.reporting.make_reporter import Reporter, reporting, shown
-from vidground.cli.running.runner import (
-    FAILED,
-    Load,
-    Runner,
-    end_with,
-    end_with_error,
-    set_environment,
-)
+from vidground.cli.running.finish import FAILED, end_with, end_with_error
+from vidground.cli.running.runner import Load, Runner, set_environment
 from vidground.errors import VidgroundError
 from vidground.results.formats import format_of
 from vidground.storage.files import VIDEO_SUFFIXES, printable
 
-# Formats that name the video in every document or line, so that several can share a stream.
-_STREAMABLE = ("json", "jsonl")
 _MISSING_SHOWN = 3
 
 
@@ -75,17 +67,14 @@ def run_batch(
                 )
         except VidgroundError as error:
             end_with_error(error, reporter)
-        end_with(summary, options, reporter)
+        end_with(summary, log, reporter)
 
 
 def check_outputs(options: RunOptions, *, several: bool) -> None:
     """Refuse, before any work, places that no results can go to. several: videos."""
     files, summary = options.files, options.log.summary
-    if files.output_dir == STDOUT and several and files.formats[0] not in _STREAMABLE:
-        raise click.UsageError(
-            "-o - with several videos needs a format that says which video a result is about: "
-            f"--out {' or '.join(_STREAMABLE)}."
-        )
+    if files.output_dir == STDOUT and several:
+        require_streamable(files.formats[0], inputs="several videos", option="--out")
     if files.output_dir is not None and Path(files.output_dir).is_file():
         raise click.UsageError(f"--output-dir {shown(files.output_dir)} is a file; name a folder.")
     if summary is not None:

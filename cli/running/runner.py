@@ -5,15 +5,14 @@ Knows neither which videos there are nor what the work is (`caption`, `query`).
 """
 
 import functools
-import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
-
-import click
+from typing import Any
 
 from vidground.archive.events import RunSummary
 from vidground.archive.job_steps import write_file
@@ -21,23 +20,21 @@ from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job
 from vidground.archive.planning import Plan, Recipe
 from vidground.archive.run import OnEvent, run_archive
-from vidground.archive.workers import Late, Work, Workers, as_workers
+from vidground.archive.workers import Outcomes, Worker
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.make_reporter import Reporter, bars_wanted
 from vidground.errors import CheckpointError, VidgroundError
 from vidground.faults import as_internal
 from vidground.memory import is_out_of_memory
+from vidground.progress import OnProgress
 from vidground.results.conditions import first_objection
 from vidground.results.cues import UNSHAPED
 from vidground.results.formats import render
 from vidground.settings import FULL_WEIGHTS, CacheSettings
-from vidground.storage.atomic import make_folder, write_atomically
 
-FAILED = 1
-
-Load = Callable[[RunOptions], Work]
-"""Loads the model; returns the work. Can be sent to other processes."""
+Load = Callable[[RunOptions], Worker]
+"""Loads the model and returns the worker. Can be pickled by cloudpickle for other processes."""
 
 
 class Runner:
@@ -59,27 +56,29 @@ class Runner:
         self._options = options
         self._load = load
         self._reporter = reporter
-        self._workers: Workers | None = None
+        self._worker: Worker | None = None
+        self._ending = ExitStack()
         self._ledger = Ledger(
             _recipe(options, asked),
             overwrite=options.files.overwrite,
             retry_failed=options.control.retry_failed,
         )
 
-    def load(self) -> Workers:
-        """Load the model, or start who will load it, unless that is done.
+    def load(self) -> Worker:
+        """Load the model, or start the processes that will load it, on the first call.
 
-        Raises CheckpointError if it cannot be loaded, click.UsageError if an option does not fit.
+        Raises:
+            CheckpointError: the model cannot be loaded.
+            click.UsageError: an option is not supported by the model.
         """
-        if self._workers is None:
+        if self._worker is None:
             with usage_errors():
-                self._workers = _start(self._load, self._options)
-        return self._workers
+                self._worker = self._start()
+        return self._worker
 
     def close(self) -> None:
-        """End what was started for the work."""
-        if self._workers is not None:
-            self._workers.close()
+        """Stop the processes that were started for the work."""
+        self._ending.close()
 
     def plans(self, jobs: Sequence[Job]) -> list[Plan | VidgroundError]:
         """What is to be done about every job as things stand, or why nothing can be."""
@@ -123,7 +122,7 @@ class Runner:
         with usage_errors():  # which loading elsewhere meets only now
             return run_archive(
                 jobs,
-                Late(self.load),
+                self._work,
                 missing=missing,
                 ledger=self._ledger,
                 judge=functools.partial(first_objection, conditions) if conditions else None,
@@ -135,28 +134,33 @@ class Runner:
                 on_progress=self._reporter.progress,
             )
 
+    def _work(self, jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:
+        """Load the model on the first job."""
+        for first in jobs:
+            yield from self.load()(chain((first,), jobs), on_progress)
 
-def _start(load: Load, options: RunOptions) -> Workers:
-    engine = options.engine
-    if engine.engine == "local":
-        return as_workers(_loaded(load, options))
-    from vidground.archive.ray_workers import RayWorkers
+    def _start(self) -> Worker:
+        options, engine = self._options, self._options.engine
+        if engine.engine == "local":
+            return _loaded(self._load, options)
+        from vidground.archive.ray_workers import RayWorkers
 
-    # A worker does one video at a time; an open file could not be sent.
-    sent = replace(
-        options,
-        files=replace(options.files, from_file=None),
-        batch=replace(options.batch, videos=1),
-    )
-    return RayWorkers(
-        functools.partial(_loaded, load, sent),
-        address=engine.ray_address,
-        workers=engine.ray_workers,
-        device=options.model.device,
-    )
+        # An actor does one video at a time; an open file cannot be pickled.
+        sent = replace(
+            options,
+            files=replace(options.files, from_file=None),
+            batch=replace(options.batch, videos=1),
+        )
+        workers = RayWorkers(
+            functools.partial(_loaded, self._load, sent),
+            address=engine.ray_address,
+            workers=engine.ray_workers,
+            device=options.model.device,
+        )
+        return self._ending.enter_context(closing(workers))
 
 
-def _loaded(load: Load, options: RunOptions) -> Work:
+def _loaded(load: Load, options: RunOptions) -> Worker:
     try:
         return load(options)
     except (MemoryError, RuntimeError) as error:
@@ -175,30 +179,6 @@ def set_environment(options: RunOptions) -> None:
     if not bars_wanted(options.log.log_format, quiet=options.log.quiet):
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-
-def end_with(summary: RunSummary, options: RunOptions, reporter: Reporter) -> NoReturn:
-    """Tell how it went and end the program: 0 all well, 1 something failed, 130 Ctrl-C, …."""
-    failed = summary.failed > 0
-    try:
-        if options.log.summary is not None:
-            text = json.dumps(summary.to_dict(), indent=2) + "\n"
-            make_folder(options.log.summary.parent)
-            write_atomically(options.log.summary, text)
-    except VidgroundError as error:
-        failed = True
-        reporter.error(str(error))
-    reporter.summary(summary)
-    ending = click.get_current_context().find_root().obj
-    code = FAILED if failed else 0
-    raise click.exceptions.Exit(ending.exit_code if summary.interrupted else code)
-
-
-def end_with_error(error: VidgroundError, reporter: Reporter) -> NoReturn:
-    """Tell why the whole run ends, and end the program."""
-    reporter.close()
-    reporter.error(str(error), getattr(error, "traceback", ""))
-    raise click.exceptions.Exit(FAILED) from error
 
 
 def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:

@@ -33,12 +33,11 @@ ENTRY = Entry(
 
 def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path / "new")
-    assert (manifest.entry(NAME), manifest.document(NAME), manifest.names()) == (None, None, [])
+    assert (manifest.entry(NAME), manifest.document(NAME)) == (None, None)
     assert not (tmp_path / "new").exists()  # reading makes nothing
     manifest.record(ENTRY, '{"é": 1}')
     assert manifest.entry(NAME) == ENTRY
     assert manifest.document(NAME) == '{"é": 1}'
-    assert manifest.names() == [NAME]
     assert ENTRY.finished_at == 1002.75
     assert [path.name for path in (tmp_path / "new").iterdir()] == [MANIFEST]
 

@@ -19,12 +19,13 @@ from click.testing import CliRunner, Result
 from tests.helpers.archive_runs import contents
 from tests.helpers.paths import EXAMPLES
 from tests.helpers.result_makers import captions
+from tests.helpers.workers import worker_of
 from vidground.archive.inputs import find_videos
 from vidground.archive.outputs import Job, plan_outputs
 from vidground.archive.ray_connection import connected
 from vidground.archive.ray_workers import RayWorkers, Share, share_out
 from vidground.archive.run import run_archive
-from vidground.archive.workers import Work
+from vidground.archive.workers import Worker
 from vidground.cli.main import cli
 from vidground.errors import CheckpointError, InputError, VidgroundError
 from vidground.progress import OnProgress
@@ -169,14 +170,14 @@ def test_nobody_but_this_machine_reaches_a_ray_that_was_started() -> None:
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
-def does(result: Captions | None, **deeds: Any) -> Work:
-    """Work that gives `result` after what `deeds` names for a video."""
+def does(result: Captions | None, **deeds: Any) -> Worker:
+    """A worker that gives `result` after what `deeds` names for a video."""
 
     def work(job: Job, _: OnProgress) -> Any:
         deeds.get(job.path.stem, lambda: None)()
         return result
 
-    return work
+    return worker_of(work)
 
 
 def jobs_in(folder: Path, names: str) -> list[Job]:
@@ -193,7 +194,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, caplog: Any) -> N
     jobs, result = jobs_in(tmp_path, "abcdef"), RESULT
     at_work, go_on = tmp_path / "at work", tmp_path / "go on"
 
-    def load() -> Work:
+    def load() -> Worker:
         def work(job: Job, _: Any) -> Captions:
             if job.path.stem == "c" and not go_on.exists():
                 at_work.with_suffix(".new").write_text(str(os.getpid()))
@@ -201,7 +202,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, caplog: Any) -> N
                 time.sleep(600)
             return result
 
-        return work
+        return worker_of(work)
 
     def kill() -> None:
         while not at_work.exists():
@@ -219,20 +220,20 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path, caplog: Any) -> N
     killer.join(60)
     assert (summary.done, summary.failed, summary.unfinished) == (6, 0, 0)
     assert len(contents(tmp_path / "out")) == 6
-    assert "its worker died, it was done again" in caplog.text
+    assert "its worker died; it was done again" in caplog.text
 
 
 @pytest.mark.usefixtures("ray")
 def test_a_video_that_kills_every_worker_fails_alone(tmp_path: Path) -> None:
     jobs, result = jobs_in(tmp_path, "abc"), RESULT
 
-    def load() -> Work:
+    def load() -> Worker:
         def work(job: Job, _: Any) -> Captions:
             if job.path.stem == "b":
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
-        return work
+        return worker_of(work)
 
     workers = RayWorkers(load, workers=2)
     try:
@@ -248,13 +249,13 @@ def test_a_video_that_kills_every_worker_fails_alone(tmp_path: Path) -> None:
 def test_a_mistake_of_the_program_fails_alone_and_comes_with_its_traceback(tmp_path: Path) -> None:
     jobs, result = jobs_in(tmp_path, "abc"), RESULT
 
-    def load() -> Work:
+    def load() -> Worker:
         def work(job: Job, _: Any) -> Captions:
             if job.path.stem == "b":
                 raise KeyError("window")
             return result
 
-        return work
+        return worker_of(work)
 
     workers = RayWorkers(load, workers=2)
     try:
@@ -274,7 +275,7 @@ def test_a_mistake_of_the_program_fails_alone_and_comes_with_its_traceback(tmp_p
 def test_a_worker_may_take_all_cpus(tmp_path: Path) -> None:
     """Nothing of the run is left to wait for one."""
     jobs, result = jobs_in(tmp_path, "ab"), RESULT
-    workers = RayWorkers(lambda: lambda _job, _: result, workers=1)
+    workers = RayWorkers(lambda: worker_of(lambda *_: result), workers=1)
     done: list[int] = []
     running = threading.Thread(
         target=lambda: done.append(run_archive(jobs, workers).done), daemon=True
@@ -287,7 +288,7 @@ def test_a_worker_may_take_all_cpus(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ray")
 def test_a_model_that_cannot_be_loaded_ends_the_run(tmp_path: Path) -> None:
-    def load() -> Work:
+    def load() -> Worker:
         raise CheckpointError("no such model")
 
     workers = RayWorkers(load, workers=2)

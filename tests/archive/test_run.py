@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.helpers.result_makers import ASKED, captions
+from tests.helpers.workers import worker_of
 from vidground.archive.events import FileReport, Started, Waiting
 from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job
 from vidground.archive.run import run_archive
-from vidground.archive.workers import OneByOne, Workers, finish
 from vidground.errors import CheckpointError, InputError, VideoError, VidgroundError
 from vidground.results.types import Event
 
@@ -48,7 +48,7 @@ def statuses(summary):
 def test_all_videos_are_done_and_counted(tmp_path):
     events = []
     jobs = jobs_of(tmp_path, "a", "quiet", formats=("srt", "json"))
-    summary = run_archive(jobs, Work(), on_event=events.append)
+    summary = run_archive(jobs, worker_of(Work()), on_event=events.append)
     assert (tmp_path / "a.srt").read_text() == "1\n00:00:00,000 --> 00:00:01,000\na goal\n\n"
     assert (tmp_path / "quiet.srt").read_text() == ""
     assert files_in(tmp_path) == ["a.json", "a.srt", "quiet.json", "quiet.srt"]
@@ -66,18 +66,18 @@ def test_what_exists_is_left_alone_unless_overwritten(tmp_path):
     (tmp_path / "a.srt").write_text("mine")
     jobs = jobs_of(tmp_path, "a")
     work = Work()
-    summary = run_archive(jobs, work)
+    summary = run_archive(jobs, worker_of(work))
     assert statuses(summary) == [("a", "skipped")]
     assert summary.reports[0].outputs == (str(tmp_path / "a.srt"),)
     assert (work.jobs, (tmp_path / "a.srt").read_text()) == ([], "mine")
-    assert run_archive(jobs, work, ledger=Ledger(overwrite=True)).done == 1
+    assert run_archive(jobs, worker_of(work), ledger=Ledger(overwrite=True)).done == 1
     assert "a goal" in (tmp_path / "a.srt").read_text()
 
 
 def test_only_missing_formats_are_written(tmp_path):
     (tmp_path / "a.srt").write_text("mine")
     work = Work()
-    summary = run_archive(jobs_of(tmp_path, "a", formats=("srt", "json")), work)
+    summary = run_archive(jobs_of(tmp_path, "a", formats=("srt", "json")), worker_of(work))
     assert work.jobs == jobs_of(tmp_path, "a", formats=("json",))
     assert summary.reports[0].outputs == (str(tmp_path / "a.json"),)
     assert (tmp_path / "a.srt").read_text() == "mine"
@@ -95,7 +95,7 @@ def test_only_missing_formats_are_written(tmp_path):
     ],
 )
 def test_a_video_that_fails_fails_alone(tmp_path, error, reason, failure):
-    summary = run_archive(jobs_of(tmp_path, "a", "b", "c"), Work(b=error))
+    summary = run_archive(jobs_of(tmp_path, "a", "b", "c"), worker_of(Work(b=error)))
     assert statuses(summary) == [("a", "done"), ("b", "failed"), ("c", "done")]
     assert summary.reports[1].error.startswith(reason)
     assert summary.reports[1].failure == failure
@@ -106,7 +106,7 @@ def test_a_video_that_fails_fails_alone(tmp_path, error, reason, failure):
 def test_a_result_that_cannot_be_written_fails_alone_and_costs_no_work(tmp_path):
     (tmp_path / "b.srt").mkdir()
     work = Work()
-    summary = run_archive(jobs_of(tmp_path, "b", "a"), work)
+    summary = run_archive(jobs_of(tmp_path, "b", "a"), worker_of(work))
     assert statuses(summary) == [("b", "failed"), ("a", "done")]
     assert [job.path.stem for job in work.jobs] == ["a"]
 
@@ -118,27 +118,27 @@ def test_a_failed_write_tells_what_was_written_before(tmp_path):
         path.write_text(text)
 
     jobs = jobs_of(tmp_path, "a", formats=("srt", "json", "txt"))
-    (report,) = run_archive(jobs, Work(), write=write).reports
+    (report,) = run_archive(jobs, worker_of(Work()), write=write).reports
     assert (report.status, report.outputs) == ("failed", (str(tmp_path / "a.srt"),))
 
 
 @pytest.mark.parametrize("error", [CheckpointError("no model"), BrokenPipeError()])
 def test_what_every_video_would_meet_ends_the_run(tmp_path, error):
     with pytest.raises(type(error)):
-        run_archive(jobs_of(tmp_path, "a", "b"), Work(a=error))
+        run_archive(jobs_of(tmp_path, "a", "b"), worker_of(Work(a=error)))
 
 
 def test_ctrl_c_ends_the_run_with_a_summary(tmp_path):
     missing = [("gone.mp4", VideoError("'gone.mp4': no such file"))]
     jobs = jobs_of(tmp_path, "a", "b", "c")
-    summary = run_archive(jobs, Work(b=KeyboardInterrupt()), missing=missing)
+    summary = run_archive(jobs, worker_of(Work(b=KeyboardInterrupt())), missing=missing)
     assert statuses(summary) == [("gone", "failed"), ("a", "done")]
     assert (summary.interrupted, summary.unfinished) == (True, 2)
 
 
 def test_inputs_that_were_not_found_are_reported_first(tmp_path):
     missing = [("*.avi", VideoError("'*.avi': no video matches"))]
-    summary = run_archive(jobs_of(tmp_path, "a"), Work(), missing=iter(missing))
+    summary = run_archive(jobs_of(tmp_path, "a"), worker_of(Work()), missing=iter(missing))
     told = FileReport("*.avi", "failed", error="'*.avi': no video matches", failure="input")
     assert summary.reports[0] == told
     assert (summary.failed, summary.done) == (1, 1)
@@ -146,28 +146,28 @@ def test_inputs_that_were_not_found_are_reported_first(tmp_path):
 
 def test_warnings_are_told_once(tmp_path):
     result = captions(warnings=("damaged", "damaged", "cut"))
-    (report,) = run_archive(jobs_of(tmp_path, "a"), lambda *_: result).reports
+    (report,) = run_archive(jobs_of(tmp_path, "a"), worker_of(lambda *_: result)).reports
     assert report.warnings == ("damaged", "cut")
-    (report,) = run_archive(jobs_of(tmp_path, "b"), lambda *_: ASKED).reports
+    (report,) = run_archive(jobs_of(tmp_path, "b"), worker_of(lambda *_: ASKED)).reports
     assert report.warnings == ("cut", "old")
 
 
 def test_progress_reaches_the_caller(tmp_path):
     told = []
-    run_archive(jobs_of(tmp_path, "a", "b"), Work(), on_progress=told.append)
+    run_archive(jobs_of(tmp_path, "a", "b"), worker_of(Work()), on_progress=told.append)
     assert told == ["at a", "at b"]
 
 
 def test_a_job_without_files_needs_a_writer():
     job = Job(Path("a.mp4"), {"srt": None})
     with pytest.raises(InputError, match="`write` function"):
-        run_archive([job], Work())
+        run_archive([job], worker_of(Work()))
     written = []
-    run_archive([job], Work(), write=lambda text, path: written.append((text[:2], path)))
+    run_archive([job], worker_of(Work()), write=lambda text, path: written.append((text[:2], path)))
     assert written == [("1\n", None)]
 
 
-class Backwards(Workers):
+class Backwards:
     """Takes up to three jobs at once and gives the last one's result first."""
 
     def __init__(self, work):
@@ -175,12 +175,12 @@ class Backwards(Workers):
         self.given = []
         self.closed = 0
 
-    def results(self, jobs, on_progress):
+    def __call__(self, jobs, on_progress):
         try:
             while batch := [job for _, job in zip(range(3), jobs, strict=False)]:
                 for job in reversed(batch):
                     self.given.append(job.path.stem)
-                    yield finish(self.work, job, on_progress)
+                    yield from worker_of(self.work)(iter([job]), on_progress)
         finally:
             self.closed += 1
 
@@ -235,7 +235,7 @@ def test_a_job_of_another_run_is_waited_for(tmp_path):
         if isinstance(event, Waiting):
             theirs.close()
 
-    summary = run_archive(jobs, OneByOne(Work()), on_event=on_event)
+    summary = run_archive(jobs, worker_of(Work()), on_event=on_event)
     assert statuses(summary) == [("b", "done"), ("a", "done")]
     assert [event.path for event in events if isinstance(event, Waiting)] == [str(jobs[0].path)]
 
@@ -246,7 +246,7 @@ FAULTS = [TypeError("t"), IndexError("i"), KeyError("k"), AssertionError(), Valu
 @pytest.mark.parametrize("error", FAULTS, ids=lambda error: type(error).__name__)
 def test_a_mistake_of_the_program_fails_alone_and_is_not_recorded(tmp_path, error):
     jobs = recorded(tmp_path, "a", "b", "c")
-    summary = run_archive(jobs, Work(b=error))
+    summary = run_archive(jobs, worker_of(Work(b=error)))
     assert statuses(summary) == [("a", "done"), ("b", "failed"), ("c", "done")]
     report = summary.reports[1]
     assert f"internal error: {type(error).__name__}" in report.error
@@ -267,11 +267,11 @@ def test_a_mistake_while_results_are_written_fails_alone(tmp_path, stage):
     def broken(*_):
         raise KeyError(stage)
 
-    summary = run_archive(jobs[:1], Work(), **{stage: broken})
+    summary = run_archive(jobs[:1], worker_of(Work()), **{stage: broken})
     assert (summary.internal_errors, summary.failed) == (1, 1)
     assert f"KeyError: '{stage}'" in summary.reports[0].error
-    assert statuses(run_archive(jobs, Work()))[1] == ("b", "done")
-    assert run_archive(jobs, Work()).failed == 0
+    assert statuses(run_archive(jobs, worker_of(Work())))[1] == ("b", "done")
+    assert run_archive(jobs, worker_of(Work())).failed == 0
 
 
 def test_a_mistake_while_a_job_is_planned_fails_alone(tmp_path, monkeypatch):
@@ -284,7 +284,7 @@ def test_a_mistake_while_a_job_is_planned_fails_alone(tmp_path, monkeypatch):
         return plan(self, job)
 
     monkeypatch.setattr(Ledger, "plan", broken)
-    summary = run_archive(jobs, Work())
+    summary = run_archive(jobs, worker_of(Work()))
     assert statuses(summary) == [("a", "failed"), ("b", "done")]
     assert summary.reports[0].failure == "internal"
 
@@ -292,8 +292,8 @@ def test_a_mistake_while_a_job_is_planned_fails_alone(tmp_path, monkeypatch):
 def test_poor_results_and_known_failures_are_told_by_their_kind(tmp_path):
     jobs = recorded(tmp_path, "a", "b")
     work = Work(b=VideoError("'b.mp4': no frame"))
-    summary = run_archive(jobs, work, judge=lambda _: "empty")
+    summary = run_archive(jobs, worker_of(work), judge=lambda _: "empty")
     assert [report.failure for report in summary.reports] == ["quality", "input"]
-    (again,) = run_archive(jobs[1:], work).reports
+    (again,) = run_archive(jobs[1:], worker_of(work)).reports
     assert "failed before" in again.error
     assert (again.failure, len(work.jobs)) == ("input", 2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.helpers.result_makers import VIDEO, captions
+from tests.helpers.workers import worker_of
 from vidground.archive.events import RunSummary
 from vidground.archive.inputs import find_videos
 from vidground.archive.ledger import Ledger
@@ -78,7 +79,7 @@ def run(
 ) -> RunSummary:
     recipe = Recipe(options=options or {"fps": 1.0}, shape=shape or {})
     ledger = Ledger(recipe, overwrite=overwrite, retry_failed=retry_failed)
-    return run_archive(jobs, work, ledger=ledger, **rest)
+    return run_archive(jobs, worker_of(work), ledger=ledger, **rest)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -27,6 +27,7 @@ from threading import Thread
 from tests.helpers.process_memory import tree_bytes
 from tests.helpers.result_makers import VIDEO, captions
 from tests.helpers.video_files import make_video
+from tests.helpers.workers import worker_of
 from vidground.archive.inputs import find_videos
 from vidground.archive.outputs import Job, plan_outputs
 from vidground.archive.run import run_archive
@@ -107,7 +108,7 @@ def bookkeeping(folder: Path, count: int) -> None:
 
     jobs = plan_outputs(find_videos([folder / "in"]).videos, ["srt"], folder=folder / "books")
     begin, cpu = time.monotonic(), time.process_time()
-    summary = run_archive(jobs, work)
+    summary = run_archive(jobs, worker_of(work))
     wall_s, cpu_s = time.monotonic() - begin, time.process_time() - cpu
     if summary.done != count:
         raise SystemExit(f"only {summary.done} of {count} files were done")

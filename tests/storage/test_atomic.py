@@ -198,3 +198,15 @@ def test_folders_are_made_where_no_file_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FormatError, match="a file has its name"):
         make_folder(tmp_path / "file")
+
+
+def test_missing_parent_folders_are_created_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c.txt"
+    with pytest.raises(FormatError, match="the folder does not exist"):
+        write_atomically(path, "text")
+    assert not (tmp_path / "a").exists()
+    write_atomically(path, "text", parents=True)
+    assert path.read_text() == "text"
+    (tmp_path / "file").touch()
+    with pytest.raises(FormatError, match="is a file"):
+        write_atomically(tmp_path / "file" / "c.txt", "text", parents=True)

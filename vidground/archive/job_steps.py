@@ -13,11 +13,11 @@ from vidground.archive.events import FileReport, report_failure, report_on
 from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job
 from vidground.archive.planning import Plan
-from vidground.archive.workers import Finished
 from vidground.errors import CheckpointError, FormatError, VideoError, VidgroundError
 from vidground.faults import kind_of
+from vidground.outcomes import Outcome
 from vidground.results.documents import Result
-from vidground.storage.atomic import make_folder, write_atomically
+from vidground.storage.atomic import write_atomically
 from vidground.storage.files import FileState, file_state, printable
 
 Render = Callable[[Result, str], str]
@@ -28,12 +28,11 @@ Judge = Callable[[Result], str | None]
 def write_file(text: str, path: Path | None) -> None:
     """Write a rendered result to its file; a job without files needs a writer of its own."""
     assert path is not None, "run_archive refuses such jobs"
-    make_folder(path.parent)
-    write_atomically(path, text)
+    write_atomically(path, text, parents=True)
 
 
 @dataclass(frozen=True)
-class Begun:
+class ClaimedJob:
     """A job that is being worked on, and kept from other runs until `claim` is closed.
 
     left: the job for the outputs that are to be written. plan: why. state: of the video when the
@@ -49,7 +48,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Filing:
+class JobRecorder:
     """How jobs are begun and finished; see `run_archive` for the functions."""
 
     ledger: Ledger
@@ -57,7 +56,7 @@ class Filing:
     render: Render
     write: Write
 
-    def begin(self, job: Job) -> Begun | FileReport | None:
+    def begin(self, job: Job) -> ClaimedJob | FileReport | None:
         """Find out what is to be done about a job, and do it unless it needs the model.
 
         None if another run does the job now.
@@ -79,25 +78,25 @@ class Filing:
                 if stored is not None:
                     return self._render(job, left, plan, stored, begin, written)
                 state = file_state(job.path)
-                return Begun(job, left, plan, state, time.monotonic() - begin, claim.pop_all())
+                return ClaimedJob(job, left, plan, state, time.monotonic() - begin, claim.pop_all())
         except Exception as error:  # noqa: BLE001 - reported, or raised again
             return _failed(job, error, written, time.monotonic() - begin)
 
-    def finish(self, begun: Begun, finished: Finished) -> FileReport:
+    def finish(self, claimed: ClaimedJob, outcome: Outcome[Job, Result]) -> FileReport:
         """Record and write what came of a job, and give its claim up."""
-        begin = time.monotonic() - finished.elapsed_s - begun.elapsed_s
-        started_at, state = time.time() - finished.elapsed_s, begun.state
-        left, plan, written = begun.left, begun.plan, list[str]()
-        with begun.claim:
+        begin = time.monotonic() - outcome.elapsed_s - claimed.elapsed_s
+        started_at, state = time.time() - outcome.elapsed_s, claimed.state
+        left, plan, written = claimed.left, claimed.plan, list[str]()
+        with claimed.claim:
             try:
-                result = self._result(finished, state, started_at)
+                result = self._result(outcome, state, started_at)
                 texts = self._texts(left, result)
                 self.ledger.intend(left, texts, result=result, state=state, started_at=started_at)
                 self._write(left, texts, written)
-                report = self._report(begun.job, plan, result, written, begin, new=True)
+                report = self._report(claimed.job, plan, result, written, begin, new=True)
                 return self._judged(report, result)
             except Exception as error:  # noqa: BLE001 - reported, or raised again
-                return _failed(begun.job, error, written, time.monotonic() - begin)
+                return _failed(claimed.job, error, written, time.monotonic() - begin)
 
     def _render(
         self, job: Job, left: Job, plan: Plan, stored: Result, begin: float, written: list[str]
@@ -117,16 +116,18 @@ class Filing:
         stored = self.ledger.stored(job) if self.judge is not None else None
         return report if stored is None else self._judged(report, stored)
 
-    def _result(self, finished: Finished, state: FileState | None, started_at: float) -> Result:
+    def _result(
+        self, outcome: Outcome[Job, Result], state: FileState | None, started_at: float
+    ) -> Result:
         """The result of a video that has stayed the same meanwhile."""
-        job, outcome = finished.job, finished.outcome
-        if isinstance(outcome, VidgroundError) and kind_of(outcome) == "input":
-            _require_unchanged(job, state, outcome)
-            self._record_failure(job, outcome, state, started_at)
-        if isinstance(outcome, Exception):
-            raise outcome
+        job, result = outcome.item, outcome.result
+        if isinstance(result, VidgroundError) and kind_of(result) == "input":
+            _require_unchanged(job, state, result)
+            self._record_failure(job, result, state, started_at)
+        if isinstance(result, Exception):
+            raise result
         _require_unchanged(job, state)
-        return outcome
+        return result
 
     def _record_failure(
         self, job: Job, error: VidgroundError, state: FileState | None, started_at: float

@@ -150,14 +150,6 @@ class Manifest:
             row = database.execute(query, (os.fsencode(name),)).fetchone()
             return None if row is None else _entry(row, _outputs(database, os.fsencode(name)))
 
-    def names(self) -> list[str]:
-        """The names of all entries, sorted."""
-        with self._reading() as database:
-            if database is None:
-                return []
-            rows = database.execute("SELECT name FROM entries ORDER BY name").fetchall()
-            return [os.fsdecode(name) for (name,) in rows]
-
     def document(self, name: str) -> str | None:
         """The result called `name` as JSON; None if there is none."""
         with self._reading() as database:

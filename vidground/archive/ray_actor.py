@@ -1,7 +1,7 @@
-"""The far side of a run by Ray: the desk that hands out jobs, and the workers that do them.
+"""The remote side of a run on Ray: the queue that assigns jobs, and the actors that do them.
 
-Plain classes which know nothing of Ray (`vidground.archive.ray_workers` starts them), so a job's
-way can be followed without it. What a worker tells is data: results, or the errors that there were.
+Plain classes that do not import Ray (`vidground.archive.ray_workers` starts them), so that they
+can be followed and tested without it. Errors of a job are returned as data, like its result.
 """
 
 import asyncio
@@ -17,73 +17,68 @@ from pathlib import Path
 from typing import Any
 
 from vidground.archive.outputs import Job
-from vidground.archive.workers import Work, Workers, as_workers
+from vidground.archive.workers import Worker
 from vidground.errors import VideoError, VidgroundError
 from vidground.faults import as_internal, is_fault
+from vidground.outcomes import Outcome
 from vidground.results.documents import Result
 from vidground.storage.files import printable
 
-TRIES = 3
-"""A video whose worker has died so often is given up."""
+MAX_ATTEMPTS = 3
+"""A video is reported as failed once this many actors have died while working on it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
-    """The number-th job, handed out for the times-th time."""
+class Assignment:
+    """A job assigned to an actor.
 
-    number: int
-    job: Job
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of the number-th job; see `work.Finished`.
-
-    times: how often it was handed out. ends_run: the error is none of this job's alone.
+    Attributes:
+        number: of the job in its run, counted from 0.
+        job: what to do.
+        attempt: how many times the job was assigned, this time included.
     """
 
     number: int
-    outcome: Result | Exception
-    elapsed_s: float
-    times: int
-    ends_run: bool = False
+    job: Job
+    attempt: int
 
 
-class Desk:
-    """Hands out jobs in the order they came, to whoever has a turn.
+class JobQueueActor:
+    """Assigns jobs to turns, in the order in which the jobs were added.
 
-    A turn that comes again, because the worker that had it died, gets the job that it had.
+    A turn that is repeated, because its actor died, is assigned the same job again.
     """
 
     def __init__(self) -> None:
         self._jobs: deque[tuple[int, Job]] = deque()
-        self._given: dict[int, tuple[int, Job]] = {}
-        self._times: Counter[int] = Counter()
-        self._more = asyncio.Condition()
+        self._assigned: dict[int, tuple[int, Job]] = {}
+        self._attempts: Counter[int] = Counter()
+        self._changed = asyncio.Condition()
 
     async def put(self, number: int, job: Job) -> None:
-        """Lay a job on the desk."""
-        async with self._more:
+        """Add a job."""
+        async with self._changed:
             self._jobs.append((number, job))
-            self._more.notify_all()
+            self._changed.notify_all()
 
-    async def take(self, turn: int) -> Handed:
-        """Take the job of a turn, once there is one."""
-        async with self._more:
-            await self._more.wait_for(lambda: turn in self._given or bool(self._jobs))
-            if turn not in self._given:
-                self._given[turn] = self._jobs.popleft()
-            self._times[turn] += 1
-            number, job = self._given[turn]
-            return Handed(number, job, self._times[turn])
+    async def take(self, turn: int) -> Assignment:
+        """Return the job of a turn; wait until there is one."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: turn in self._assigned or bool(self._jobs))
+            if turn not in self._assigned:
+                self._assigned[turn] = self._jobs.popleft()
+            self._attempts[turn] += 1
+            number, job = self._assigned[turn]
+            return Assignment(number, job, self._attempts[turn])
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a worker takes over from the process whose run it is.
+class WorkerEnvironment:
+    """What an actor inherits from the process that runs.
 
-    folder: that relative paths start from. variables: of the environment.
+    Attributes:
+        folder: the current folder, which relative paths start from.
+        variables: environment variables to set.
     """
 
     folder: str
@@ -91,73 +86,89 @@ class Surroundings:
 
 
 class VideoWorker:
-    """Does the jobs of its turns, one after the other, with a model that is loaded for the first.
+    """Does the jobs of its turns, one after the other, with a model loaded for the first of them.
 
-    take: gives the job of a turn. load: gives the work.
+    Args:
+        take: returns the job of a turn.
+        load: loads the model and returns the worker.
+        environment: of the process that runs.
     """
 
     def __init__(
         self,
-        take: Callable[[int], Handed],
-        load: Callable[[], Work | Workers],
-        surroundings: Surroundings,
+        take: Callable[[int], Assignment],
+        load: Callable[[], Worker],
+        environment: WorkerEnvironment,
     ) -> None:
         self._take = take
         self._load = load
-        self._workers: Workers | None = None
-        self._astray: Path | None = Path(surroundings.folder)
-        with suppress(OSError):  # which only matters to paths that start there
-            os.chdir(surroundings.folder)
-            self._astray = None
-        os.environ.update(surroundings.variables)  # before the libraries that read them
+        self._worker: Worker | None = None
+        self._missing_folder: Path | None = Path(environment.folder)
+        with suppress(OSError):  # reported only for jobs whose path is relative to it
+            os.chdir(environment.folder)
+            self._missing_folder = None
+        os.environ.update(environment.variables)  # before the libraries that read them are loaded
 
-    def __call__(self, row: Mapping[str, Any]) -> dict[str, bytes]:
-        """Do the job of the turn `row["id"]`; gives {"answer": an `Answer`, pickled}."""
-        handed = self._take(int(row["id"]))
-        return {"answer": _pickled(self._answer(handed), handed.job.path)}
+    def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Do the job of a turn.
 
-    def _answer(self, handed: Handed) -> Answer:
-        begin = time.monotonic()
-        number, job, times = handed.number, handed.job, handed.times
-        try:
-            if times > TRIES:
-                raise VideoError(
-                    f"{printable(job.path)}: its worker died {TRIES} times, as when memory runs "
-                    "out; use fewer workers or a machine with more memory, and --retry-failed"
-                )
-            self._require_visible(job)
-        except VidgroundError as error:
-            return Answer(number, error, 0.0, times)
-        try:
-            if self._workers is None:
-                self._workers = as_workers(self._load())
-        except Exception as error:  # noqa: BLE001 - raised in the process whose run it is
-            return Answer(number, error, time.monotonic() - begin, times, ends_run=True)
-        (finished,) = self._workers.results(iter((job,)), lambda _: None)
-        return Answer(number, finished.outcome, finished.elapsed_s, times)
+        Args:
+            row: {"id": the turn}.
 
-    def _require_visible(self, job: Job) -> None:
-        """Raise VidgroundError if the video that the run has found is not here.
-
-        No VideoError, for nothing is wrong with the video.
+        Returns:
+            {"outcome": a pickled `Outcome[Assignment, Result]`, "ends_run": whether its error
+            would occur with every other job too}.
         """
-        missing = None if job.path.is_absolute() else self._astray
+        assignment = self._take(int(row["id"]))
+        begin = time.monotonic()
+        ends_run = False
+        outcome: Outcome[Assignment, Result]
+        try:
+            self._check(assignment)
+        except VidgroundError as error:
+            outcome = Outcome(assignment, error, 0.0)
+        else:
+            try:
+                if self._worker is None:
+                    self._worker = self._load()
+            except Exception as error:  # noqa: BLE001 - raised in the process that runs
+                outcome, ends_run = Outcome(assignment, error, time.monotonic() - begin), True
+            else:
+                (done,) = self._worker(iter((assignment.job,)), lambda _: None)
+                outcome = Outcome(assignment, done.result, done.elapsed_s)
+        return {"outcome": _pickled(outcome), "ends_run": ends_run}
+
+    def _check(self, assignment: Assignment) -> None:
+        """Raise an error for a job that must not be tried here.
+
+        Raises:
+            VideoError: too many actors have died with this video.
+            VidgroundError: this machine does not see the video, which is no fault of the video.
+        """
+        job = assignment.job
+        if assignment.attempt > MAX_ATTEMPTS:
+            raise VideoError(
+                f"{printable(job.path)}: its worker died {MAX_ATTEMPTS} times, possibly because "
+                "memory ran out; use fewer workers or a machine with more memory, and "
+                "--retry-failed"
+            )
+        missing = None if job.path.is_absolute() else self._missing_folder
         if missing is None and not job.path.exists():
             missing = job.path
         if missing is not None:
             raise VidgroundError(
-                f"{printable(job.path)}: {printable(missing)} is not there on "
+                f"{printable(job.path)}: {printable(missing)} does not exist on "
                 f"{socket.gethostname()}; all machines of a Ray cluster must see the videos "
                 "under the same paths (a shared file system)"
             )
 
 
-def _pickled(answer: Answer, about: Path) -> bytes:
-    """The answer as bytes; mistakes of the program as internal errors, with their tracebacks.
+def _pickled(outcome: Outcome[Assignment, Result]) -> bytes:
+    """Return the outcome as bytes, with program errors as InternalError with their traceback.
 
-    Exceptions of other types than vidground's and the system's may not survive the way.
+    Exceptions of types that are not vidground's or the system's may not survive pickling.
     """
-    error = answer.outcome
+    error = outcome.result
     if isinstance(error, Exception) and is_fault(error):
-        answer = replace(answer, outcome=as_internal(error, about))
-    return pickle.dumps(answer)
+        outcome = replace(outcome, result=as_internal(error, outcome.item.job.path))
+    return pickle.dumps(outcome)

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from vidground.archive.ray_actor import Handed
+from vidground.archive.ray_actor import Assignment
 from vidground.errors import InputError, VidgroundError
 
 _OBJECT_STORE_BYTES = 256 << 20  # for results on their way, which are small
@@ -84,17 +84,21 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
-    """Takes the job of a turn from the desk, for a worker."""
+class NextAssignment:
+    """Fetches the job of a turn for an actor.
 
-    desk: Any
+    Attributes:
+        queue: handle of a `JobQueueActor`.
+    """
 
-    def __call__(self, turn: int) -> Handed:
-        """Wait until there is a job."""
+    queue: Any
+
+    def __call__(self, turn: int) -> Assignment:
+        """Wait until there is a job and return it."""
         import ray
 
-        handed: Handed = ray.get(self.desk.take.remote(turn))
-        return handed
+        assignment: Assignment = ray.get(self.queue.take.remote(turn))
+        return assignment
 
 
 def machines(ray: Any) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ to them who did the work.
 import logging
 import os
 import pickle
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from vidground.archive.outputs import Job
-from vidground.archive.ray_actor import Answer, Desk, Surroundings, VideoWorker
-from vidground.archive.ray_connection import Take, connected, first_line, machines
-from vidground.archive.workers import Finished, Results, Work, Workers
+from vidground.archive.ray_actor import Assignment, JobQueueActor, VideoWorker, WorkerEnvironment
+from vidground.archive.ray_connection import NextAssignment, connected, first_line, machines
+from vidground.archive.workers import Outcomes, Worker
 from vidground.errors import InputError, VidgroundError
+from vidground.outcomes import Outcome
 from vidground.progress import OnProgress
+from vidground.results.documents import Result
 from vidground.storage.files import printable
 
 CPUS_PER_WORKER = 4
@@ -29,7 +31,7 @@ CPUS_PER_WORKER = 4
 
 _JOBS_PER_WORKER = 2  # one that it works on, and one that waits, so that it need not
 _TURNS_PER_WORKER = 500  # videos until workers are started anew; Ray plans all turns in advance
-_MOST_WORKERS = 100_000  # that can wait for a job at once
+_MAX_WAITING = 100_000  # workers that can wait for a job at the same time
 _VARIABLES = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY")
 
 _log = logging.getLogger(__name__)
@@ -83,26 +85,27 @@ def _require_room(workers: int | None, most: int, what: str) -> None:
         )
 
 
-class RayWorkers(Workers):
-    """Does jobs by Ray; close it when there are no more.
+class RayWorkers:
+    """A `Worker` that does jobs on Ray; close it after the last run.
 
-    A job whose worker dies is done again; one that kills three workers fails, and the rest goes
-    on.
+    A job whose actor dies is done again. A job that kills `MAX_ATTEMPTS` actors fails, and the
+    others are done.
 
     Args:
-        load: gives the work; called in each worker, with what it is bound to.
+        load: loads the model and returns the worker; called in each actor, so it is pickled.
         address: of a running cluster ("auto", "host:port"), whose machines have this vidground
             and see the videos under the same paths; None starts Ray on this machine until closed.
-        workers, device: see `share_out`.
+        workers: see `share_out`.
+        device: see `share_out`.
 
     Raises:
-        InputError: Ray is not installed, or has no room for so many workers.
+        InputError: Ray is not installed, or has too few resources for the number of workers.
         VidgroundError: Ray cannot be started or reached.
     """
 
     def __init__(
         self,
-        load: Callable[[], Work | Workers],
+        load: Callable[[], Worker],
         *,
         address: str | None = None,
         workers: int | None = None,
@@ -115,75 +118,78 @@ class RayWorkers(Workers):
             self._ending = ending.pop_all()
 
     def close(self) -> None:
-        """End the workers, and Ray if it was started for them."""
+        """Stop the actors, and Ray if it was started for them."""
         self._ending.close()
 
-    def results(self, jobs: Iterator[Job], on_progress: OnProgress) -> Results:  # noqa: ARG002
-        """Do the jobs; progress within a video is not told.
+    def __call__(self, jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:  # noqa: ARG002
+        """Do the jobs; progress within a video is not reported.
 
-        Raises VidgroundError if Ray ends, and any error that comes of loading the model.
+        Raises:
+            VidgroundError: Ray ended.
+            Exception: whatever loading the model raised.
         """
         more = True
         while more:
             more = yield from self._round(jobs)
 
-    def _round(self, jobs: Iterator[Job]) -> Generator[Finished, None, bool]:
-        """Do jobs until all workers' turns are used up; returns whether there may be more."""
+    def _round(self, jobs: Iterator[Job]) -> Generator[Outcome[Job, Result], None, bool]:
+        """Do jobs until all turns are used up; return whether there may be more jobs."""
         first = next(jobs, None)
         if first is None:
             return False
-        turns, begun = self.share.workers * _TURNS_PER_WORKER, dict[int, Job]()
-        left = zip(range(turns), chain((first,), jobs), strict=False)
-        desk = self._desk()
+        turns, assigned = self.share.workers * _TURNS_PER_WORKER, dict[int, Job]()
+        rest = zip(range(turns), chain((first,), jobs), strict=False)
+        queue = self._start_queue()
 
-        def hand_out() -> None:
-            for number, job in islice(left, self.share.workers * _JOBS_PER_WORKER - len(begun)):
-                begun[number] = job
-                desk.put.remote(number, job)
+        def assign() -> None:
+            room = self.share.workers * _JOBS_PER_WORKER - len(assigned)
+            for number, job in islice(rest, room):
+                assigned[number] = job
+                queue.put.remote(number, job)
 
-        hand_out()
-        with closing(self._answers(desk, turns)) as answers:
-            for answer in answers:
-                job = begun.pop(answer.number)
-                if answer.ends_run and isinstance(answer.outcome, Exception):
-                    raise answer.outcome
-                if answer.times > 1:
-                    _log.warning("%s: its worker died, it was done again", printable(job.path))
-                busy = min(len(begun) + 1, self.share.workers)
-                yield Finished(job, answer.outcome, answer.elapsed_s / busy)
-                hand_out()
-                if not begun:
+        assign()
+        with closing(self._outcomes(queue, turns)) as outcomes:
+            for outcome in outcomes:
+                job = assigned.pop(outcome.item.number)
+                if outcome.item.attempt > 1:
+                    _log.warning("%s: its worker died; it was done again", printable(job.path))
+                busy = min(len(assigned) + 1, self.share.workers)
+                yield Outcome(job, outcome.result, outcome.elapsed_s / busy)
+                assign()
+                if not assigned:
                     break
         return True
 
-    def _desk(self) -> Any:
-        """The desk, in a process beside this one."""
+    def _start_queue(self) -> Any:
+        """Return the handle of a `JobQueueActor` in a new process on this machine."""
         here = self._ray.get_runtime_context().get_node_id()
         place = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             here, soft=False
         )
         remote = self._ray.remote(
-            num_cpus=0, max_concurrency=_MOST_WORKERS, scheduling_strategy=place
+            num_cpus=0, max_concurrency=_MAX_WAITING, scheduling_strategy=place
         )
-        return remote(Desk).remote()
+        return remote(JobQueueActor).remote()
 
-    def _answers(self, desk: Any, turns: int) -> Generator[Answer, None, None]:
-        """Let workers do what is on the desk; their answers, as they come."""
+    def _outcomes(
+        self, queue: Any, turns: int
+    ) -> Generator[Outcome[Assignment, Result], None, None]:
+        """Let actors do the jobs in the queue; raise the error of one that ends the run."""
         data = self._ray.data
         variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         batches = (
-            # No tasks make these, which would wait for a CPU that workers leave them none of.
+            # Made without read tasks, which would wait for a CPU while the actors hold them all.
             data.from_items([{"id": turn} for turn in range(turns)], override_num_blocks=turns)
             .map(
                 VideoWorker,
                 fn_constructor_args=(
-                    Take(desk),
+                    NextAssignment(queue),
                     self._load,
-                    Surroundings(str(Path.cwd()), variables),
+                    WorkerEnvironment(str(Path.cwd()), variables),
                 ),
                 compute=data.ActorPoolStrategy(
                     size=self.share.workers,
-                    max_tasks_in_flight_per_actor=1,  # with more, a death would strike others too
+                    max_tasks_in_flight_per_actor=1,  # so that a death affects one job only
                 ),
                 num_cpus=self.share.cpus,
                 num_gpus=self.share.gpus,
@@ -193,7 +199,15 @@ class RayWorkers(Workers):
         try:
             with closing(iter(batches)) as tables:
                 for table in tables:
-                    for packed in table.column("answer").to_pylist():
-                        yield pickle.loads(packed)
+                    for row in table.to_pylist():
+                        yield _unpickled(row)
         except self._ray.exceptions.RayError as error:
-            raise VidgroundError(f"the work by Ray has ended: {first_line(error)}") from error
+            raise VidgroundError(f"Ray ended the work: {first_line(error)}") from error
+
+
+def _unpickled(row: Mapping[str, Any]) -> Outcome[Assignment, Result]:
+    """Return the outcome in a row of `VideoWorker`; raise its error if that ends the run."""
+    outcome: Outcome[Assignment, Result] = pickle.loads(row["outcome"])
+    if row["ends_run"] and isinstance(outcome.result, Exception):
+        raise outcome.result
+    return outcome

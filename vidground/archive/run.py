@@ -6,9 +6,11 @@ told to a callback and returned.
 
 >>> jobs = plan_outputs(find_videos(["archive"], recursive=True).videos, ["srt", "json"])
 >>> captioner = DenseCaptioner()
->>> def work(job, on_progress):
-...     return captioner.caption(job.path, on_progress=on_progress)
->>> run_archive(jobs, work).failed
+>>> def worker(jobs, on_progress):
+...     return captioner.engine.work_on(
+...         jobs, lambda job: captioner.caption(job.path, on_progress=on_progress)
+...     )
+>>> run_archive(jobs, worker).failed
 0
 """
 
@@ -18,15 +20,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from vidground.archive.events import FileReport, RunSummary, Started, Waiting, report_failure
-from vidground.archive.job_steps import Begun, Filing, Judge, Render, Write, write_file
+from vidground.archive.job_steps import ClaimedJob, JobRecorder, Judge, Render, Write, write_file
 from vidground.archive.ledger import Ledger
 from vidground.archive.outputs import Job
-from vidground.archive.workers import Work, Workers, as_workers
+from vidground.archive.workers import Worker
 from vidground.errors import InputError, VidgroundError
 from vidground.progress import OnProgress
 from vidground.results.formats import render as render_result
 
-_LOOK_AGAIN_S = 0.5  # how often a run looks whether another one has done what it waits for
+_RECHECK_S = 0.5  # how often a run checks whether another one has finished the jobs it waits for
 
 OnEvent = Callable[[Started | Waiting | FileReport], None]
 
@@ -37,7 +39,7 @@ def _ignore(_: object) -> None:
 
 def run_archive(
     jobs: Sequence[Job],
-    work: Work | Workers,
+    worker: Worker,
     *,
     missing: Iterable[tuple[str, VidgroundError]] = (),
     ledger: Ledger | None = None,
@@ -58,8 +60,9 @@ def run_archive(
     job is done by one of them, and a job of another run is waited for at the end.
 
     Args:
-        work: from a job with the outputs that are to be written to the result, called for one
-            after the other; or `Workers`, who may do several at a time.
+        jobs: one per video; see `plan_outputs`.
+        worker: makes the results. The jobs that it is given hold only the outputs that still have
+            to be written.
         missing: inputs that could not be found (`find_videos`); they are reported as failed.
         ledger: what is done already; None for one that goes by names of files, and by records
             where the jobs have a folder for them.
@@ -69,7 +72,7 @@ def run_archive(
         render: a result as text in a format. write: puts such a text to its file.
         on_event: told when a job begins (`Started`), when only jobs of other runs are left
             (`Waiting`) and what became of a job (`FileReport`).
-        on_progress: handed to `work`.
+        on_progress: passed to `worker`.
 
     Raises:
         InputError: a job has no file to write to, and there is no `write` of one's own.
@@ -78,17 +81,24 @@ def run_archive(
     """
     if write is write_file and any(None in job.outputs.values() for job in jobs):
         raise InputError("a job has no file to write to; give run_archive a `write` function")
-    workers = as_workers(work)
-    filing = Filing(ledger or Ledger(), judge, render, write)
-    run = _Run(workers, filing, on_event, on_progress, max_failures, wait)
+    recorder = JobRecorder(ledger or Ledger(), judge, render, write)
+    run = _Run(worker, recorder, on_event, on_progress, max_failures)
     begin = time.monotonic()
-    given_up = list(missing)
+    not_found = list(missing)
     interrupted = False
     try:
-        run.go(given_up, jobs)
+        run.report_missing(not_found)
+        others = [] if run.is_enough else run.do(run.announced(jobs))
+        for job in others:
+            on_event(Waiting(str(job.path)))
+        while others and wait and not run.is_enough:
+            left = run.do(others)
+            if len(left) == len(others):
+                time.sleep(_RECHECK_S)
+            others = left
     except KeyboardInterrupt:
         interrupted = True
-    unfinished = len(given_up) + len(jobs) - len(run.reports)
+    unfinished = len(not_found) + len(jobs) - len(run.reports)
     stopped = run.is_enough and unfinished > 0 and not interrupted
     elapsed_s = time.monotonic() - begin
     return RunSummary(tuple(run.reports), unfinished, interrupted, stopped, elapsed_s)
@@ -96,72 +106,69 @@ def run_archive(
 
 @dataclass
 class _Run:
-    """One call of `run_archive`: its functions, the jobs that are begun, and the reports so far."""
+    """The state of one call of `run_archive`.
 
-    workers: Workers
-    filing: Filing
+    Attributes:
+        claimed: the jobs that the worker has, by the `id` of the job object it was given.
+        reports: in the order in which inputs were completed.
+        failures: how many of the reports are failures.
+    """
+
+    worker: Worker
+    recorder: JobRecorder
     on_event: OnEvent
     on_progress: OnProgress
     max_failures: int | None
-    wait: bool
-    begun: dict[int, Begun] = field(default_factory=dict)  # by the id of what workers were given
+    claimed: dict[int, ClaimedJob] = field(default_factory=dict)
     reports: list[FileReport] = field(default_factory=list)
     failures: int = 0
 
     @property
     def is_enough(self) -> bool:
+        """Whether so many inputs have failed that the run ends."""
         return self.max_failures is not None and self.failures >= self.max_failures
 
-    def tell(self, report: FileReport) -> None:
-        self.reports.append(report)
-        self.failures += report.status == "failed"
-        self.on_event(report)
-
-    def go(self, given_up: Iterable[tuple[str, VidgroundError]], jobs: Sequence[Job]) -> None:
-        """Do the jobs; those that other runs do at the time come last."""
-        for name, error in given_up:
+    def report_missing(self, missing: Iterable[tuple[str, VidgroundError]]) -> None:
+        for name, error in missing:
             if not self.is_enough:
-                self.tell(report_failure(name, error))
-        others = [] if self.is_enough else self._go(self._announced(jobs))
-        for job in others:
-            self.on_event(Waiting(str(job.path)))
-        while others and self.wait and not self.is_enough:
-            left = self._go(others)
-            if len(left) == len(others):
-                time.sleep(_LOOK_AGAIN_S)
-            others = left
+                self._report(report_failure(name, error))
 
-    def _announced(self, jobs: Sequence[Job]) -> Iterator[Job]:
+    def announced(self, jobs: Sequence[Job]) -> Iterator[Job]:
+        """Yield the jobs, each with an event that its turn has come."""
         for number, job in enumerate(jobs, 1):
             self.on_event(Started(str(job.path), number, len(jobs)))
             yield job
 
-    def _go(self, jobs: Iterable[Job]) -> list[Job]:
-        """Do all jobs but those that other runs do now, which are returned."""
+    def do(self, jobs: Iterable[Job]) -> list[Job]:
+        """Do all jobs except those that another run is working on; return the latter."""
         others: list[Job] = []
-        to_work_on = self._to_work_on(jobs, others)
         try:
-            with closing(self.workers.results(to_work_on, self.on_progress)) as results:
-                for finished in results:
-                    begun = self.begun.pop(id(finished.job))
-                    self.tell(self.filing.finish(begun, finished))
+            with closing(self.worker(self._claim(jobs, others), self.on_progress)) as outcomes:
+                for outcome in outcomes:
+                    claimed = self.claimed.pop(id(outcome.item))
+                    self._report(self.recorder.finish(claimed, outcome))
                     if self.is_enough:
                         break
         finally:
-            while self.begun:
-                self.begun.popitem()[1].claim.close()
+            while self.claimed:
+                self.claimed.popitem()[1].claim.close()
         return others
 
-    def _to_work_on(self, jobs: Iterable[Job], others: list[Job]) -> Iterator[Job]:
-        """Begin jobs and give those that need the model; report on the rest."""
+    def _claim(self, jobs: Iterable[Job], others: list[Job]) -> Iterator[Job]:
+        """Claim jobs and yield those that need the model; complete or report the rest."""
         for job in jobs:
-            begun = self.filing.begin(job)
-            if isinstance(begun, Begun):
-                self.begun[id(begun.left)] = begun
-                yield begun.left
-            elif begun is None:
+            claimed = self.recorder.begin(job)
+            if isinstance(claimed, ClaimedJob):
+                self.claimed[id(claimed.left)] = claimed
+                yield claimed.left
+            elif claimed is None:
                 others.append(job)
             else:
-                self.tell(begun)
+                self._report(claimed)
             if self.is_enough:
                 return
+
+    def _report(self, report: FileReport) -> None:
+        self.reports.append(report)
+        self.failures += report.status == "failed"
+        self.on_event(report)

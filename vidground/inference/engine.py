@@ -43,10 +43,11 @@ from vidground.inference.batch_sizes import choose_sizes
 from vidground.inference.model_setup import open_vision, ready_model
 from vidground.inference.model_thread import SharedModel
 from vidground.inference.provenance import provenance_of, runtime_of
-from vidground.inference.video_threads import Flight, Landed, Pipeline, in_order, one_by_one
+from vidground.inference.video_threads import Flight, Pipeline, in_order
 from vidground.language.prompts import Prompt, PromptIds, encode_prompt
 from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
+from vidground.outcomes import Outcome, one_by_one
 from vidground.progress import OnProgress, Progress, Tracker
 from vidground.results.types import Provenance
 from vidground.settings import (
@@ -228,7 +229,7 @@ class Engine:
 
     def work_on(
         self, items: Iterable[Item], work: Callable[[Item], Made]
-    ) -> Generator[Landed[Item, Made], None, None]:
+    ) -> Generator[Outcome[Item, Made], None, None]:
         """Do work on several items at once, `sizes.videos` of them; what it asks of this engine
         shares the model's batches. What is found is the same as one by one, but for the last
         digits of scores: they depend on which items share a batch, which is a matter of time.

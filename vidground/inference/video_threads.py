@@ -11,57 +11,24 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
 from os import PathLike
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from vidground.errors import VidgroundError
 from vidground.faults import as_internal, is_fault
 from vidground.generation.generation_queue import Generation
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.inference.model_thread import AbandonedError, SharedModel, SharedModelClient
+from vidground.outcomes import Item, Made, Outcome
 from vidground.settings import DecodingSettings
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 _PATIENCE_S = 2.0
 """So long are threads waited for whose work is not wanted any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Landed(Generic[Item, Made]):
-    """What came of an item: what work made of it, or the error that ended it.
-
-    elapsed_s: its share of the time: that in which n were in flight counts an nth for each.
-    """
-
-    item: Item
-    outcome: Made | Exception
-    elapsed_s: float
-
-
-def one_by_one(
-    items: Iterable[Item], work: Callable[[Item], Made]
-) -> Generator[Landed[Item, Made], None, None]:
-    """Work on one item after the other, in the thread that iterates.
-
-    Which prompts share a batch then does not depend on when threads have their turns: the same
-    operations run in the same order, and give the same bits each time on one machine.
-    """
-    for item in items:
-        begin = time.monotonic()
-        outcome: Made | Exception
-        try:
-            outcome = work(item)
-        except Exception as error:  # noqa: BLE001 - handed on, whatever it is
-            outcome = error
-        yield Landed(item, outcome, time.monotonic() - begin)
-
-
 def in_order(
-    landed: Iterable[Landed[tuple[int, str | PathLike[str]], Made]],
+    outcomes: Iterable[Outcome[tuple[int, str | PathLike[str]], Made]],
     on_error: Callable[[str, VidgroundError], None] | None,
 ) -> Generator[Made, None, None]:
     """What was made of files, which have numbers from 0, in the order of these.
@@ -73,9 +40,9 @@ def in_order(
     """
     waiting: dict[int, tuple[str, Made | Exception]] = {}
     turn = 0
-    for result in landed:
-        number, path = result.item
-        waiting[number] = os.fspath(path), result.outcome
+    for done in outcomes:
+        number, path = done.item
+        waiting[number] = os.fspath(path), done.result
         while turn in waiting:
             name, outcome = waiting.pop(turn)
             turn += 1
@@ -99,14 +66,14 @@ class Pipeline:
         self._shared = shared
         self._most = most
         self._readers = readers
-        self._events: SimpleQueue[Callable[[], Landed[Any, Any] | None]] = SimpleQueue()
+        self._events: SimpleQueue[Callable[[], Outcome[Any, Any] | None]] = SimpleQueue()
         self._flights: dict[int, Flight] = {}
         self._started = 0
         self._share_s, self._counted_at = 0.0, 0.0
 
     def run(
         self, items: Iterable[Item], work: Callable[[Item, Flight], Made]
-    ) -> Generator[Landed[Item, Made], None, None]:
+    ) -> Generator[Outcome[Item, Made], None, None]:
         """Work on items as there is room; give what came of each as soon as it is known.
 
         Items are taken, results given and `Flight.tell` heard in the thread that iterates. What
@@ -122,9 +89,9 @@ class Pipeline:
                     more = self._start(rest, work)
                 if not self._flights:
                     return
-                landed = self._events.get()()
-                if landed is not None:
-                    yield landed
+                outcome = self._events.get()()
+                if outcome is not None:
+                    yield outcome
         finally:
             self._shared.close()
             until = time.monotonic() + _PATIENCE_S
@@ -173,12 +140,12 @@ class Pipeline:
 
     def _land(
         self, number: int, item: Item, outcome: Made | BaseException, begin_s: float
-    ) -> Landed[Item, Made]:
+    ) -> Outcome[Item, Made]:
         self._count_time()
         del self._flights[number]
         if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
             raise outcome
-        return Landed(item, outcome, self._share_s - begin_s)
+        return Outcome(item, outcome, self._share_s - begin_s)
 
     def _count_time(self) -> None:
         now = time.monotonic()

@@ -39,7 +39,7 @@ from vidground.results.premiere_xml import premiere_xml
 from vidground.results.subtitles import srt, vtt
 from vidground.results.tables import chapters, comma_separated, lines, tab_separated, youtube
 from vidground.results.timed_text import ass, ttml
-from vidground.storage.atomic import make_folder, write_atomically
+from vidground.storage.atomic import write_atomically
 
 __all__ = [
     "FORMATS",
@@ -184,8 +184,7 @@ def save(
             + ", ".join(suffix_of(name) for name in FORMATS)
         )
     text = render(result, chosen, cues=cues)
-    make_folder(path.parent)
-    write_atomically(path, text)
+    write_atomically(path, text, parents=True)
 
 
 def load(path: str | Path) -> Result:

@@ -13,7 +13,7 @@ from vidground.errors import InputError
 from vidground.results.documents import video_of
 from vidground.results.safe_text import plain_text
 from vidground.results.types import GroundingResult, Groundings
-from vidground.storage.atomic import atomic_path, make_folder
+from vidground.storage.atomic import atomic_path
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 MOST_QUERIES = 100
@@ -59,8 +59,7 @@ def plot_relevance(result: GroundingResult | Groundings, path: str | Path) -> No
             _draw(axes, answer)
         duration_s = video_of(Groundings(results)).duration_s
         rows[-1, 0].set(xlabel="seconds", xlim=(0, max(duration_s, 1e-3)))
-        make_folder(Path(path).parent)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, parents=True) as temporary:
             metadata = _METADATA[temporary.suffix.lower()]
             figure.savefig(temporary, dpi=_DOTS_PER_INCH, metadata=metadata)
 

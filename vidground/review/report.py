@@ -19,7 +19,7 @@ from vidground.results.video_lookup import file_uri, find_video, relative_link
 from vidground.review.report_data import VideoEntry, encode_entry, key_of
 from vidground.review.report_page import MARK, render_page, require_jinja
 from vidground.review.thumbnails import Thumbnailer
-from vidground.storage.atomic import make_folder, write_atomically
+from vidground.storage.atomic import write_atomically
 from vidground.storage.files import printable
 
 _MARK_WITHIN_BYTES = 4096
@@ -91,8 +91,7 @@ def write_report(
             link = None if entry.place is None else _link(entry.place, path, absolute_links)
             rows.append(encode_entry(entry, link=link, pictures=album.pictures(entry)))
     page = render_page({"videos": rows}, title=plain_text(title)).encode()
-    make_folder(Path(path).parent)
-    write_atomically(Path(path), page)
+    write_atomically(Path(path), page, parents=True)
     if on_progress is not None:
         on_progress(len(entries), len(entries))
     return ReportSummary(

@@ -25,23 +25,24 @@ _REASONS = {
 }
 
 
-def write_atomically(path: str | Path, content: str | bytes) -> None:
+def write_atomically(path: str | Path, content: str | bytes, *, parents: bool = False) -> None:
     """Write a file so that a reader finds the old one or the whole new one.
 
     Args:
         path: the file; see `atomic_path`.
         content: str is written as UTF-8, with line endings unchanged.
+        parents: create missing parent folders.
 
     Raises:
         FormatError: the file cannot be written, or the text is not valid Unicode.
     """
-    with atomic_path(path) as temporary, _reported(path):
+    with atomic_path(path, parents=parents) as temporary, _reported(path):
         data = content.encode() if isinstance(content, str) else content
         temporary.write_bytes(data)
 
 
 @contextmanager
-def atomic_path(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, flush: bool = True, parents: bool = False) -> Iterator[Path]:
     """Yield a new empty file to write to, which replaces `path` when the block ends.
 
     The new file lies in the same folder under a hidden unique name `.vidground-*` with the same
@@ -54,6 +55,7 @@ def atomic_path(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
         path: the file to create or replace.
         flush: wait until the content is on the disk. Without it a power cut may leave a damaged
             file, which is acceptable only for files whose damage is detected.
+        parents: create missing parent folders.
 
     Raises:
         FormatError: the folder is missing or read-only, the disk is full, or `path` is a folder,
@@ -62,6 +64,8 @@ def atomic_path(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
     with _reported(path):
         target = Path(os.path.realpath(path))
         mode = _mode(target)
+    if parents:
+        make_folder(target.parent)
     unique = secrets.token_hex(8)
     temporary = target.with_name(f"{_temporary_prefix(target)}{unique}{target.suffix}")
     try:
