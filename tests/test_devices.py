@@ -101,6 +101,19 @@ def test_why_a_card_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> N
         choose_device("cuda")
 
 
+def test_a_torch_without_cuda_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_compiled(*_: object, **__: object) -> None:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    state_cards(monkeypatch)
+    monkeypatch.setattr(torch, "empty", not_compiled)
+    told = (
+        r"torch is built for the CPU only; for an NVIDIA card install .* pytorch\.org.*; use cpu$"
+    )
+    with pytest.raises(InputError, match=told):
+        choose_device("cuda")
+
+
 def test_without_a_card_the_cpu_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     state_cards(monkeypatch)
     assert choose_device() == torch.device("cpu")

@@ -119,7 +119,9 @@ class StepBar(RunListener):
             terminal: whether to show a bar; None if standard error is a terminal.
             clock: seconds.
         """
-        self._terminal = sys.stderr.isatty() if terminal is None else terminal
+        if terminal is None:  # standard error is None if the caller closed it
+            terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._terminal = terminal
         self._clock = clock
         self._bar: Any = None
         self._first, self._last = 0, 0

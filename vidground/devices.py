@@ -68,6 +68,11 @@ def choose_device(asked: str | torch.device | None = None) -> torch.device:
         reason = f"this machine or this build of torch has no {device.type}"
         if device.type == "cuda":
             reason = shorten(str(error).strip().partition("\n")[0], _REASON_LENGTH, placeholder="…")
+            if isinstance(error, AssertionError):  # "Torch not compiled with CUDA enabled"
+                reason = (
+                    "the installed torch is built for the CPU only; for an NVIDIA card install "
+                    "one with CUDA, as pytorch.org describes"
+                )
         raise InputError(
             f"device {str(asked)!r} cannot be used: {reason.rstrip('.')}; use {_usable()}"
         ) from error

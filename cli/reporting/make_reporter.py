@@ -44,7 +44,8 @@ def reporting(log_format: str, *, noun: str, total: int, quiet: bool) -> Iterato
 
 def bars_wanted(log_format: str, *, quiet: bool) -> bool:
     """Whether progress bars make sense: for a person at a terminal."""
-    return log_format == "text" and not quiet and sys.stderr.isatty()
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()  # None if the caller closed it
+    return log_format == "text" and not quiet and on_terminal
 
 
 class _LogHandler(logging.Handler):

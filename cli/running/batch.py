@@ -3,6 +3,7 @@
 What the work is, is the command's matter (`caption`, `query`).
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -73,6 +74,8 @@ def run_batch(
 def check_outputs(options: RunOptions, *, several: bool) -> None:
     """Refuse, before any work, places that no results can go to. several: videos."""
     files, summary = options.files, options.log.summary
+    if files.output_dir == STDOUT and sys.stdout is None:  # as after `>&-`
+        raise click.UsageError("-o - needs standard output, which is closed; name a folder.")
     if files.output_dir == STDOUT and several:
         require_streamable(files.formats[0], inputs="several videos", option="--out")
     if files.output_dir is not None and Path(files.output_dir).is_file():

@@ -221,6 +221,7 @@ def test_the_environment_can_forbid_the_network(tmp_path: Path) -> None:
         assert refused.returncode == 1, refused.stderr
         assert "use of the network is turned off" in refused.stdout
         assert "vidground download someone/model" in refused.stdout
+        assert "local_files_only" not in refused.stdout  # an option of the client's
         assert served == []
 
 
@@ -230,6 +231,17 @@ def test_no_network_is_one_clear_error(tmp_path: Path) -> None:
     assert done.stdout.startswith("CheckpointError someone/model is not in the cache and cannot")
     assert NOWHERE in done.stdout
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_not_blamed_on_the_network(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with serve({"someone/model": model_files("")}) as (address, _):
+        done = call("find_model", "someone/model", tmp_path / "file", address)
+    assert done.returncode == 1, done.stderr
+    cache = tmp_path / "file" / "hub"
+    assert f"someone/model cannot be stored in the cache {cache} (" in done.stdout
+    assert done.stdout.rstrip().endswith("choose another folder with the variable HF_HUB_CACHE")
+    assert "network" not in done.stdout
 
 
 def test_download_fetches_all_that_loading_needs_and_no_more(tmp_path: Path) -> None:

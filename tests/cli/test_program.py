@@ -170,6 +170,45 @@ def make_video(path, seconds=3):
         file.mux(stream.encode())
 
 
+def closed(numbers, *arguments):
+    """Run the program with these standard streams closed."""
+    program = f"""
+        import os
+        for number in {numbers}:
+            os.close(number)
+        os.execv({sys.executable!r}, {[sys.executable, "-m", "vidground.cli.main", *arguments]!r})
+    """
+    done = [sys.executable, "-c", textwrap.dedent(program)]
+    return subprocess.run(done, capture_output=True, text=True, check=False)
+
+
+def test_a_run_needs_no_standard_streams():
+    make_video("tv.mp4")
+    assert closed([0, 1, 2], "caption", "tv.mp4", "--model", "toy").returncode == 0
+    assert files() == ["tv.mp4", "tv.srt"]
+
+
+def test_no_file_gets_the_number_of_a_closed_stream():
+    program = """
+        import os
+        for number in range(3):
+            os.close(number)
+        from vidground.cli.running.standard_streams import occupy_standard_streams
+        occupy_standard_streams()
+        inherited = all(os.get_inheritable(number) for number in range(3))
+        raise SystemExit(os.open(os.devnull, os.O_RDONLY) if inherited else 1)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
+    assert done.returncode > 2
+
+
+def test_results_cannot_go_to_a_closed_stream():
+    make_video("tv.mp4")
+    done = closed([1], "caption", "tv.mp4", "--model", "toy", "--out", "json", "-o", "-")
+    assert done.returncode == 2
+    assert "-o - needs standard output, which is closed; name a folder." in done.stderr
+
+
 def test_a_run_with_a_model_and_videos():
     released_checkpoint(Path("model"))
     make_video("tv.mp4")

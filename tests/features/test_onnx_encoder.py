@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -53,6 +55,14 @@ def folder() -> Path:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("video") / "six.mp4", frames=60, fps=10)
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    program = "from vidground.features import onnx_encoder; onnx_encoder.provider_faults()"
+    environment = {key: os.environ[key] for key in os.environ.keys() - {"ORT_DISABLE_TELEMETRY"}}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert list(tmp_path.rglob("*onnxruntime*")) == []  # it keeps there what it will send
 
 
 @pytest.mark.parametrize("cache_bytes", [1, 8 << 20])

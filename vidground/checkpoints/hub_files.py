@@ -5,6 +5,7 @@ The only module that accesses the hub.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +126,29 @@ def fetch_files(
         )
     except LocalEntryNotFoundError as error:
         if cached:
-            raise NotCachedError(_first_line(error)) from error
+            # The client's own message advises an option that no user of vidground has.
+            raise NotCachedError(f"no snapshot of {repository} is there") from error
+        local = error.__cause__
+        if isinstance(local, OSError) and _is_local(local):
+            raise CheckpointError(_storing_failed(hub, local, asked)) from error
         raise CheckpointError(_reason(repository, revision, error, asked)) from error
     except (HFValidationError, _TRANSPORT_ERROR, OSError) as error:
+        if isinstance(error, OSError) and _is_local(error):
+            raise CheckpointError(_storing_failed(hub, error, asked)) from error
         raise CheckpointError(_reason(repository, revision, error, asked)) from error
+
+
+def _is_local(error: OSError) -> bool:
+    """Whether it is about a file or a disk of this machine, not about the network."""
+    return error.filename is not None or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _storing_failed(hub: HubAccess, error: OSError, asked: str) -> str:
+    cache = hub.cache_dir or constants.HF_HUB_CACHE
+    return (
+        f"{asked} cannot be stored in the cache {cache} ({_first_line(error)}); free space or "
+        "allow writing there, or choose another folder with the variable HF_HUB_CACHE"
+    )
 
 
 def _reason(repository: str, revision: str | None, error: BaseException, asked: str) -> str:

@@ -173,6 +173,9 @@ class _Graph:
 
 
 def _import_runtime() -> Any:
+    # Otherwise onnxruntime keeps an id of this machine and sends its maker reports of use. It
+    # begins when it is imported, so that its own function comes too late.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
