@@ -95,6 +95,7 @@ PRELUDE = """
 import time
 import vidground.cli.caption as command
 from tests.helpers.result_makers import TWO
+from tests.helpers.workers import worker_of
 from vidground.cli.main import main
 from vidground.storage.atomic import atomic_path
 """
@@ -106,12 +107,12 @@ def work(job, on_progress):
         print("working", flush=True)
         for _ in range(600):  # a signal just before a sleep is heard of after it
             time.sleep(0.1)
-command.load = lambda *_: work
+command.load = lambda *_: worker_of(work)
 main(["caption", "a.mp4", "b.mp4", "--summary", "run.json"])
 """
 
 QUICK_WORK = """
-command.load = lambda *_: lambda *_: TWO
+command.load = lambda *_: worker_of(lambda *_: TWO)
 main(["caption", "a.mp4", "-o", "-"])
 """
 
