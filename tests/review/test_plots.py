@@ -12,6 +12,9 @@ from click.testing import CliRunner, Result
 import vidground.cli.query
 from tests.helpers.result_makers import ASKED, VIDEO, answer
 from tests.helpers.video_files import make_video
+from tests.helpers.workers import worker_of
+from vidground.archive.outputs import Job
+from vidground.archive.workers import Worker
 from vidground.cli.main import cli
 from vidground.errors import InputError
 from vidground.results.types import Groundings, Moment
@@ -70,13 +73,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stands in for the model; the videos that it was asked about."""
     videos: list[str] = []
 
-    def load(_options: object, texts: tuple[str, ...], _grounding: object) -> object:
-        def work(job: object, _on_progress: object) -> Groundings:
-            videos.append(str(job.path))  # type: ignore[attr-defined]
-            video = replace(VIDEO, path=str(job.path), sha256=None)  # type: ignore[attr-defined]
+    def load(_options: object, texts: tuple[str, ...], _grounding: object) -> Worker:
+        def work(job: Job, _on_progress: object) -> Groundings:
+            videos.append(str(job.path))
+            video = replace(VIDEO, path=str(job.path), sha256=None)
             return Groundings(tuple(answer(text, Moment(0, 1, 0.6), video=video) for text in texts))
 
-        return work
+        return worker_of(work)
 
     monkeypatch.setattr(vidground.cli.query, "_load", load)
     for name in ("a.mp4", "b.mp4"):
