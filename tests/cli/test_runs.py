@@ -9,6 +9,7 @@ from click.testing import CliRunner
 import vidground.cli.caption
 import vidground.cli.query
 from tests.helpers.result_makers import VIDEO, answer, captions
+from tests.helpers.workers import worker_of
 from vidground.cli.main import cli
 from vidground.errors import CheckpointError, FormatError, VideoError
 from vidground.progress import Progress
@@ -43,7 +44,7 @@ def model(monkeypatch):
             self.loaded_with.append(arguments)
             if "model" in self.errors:
                 raise self.errors["model"]
-            return self.caption
+            return worker_of(self.caption)
 
         def caption(self, job, on_progress):
             self.videos.append(str(job.path))
@@ -57,9 +58,10 @@ def model(monkeypatch):
         def load_grounder(self, options, texts, grounding):
             self.loaded_with.append((options, texts, grounding))
             video = replace(VIDEO, sha256=None)
-            return lambda *_: Groundings(
+            found = Groundings(
                 tuple(answer(text, Moment(1.0, 2.0, 0.75), video=video) for text in texts)
             )
+            return worker_of(lambda *_: found)
 
     model = Model()
     monkeypatch.setattr(vidground.cli.caption, "load", model.load)
@@ -412,10 +414,10 @@ def test_a_mistake_while_the_model_is_loaded_is_told_as_such(model):
 def test_a_summary_that_cannot_be_written_is_a_failure(monkeypatch):
     touch("a.mp4")
 
-    def refuse(path, _):
+    def refuse(path, _, **__):
         raise FormatError(f"{path}: cannot be written: the disk is full")
 
-    monkeypatch.setattr("vidground.cli.running.runner.write_atomically", refuse)
+    monkeypatch.setattr("vidground.cli.running.finish.write_atomically", refuse)
     result = run("caption", "a.mp4", "--summary", "run.json")
     assert result.exit_code == 1
     assert "error: run.json: cannot be written: the disk is full\n" in result.stderr

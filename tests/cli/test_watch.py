@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.helpers.result_makers import VIDEO, captions
+from tests.helpers.workers import worker_of
 from vidground.archive.claims import claim
 from vidground.cli.main import cli
 from vidground.errors import VideoError
@@ -50,7 +51,7 @@ class Model:
 
     def load(self, *_: Any) -> Callable[..., Any]:
         self.loads += 1
-        return self.caption
+        return worker_of(self.caption)
 
     def caption(self, job: Any, _: Any) -> Any:
         self.videos.append((job.path.name, job.path.read_bytes()))
