@@ -27,66 +27,69 @@ STDOUT = "-"
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--recursive", is_flag=True, help="Search folders inside of folders too.")
+@click.option("--recursive", is_flag=True, help="Search subfolders too.")
 @click.option("--model", help=f"{MODEL_HELP}  [default: {DEFAULT_MODEL}]")
 @click.option(
     "--random-weights",
     type=click.Choice(["official", "mid"]),
-    help="Time random weights instead: of the released size, or of a middle size for CPUs. Each "
-    "answer has --tokens tokens, every tenth an <evi>.",
+    help="Time random weights instead: official is the released size, mid a smaller one for CPUs. "
+    "Each answer has --tokens tokens, every tenth of them an <evi>.",
 )
-@click.option("--device", help="cpu, cuda or cuda:1; by default the GPU if there is one.")
+@click.option("--device", help="cpu, cuda or cuda:1. By default a GPU if there is one.")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="Type of the weights; by default what suits the device: bfloat16 on a GPU that has units "
-    "for it, float32 on the CPU.",
+    help="Type of the weights. By default bfloat16 on a GPU with hardware support for it, "
+    "float32 on "
+    "the CPU.",
 )
-@click.option("--offline", is_flag=True, help="Use what the cache holds, never the network.")
+@click.option("--offline", is_flag=True, help="Use only cached files; never access the network.")
 @click.option(
     "--tokens",
     type=click.IntRange(min=2),
     default=200,
     show_default=True,
-    help="Cap on the length of an answer.",
+    help="Maximum length of an answer.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Questions, each on one window, that are answered at once; by default as many as the free "
+    help="Batch size of generation: questions, each about one window. By default as large as "
+    "the free "
     "memory allows.",
 )
 @click.option(
     "--frame-batch",
     type=click.IntRange(min=1),
-    help="Frames that are encoded at once; by default as many as the free memory allows.",
+    help="Batch size of the vision encoder, in frames. By default as large as the free memory "
+    "allows.",
 )
 @click.option(
     "--videos",
     type=click.IntRange(min=1),
-    help="Videos in flight at once, in the run as a whole; by default 6 on the CPU.",
+    help="Videos processed at the same time when the whole run is timed. By default 6 on the CPU.",
 )
 @DECODE_ON
 @click.option(
     "--baseline",
     is_flag=True,
-    help="Time the procedure of the released code beside it, on the same weights, and compare "
-    "the answers.",
+    help="Also time the procedure of the released code with the same weights, and compare the "
+    "answers.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="How often all videos are captioned as a whole, in turn with --baseline.",
+    help="How many times the whole run is timed, alternating with the baseline if there is one.",
 )
 @click.option(
     "--json",
     "json_path",
     metavar="FILE",
-    help="Write everything measured to this file; - for standard output in place of the table.",
+    help="Write all measurements to this file; - for standard output instead of the table.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Do not say what is being done.")
+@click.option("--quiet", "-q", is_flag=True, help="Do not report progress.")
 def bench(
     inputs: tuple[str, ...],
     recursive: bool,
@@ -105,20 +108,20 @@ def bench(
     json_path: str | None,
     quiet: bool,
 ) -> None:
-    """Time the captioning of videos, and say what share of the device's speed is used.
+    """Time the captioning of videos, and compare it with the peak speed of the device.
 
-    Prints a row per stage: decode, preprocess, vision, compress, prefill (to an answer's first
-    token), tokens (all others) and write; then what captioning all videos as a whole takes. Shares
-    are of a large matrix product and of a large copy, measured first. With --decode-on other than
-    cpu, decoding alone is timed there and on the CPU, and the pictures are compared. Nothing is
-    kept of the results.
+    Prints one row per stage: decode, preprocess, vision, compress, prefill (to the first token of
+    an answer), tokens (the others) and write; then the time to caption all videos. Utilization is
+    relative to a large matrix product and a large copy, which are measured first. With --decode-on
+    other than cpu, decoding is also timed on its own there and on the CPU, and the frames are
+    compared. The results are discarded.
 
     \b
     vidground bench videos --random-weights mid --baseline
     vidground bench match.mp4 --model toy --json bench.json
     """
     if model is not None and random_weights is not None:
-        raise click.UsageError("--random-weights stands for a model; leave out --model.")
+        raise click.UsageError("--random-weights replaces the model; leave out --model.")
     if json_path not in (None, STDOUT):
         require_writable(str(json_path))
     found = find_videos(inputs, recursive=recursive)

@@ -1,4 +1,4 @@
-"""`vidground cache`: what is kept of encoded videos, and its removal."""
+"""`vidground cache`: show or clear the cache of encoded videos."""
 
 from collections import Counter
 
@@ -16,14 +16,14 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 @click.group()
 def cache() -> None:
-    """Look at, or clear, what is kept of encoded videos for later questions."""
+    """Show or clear the cache of encoded videos, which speeds up further questions."""
 
 
 @cache.command()
 @FOLDER_OPTION
 @SIZE_OPTION
 def info(cache_dir: str | None, cache_size: float | None) -> None:
-    """Print where the cache is, what it may take and takes, and whose entries it holds."""
+    """Print the folder of the cache, its limit, its size and its entries by model."""
     folder = _open(cache_dir)
     click.echo(f"place    {shown(str(CacheSettings(cache_dir).place))}")
     click.echo(f"limit    {CacheSettings().max_gib if cache_size is None else cache_size:g} GiB")
@@ -46,7 +46,7 @@ def info(cache_dir: str | None, cache_size: float | None) -> None:
 @cache.command()
 @FOLDER_OPTION
 def clear(cache_dir: str | None) -> None:
-    """Remove all entries; those that another run is writing stay."""
+    """Remove all entries, except those that another run is writing."""
     folder = _open(cache_dir)
     removed = [] if folder is None else folder.clear()
     size = _size(sum(file.size_bytes for file in removed))
@@ -54,15 +54,12 @@ def clear(cache_dir: str | None) -> None:
 
 
 def _open(cache_dir: str | None) -> BoundedFolder | None:
-    """The folder, if there is one.
-
-    Raises FormatError if it cannot be looked into.
-    """
+    """Return the folder, or None if it does not exist; raise FormatError if it is unreadable."""
     place = CacheSettings(cache_dir).place
     try:
         is_there = place.is_dir()
     except OSError as error:
-        raise FormatError(f"{place} cannot be looked into: {error.strerror}") from error
+        raise FormatError(f"{place} cannot be read: {error.strerror}") from error
     return BoundedFolder(place, max_bytes=1) if is_there else None
 
 

@@ -1,4 +1,4 @@
-"""`vidground caption`: what happens in videos, written as subtitles or data."""
+"""`vidground caption`: describe what happens in videos, as subtitles or data."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ PROMPT_OPTION = click.option(
     "--prompt",
     "--question",
     "question",
-    help="Ask this instead of the question that the model was trained to caption with.",
+    help="Ask this question instead of the one that the model was trained to caption with.",
 )
 
 
@@ -22,12 +22,12 @@ PROMPT_OPTION = click.option(
 @run_options(formats="srt")
 @PROMPT_OPTION
 def caption(options: RunOptions, question: str | None) -> None:
-    """Write down what happens in videos, and when.
+    """Describe what happens in videos, and when.
 
     INPUT is a video file, a folder or a pattern ("archive/**/*.mp4"). The result of match.mp4 is
-    match.srt. What is done already is left alone, and done again if the video, the model or an
-    option that matters to the result has changed; a file that vidground did not write, or that was
-    edited, stays as it is.
+    match.srt. Finished videos are skipped, and done again if the video, the model or an option
+    that affects the result has changed. Files that vidground did not write, or that were edited
+    since, are left as they are.
 
     \b
     vidground caption match.mp4
@@ -40,9 +40,11 @@ def caption(options: RunOptions, question: str | None) -> None:
 
 
 def asked_of(question: str | None) -> dict[str, str | None]:
-    """What is asked of every video, as it is recorded; refuses a question without words."""
+    """Return what is recorded about the question; refuse an empty one."""
     if question is not None and not question.strip():
-        raise click.UsageError("--prompt is empty; leave it out for the model's own question.")
+        raise click.UsageError(
+            "--prompt is empty; give a question, or leave it out for the model's own."
+        )
     return {"command": "caption", "prompt": question}
 
 

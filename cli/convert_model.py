@@ -1,4 +1,4 @@
-"""`vidground convert-model`: write a model in vidground's own format."""
+"""`vidground convert-model`: convert a model to vidground's own format."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from vidground.errors import InputError
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="Type to store the weights in; as they are in SRC if not given.",
+    help="Type of the stored weights. By default as in SRC.",
 )
 @click.option("--revision", help="Branch, tag or commit of SRC, if it is on the hub.")
-@click.option("--subfolder", help="Where the model lies in SRC, if it holds several.")
-@click.option("--overwrite", is_flag=True, help="Replace the model that is in DST.")
+@click.option("--subfolder", help="Subfolder of the model in SRC, if it holds several.")
+@click.option("--overwrite", is_flag=True, help="Replace the model in DST.")
 def convert_model(
     source: str,
     target: Path,

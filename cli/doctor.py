@@ -19,23 +19,24 @@ from vidground.doctor.report import to_dict, to_lines, to_summary
     "--device",
     "devices",
     multiple=True,
-    help="Test this device only: cpu, cuda or cuda:1; can be repeated. By default the CPU and "
-    "every visible card.",
+    help="Only test this device: cpu, cuda or cuda:1. Can be repeated. By default the CPU and "
+    "every visible GPU.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.pass_context
 def doctor(context: click.Context, devices: tuple[str, ...], as_json: bool) -> None:
     """Check this installation and machine; takes about a minute.
 
-    Looks at versions, processor, cards, ffmpeg, onnxruntime, caches and folders. Then the bundled
-    model is run on each device and compared with shipped numbers; on a card also recorded steps,
-    an out-of-memory on purpose, and decoding. Nothing is downloaded.
+    Inspects versions, processor, GPUs, ffmpeg, onnxruntime, caches and folders. Then it runs the
+    bundled model on each device and compares its output with reference values; on a GPU it also
+    tests CUDA graphs, recovery from running out of memory, and video decoding. Nothing is
+    downloaded.
 
-    Each line is ok, warning, failed or skipped; what is skipped says why. The exit code is 1 if a
-    check failed. Add the output of --json to a bug report.
+    Each line says ok, warning, failed or skipped; a skipped check gives the reason. The exit
+    code is 1 if a check failed. Add the output of --json to a bug report.
     """
     if sys.__stderr__ is not None:
-        faulthandler.enable(sys.__stderr__)  # a library that crashes at least says where
+        faulthandler.enable(sys.__stderr__)  # so that a crash in a library prints where it happened
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     findings = []
     with usage_errors():

@@ -1,4 +1,4 @@
-"""`vidground download`: fetch a model, so that everything else runs without a network."""
+"""`vidground download`: download a model, so that all other commands run without a network."""
 
 from pathlib import Path
 
@@ -11,20 +11,20 @@ from vidground.settings import DEFAULT_MODEL
 @click.command()
 @click.argument("model", default=DEFAULT_MODEL)
 @click.option("--revision", help="Branch, tag or commit of the hub repository.")
-@click.option("--subfolder", help="Where the model lies in a repository that holds several.")
+@click.option("--subfolder", help="Subfolder of the model in a repository that holds several.")
 @click.option(
     "--cache-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where to keep the files; the usual hub cache if not given.",
+    help="Folder for the files. By default the cache of the Hugging Face hub.",
 )
 def download(
     model: str, revision: str | None, subfolder: str | None, cache_dir: Path | None
 ) -> None:
-    """Fetch MODEL, its newest state, and all it needs to load without a network.
+    """Download the newest version of MODEL and everything it needs to load offline.
 
     MODEL is a name (`vidground models` lists them) or a repository on the Hugging Face hub, by
-    default the model of the paper. Of a repository that holds several models only that one is
-    fetched. Prints the folder that the model lies in.
+    default the model of the paper. From a repository that holds several models, only the selected
+    one is downloaded. Prints the folder of the model.
     """
     # Here, because the hub client reads its environment variables when it is imported.
     from vidground.checkpoints.hub import download as fetch

@@ -1,4 +1,4 @@
-"""`vidground export onnx`: parts of a model for other runtimes, and how near they are to it."""
+"""`vidground export onnx`: export parts of a model, and compare them with the model."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import click
 
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.loading import announce_model, loading_shown
+from vidground.cli.running.finish import FAILED
 from vidground.errors import InputError
 from vidground.settings import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from vidground.export.parity import Parity
 
-_FAILED = 1
-_COMFORTABLE_BYTES = 8 << 30  # models up to so large are computed with in float32
+_COMFORTABLE_BYTES = 8 << 30  # models up to this size are run in float32
 
 
 @click.group()
 def export() -> None:
-    """Write parts of a model for other runtimes."""
+    """Export parts of a model for other runtimes."""
 
 
 @export.command("onnx")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="As for `caption`.")
 @click.option("--revision", help="Branch, tag or commit of the repository.")
-@click.option("--subfolder", help="Where the model lies in a repository that holds several.")
-@click.option("--offline", is_flag=True, help="Use what the cache holds, never the network.")
+@click.option("--subfolder", help="Subfolder of the model in a repository that holds several.")
+@click.option("--offline", is_flag=True, help="Use only cached files; never access the network.")
 @click.option(
     "--out",
     "folder",
@@ -55,7 +55,7 @@ def export() -> None:
 @click.option(
     "--float-blocks",
     type=click.IntRange(min=0),
-    help="int8: leave so many of the first blocks in float; by default one in 16.",
+    help="int8: number of first blocks to keep in float. By default one in 16.",
 )
 @click.option(
     "--frames",
@@ -63,16 +63,18 @@ def export() -> None:
     multiple=True,
     type=click.Path(exists=True, dir_okay=False),
     metavar="VIDEO",
-    help="Compare the export with the model on this video; give it several times for several. "
-    "Needed but for --model toy in a checkout, which has two films.",
+    help="Compare the export with the model on this video. Can be repeated. Required, except for "
+    "--model toy in a checkout, which contains two example videos.",
 )
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
-    help="Fail if 1 - cosine of any feature is above this; by default 1e-5 for fp32, 1e-4 for "
-    "fp16, 1e-3 for int8.",
+    help="Maximum of 1 - cosine over all features; above it the command fails. By default 1e-5 for "
+    "fp32, 1e-4 for fp16, 1e-3 for int8.",
 )
-@click.option("--features-only", is_flag=True, help="Do not compare answers, which take longer.")
+@click.option(
+    "--features-only", is_flag=True, help="Skip the comparison of answers, which takes longer."
+)
 @click.option("--overwrite", is_flag=True, help="Write to a folder that is not empty.")
 def onnx(
     model: str,
@@ -88,10 +90,10 @@ def onnx(
     features_only: bool,
     overwrite: bool,
 ) -> None:
-    """Write a model's vision part as ONNX and compare it with the model on real frames.
+    """Export a model's vision encoder to ONNX and compare it with the model on real frames.
 
-    `vidground caption --vision onnx:DIR` then uses it. The export stays in DIR whatever the
-    comparison says; the exit code is 1 if it is further off than the tolerance.
+    `vidground caption --vision onnx:DIR` then uses the export. It is kept in DIR whatever the
+    result of the comparison; the exit code is 1 if it differs by more than the tolerance.
 
     \b
     vidground export onnx --model toy --out toy-onnx
@@ -99,14 +101,14 @@ def onnx(
     """
     films = list(videos) or _films(model)
     if tolerance is not None and isnan(tolerance):
-        raise click.UsageError("--tolerance is nan, above which is nothing; give a number.")
+        raise click.UsageError("--tolerance is nan; give a number.")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise InputError(f"{folder} is not empty; give another folder, or --overwrite")
     _require_tools()
     # Here, so that --help needs no torch.
     from vidground.video.frame_sampler import FrameSampler
 
-    for film in films:  # one that cannot be read is told before, not after minutes of exporting
+    for film in films:  # so that an unreadable video is reported before minutes of exporting
         FrameSampler(film, fps=1.0)
     with loading_shown():
         announce_model(
@@ -141,22 +143,24 @@ def onnx(
     parity.save(folder)
     _report(parity)
     if not parity.passed:
-        raise click.exceptions.Exit(_FAILED)
+        raise click.exceptions.Exit(FAILED)
 
 
 def _films(model: str) -> list[str]:
-    """The films of the toy world, if this is the toy model in a checkout."""
+    """Return the example videos, if this is the toy model in a checkout."""
     import vidground
 
     folder = Path(vidground.__file__).parent.parent / "examples"
     films = sorted(str(path) for path in folder.glob("film_*.mp4"))
     if model != "toy" or not films:
-        raise click.UsageError("Give --frames VIDEO, to compare the export with the model on.")
+        raise click.UsageError(
+            "Give --frames VIDEO; the export is compared with the model on its frames."
+        )
     return films
 
 
 def _require_tools() -> None:
-    """Raise InputError if the packages that exporting needs are not there."""
+    """Raise InputError if a package that exporting needs is not installed."""
     from importlib.util import find_spec
 
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
@@ -168,7 +172,7 @@ def _require_tools() -> None:
 
 
 def _report(parity: Parity) -> None:
-    """Print what was measured, to standard error as all that is no result."""
+    """Print the measurements to standard error."""
     click.echo(f"{parity.frames} frames of {len(parity.videos)} videos, {parity.ran_on}", err=True)
     for name, part in parity.parts.items():
         click.echo(

@@ -1,6 +1,6 @@
-"""The program `vidground`: finds the command, and turns errors into a line and an exit code.
+"""The program `vidground`: finds the command, and turns errors into a message and an exit code.
 
-Commands are imported when they are called for, so that --help answers at once. Exit codes: 0
+Commands are imported when they are called, so that --help is fast. Exit codes: 0
 done, 1 something failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 """
 
@@ -23,59 +23,76 @@ from vidground.version import __version__
 
 
 class _Entry(NamedTuple):
-    """Where a command is, as module:attribute, and what --help says of it."""
+    """Where a command is defined, as module:attribute, and its line in --help."""
 
     home: str
     summary: str
 
 
 COMMANDS = {
-    "caption": _Entry("vidground.cli.caption:caption", "Write down what happens in videos."),
-    "watch": _Entry(
-        "vidground.cli.watch:watch", "Write down what happens in videos as they arrive."
+    "caption": _Entry(
+        "vidground.cli.caption:caption", "Describe what happens in videos, and when."
     ),
+    "watch": _Entry("vidground.cli.watch:watch", "Caption videos as they arrive in a folder."),
     "query": _Entry("vidground.cli.query:query", "Find when something happens in videos."),
     "convert": _Entry(
         "vidground.cli.results.convert:convert",
-        "Write stored results in other formats; needs no model.",
+        "Convert stored results to other formats, without a model.",
     ),
     "report": _Entry(
         "vidground.cli.results.report:report",
-        "Make one page of stored results to look at and search.",
+        "Create one web page to browse and search stored results.",
     ),
     "search": _Entry(
-        "vidground.cli.results.search:search", "Rank the moments of an archive for a text."
+        "vidground.cli.results.search:search",
+        "Rank the moments of an archive by how well they match a text.",
     ),
-    "clip": _Entry("vidground.cli.results.clip:clip", "Cut the moments of a stored result out."),
-    "burn": _Entry("vidground.cli.results.burn:burn", "Write a result's events into the picture."),
-    "mux": _Entry("vidground.cli.results.mux:mux", "Add a result's events as a subtitle track."),
+    "clip": _Entry(
+        "vidground.cli.results.clip:clip", "Cut the moments of a stored result out of its video."
+    ),
+    "burn": _Entry(
+        "vidground.cli.results.burn:burn",
+        "Render the events of a result into the picture of its video.",
+    ),
+    "mux": _Entry(
+        "vidground.cli.results.mux:mux",
+        "Add the events of a result to its video as a subtitle track.",
+    ),
     "replay": _Entry(
-        "vidground.cli.results.replay:replay", "Make a stored result again and compare."
+        "vidground.cli.results.replay:replay", "Reproduce a stored result and compare."
     ),
-    "cache": _Entry("vidground.cli.cache:cache", "Look at, or clear, what is kept of videos."),
-    "train": _Entry("vidground.cli.train:train", "Train a model: fine-tuning, then preferences."),
+    "cache": _Entry("vidground.cli.cache:cache", "Show or clear the cache of encoded videos."),
+    "train": _Entry(
+        "vidground.cli.train:train", "Train a model: fine-tuning, then preference optimization."
+    ),
     "data": _Entry(
         "vidground.cli.data:data",
-        "Look through training data, make a toy set, make preference pairs.",
+        "Check training data, create a toy data set or preference pairs.",
     ),
     "eval": _Entry(
-        "vidground.cli.evaluate:evaluate", "Measure a model: answers to a benchmark, their scores."
+        "vidground.cli.evaluate:evaluate", "Evaluate a model on a benchmark: answers and scores."
     ),
     "doctor": _Entry(
-        "vidground.cli.doctor:doctor", "Check this installation, the machine and its cards."
+        "vidground.cli.doctor:doctor", "Check this installation, the machine and its GPUs."
     ),
-    "bench": _Entry("vidground.cli.bench:bench", "Time a model here, stage by stage."),
-    "export": _Entry("vidground.cli.export:export", "Write a model for other runtimes (ONNX)."),
-    "models": _Entry("vidground.cli.models:models", "List models by name, and what they need."),
-    "download": _Entry("vidground.cli.download:download", "Fetch a model for use offline."),
+    "bench": _Entry(
+        "vidground.cli.bench:bench", "Measure the speed of a model on this machine, stage by stage."
+    ),
+    "export": _Entry("vidground.cli.export:export", "Export a model for other runtimes (ONNX)."),
+    "models": _Entry(
+        "vidground.cli.models:models", "List the available models and what they need."
+    ),
+    "download": _Entry(
+        "vidground.cli.download:download", "Download a model for use without a network."
+    ),
     "convert-model": _Entry(
-        "vidground.cli.convert_model:convert_model", "Write a model in vidground's own format."
+        "vidground.cli.convert_model:convert_model", "Convert a model to vidground's own format."
     ),
 }
 
 
 class _Failure(click.ClickException):
-    """An error of vidground as one line; exit code 1."""
+    """An error of vidground, shown as one line; exit code 1."""
 
     def __init__(self, error: VidgroundError) -> None:
         super().__init__(str(error))
@@ -87,7 +104,7 @@ class _Failure(click.ClickException):
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a command's module at first use."""
+    """A group that imports the module of a command on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of `COMMANDS`."""
@@ -108,7 +125,7 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name].summary) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; errors become a line, Ctrl-C and SIGTERM exit codes."""
+        """Run the command; turn errors into a message, and Ctrl-C and SIGTERM into exit codes."""
         with ending_signals() as ctx.obj:
             try:
                 with reported_faults():
@@ -129,7 +146,7 @@ class _LazyGroup(click.Group):
 def cli(traceback: bool) -> None:
     """Ask when something happens in a video and get back times you can trust.
 
-    Results go to files or, only when asked (-o -), to standard output; logs and progress to
+    Results are written to files or, with -o -, to standard output; logs and progress go to
     standard error. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
     """
 

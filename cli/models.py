@@ -1,4 +1,4 @@
-"""`vidground models`: which models there are, what they are good at, what they need."""
+"""`vidground models`: list the models, their purpose, scores and memory."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _SCORES = {
 @click.option(
     "--cache-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Hub cache to look into; the usual one if not given.",
+    help="Hub cache to search. By default the cache of the Hugging Face hub.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object with all fields.")
 def models(cache_dir: Path | None, as_json: bool) -> None:
-    """List the models that --model takes by name, and those in the hub's cache.
+    """List the models that --model accepts by name, and those in the hub's cache.
 
-    Of each: what it is for, the published scores (E.T. Bench, percent), how large it is, what its
-    weights take in memory, and where it lies. int8 is --weights int8 with all else in bfloat16;
-    while it is loaded, it takes as much as in bfloat16. What a run needs beyond the weights depends
-    on the free memory. A folder of your own that holds a model (config.json) and is called like
-    one of these is taken in its place.
+    Shows for each its purpose, published scores (E.T. Bench, percent), number of parameters, the
+    memory that the weights need, and its location. int8 means --weights int8 with everything else
+    in bfloat16; loading it needs as much memory as bfloat16. What a run needs beyond the weights
+    depends on the free memory. A local folder with a model (config.json) and one of these names
+    takes precedence.
     """
     # Here, so that --help answers at once.
     from vidground.checkpoints.cached_models import list_models
@@ -70,7 +70,7 @@ def _lines(model: ListedModel) -> list[str]:
         size = spoken_bytes(copy.disk_bytes)
         lines.append(f"  {place:<6}  {shown(str(copy.path))} ({size}{revision})")
     if not model.copies:
-        lines.append(f"  cached  no; fetch it with: vidground download {model.name}")
+        lines.append(f"  cached  no; download it with: vidground download {model.name}")
     return lines
 
 
@@ -79,7 +79,7 @@ def _scores(scores: Any) -> str:
 
 
 def _memory(size: ModelSize) -> dict[str, int]:
-    """Bytes that the weights take, by how they are held."""
+    """Return the bytes that the weights need, by type."""
     plain = {dtype: size.bytes_in(dtype) for dtype in ("float32", "bfloat16")}
     return {**plain, "int8": size.bytes_with_int8("bfloat16")}
 

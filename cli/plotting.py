@@ -1,4 +1,4 @@
-"""The option --plot of `query`: the curves of one video, drawn once its result is there."""
+"""The option --plot of `query`: plot the relevance curves of one video."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -28,7 +28,7 @@ PLOT_OPTION = click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.png",
-    help="Draw the relevance curves of the one video that is named; .svg and .pdf work too.",
+    help="Plot the relevance curves; for one video only. .svg and .pdf work too.",
 )
 
 
@@ -42,7 +42,7 @@ def run_with_plot(
     asked: Mapping[str, Any],
     infix: str,
 ) -> NoReturn:
-    """Do what `run_batch` does with one video, then draw the result, new or stored, to `plot`."""
+    """Run `run_batch` over one video, then plot its new or stored result to `plot`."""
     with usage_errors():
         job = _only_job(options, infix)
         check_plot(plot, queries=len(texts))
@@ -79,16 +79,16 @@ def run_with_plot(
 def _only_job(options: RunOptions, infix: str) -> Job:
     files = options.files
     if options.control.dry_run:
-        raise click.UsageError("--plot draws a result; --dry-run makes none.")
+        raise click.UsageError(
+            "--plot needs a result, and --dry-run makes none; leave one of them out."
+        )
     if options.engine.engine != "local":
-        raise click.UsageError("--plot draws the curves of one video; leave --engine out.")
+        raise click.UsageError("--plot is for one video; leave --engine out.")
     if files.from_file is not None:
-        raise click.UsageError("--plot draws the curves of one video; name it, not a list.")
+        raise click.UsageError("--plot is for one video; give its name instead of a list.")
     found = find_videos(files.inputs, recursive=files.recursive)
     if len(found.videos) != 1:
-        raise click.UsageError(
-            f"--plot draws the curves of one video; {len(found.videos)} are named."
-        )
+        raise click.UsageError(f"--plot is for one video; {len(found.videos)} were found.")
     formats = () if files.output_dir == STDOUT else files.formats
     (job,) = plan_outputs(
         found.videos,
@@ -101,7 +101,7 @@ def _only_job(options: RunOptions, infix: str) -> Job:
 
 
 def _stored(job: Job, texts: Sequence[str]) -> Groundings:
-    """The answers to `texts` that an earlier run has left. Raises FormatError if there are none."""
+    """Return the stored answers to `texts`; raise FormatError if there are none."""
     result = Ledger().stored(job)
     path = job.outputs.get("json")
     if result is None and path is not None and path.is_file():
@@ -109,5 +109,5 @@ def _stored(job: Job, texts: Sequence[str]) -> Groundings:
     if isinstance(result, Groundings) and [r.query for r in result.results] == list(texts):
         return result
     raise FormatError(
-        "no curves are stored for these texts on this video; make its result again (--overwrite)"
+        "no curves are stored for these texts and this video; make the result again (--overwrite)"
     )

@@ -1,4 +1,4 @@
-"""`vidground query`: when something happens in videos."""
+"""`vidground query`: find when something happens in videos."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -27,21 +27,21 @@ _GROUNDING = GroundingSettings()
     "texts",
     multiple=True,
     required=True,
-    help='What to look for ("a player scores"); give it several times for several queries.',
+    help='What to look for ("a player scores"). Repeat it for several queries.',
 )
 @click.option(
     "--threshold",
     type=float,
     default=_GROUNDING.found_threshold,
     show_default=True,
-    help="Lowest score, in [0, 1], at which a moment counts as found.",
+    help="Minimum score, in [0, 1], of a moment that counts as found.",
 )
 @click.option(
     "--max-moments",
     type=int,
     default=_GROUNDING.max_moments,
     show_default=True,
-    help="Most moments given for a query.",
+    help="Maximum number of moments per query.",
 )
 @PLOT_OPTION
 def query(
@@ -54,9 +54,9 @@ def query(
     """Find when something happens in videos.
 
     INPUT is a video file, a folder or a pattern ("archive/**/*.mp4"). The answers to all texts on
-    match.mp4 are in match.query.json. What is done already is left alone, and done again if the
-    texts, the video, the model or an option that matters to the result has changed; a file that
-    vidground did not write, or that was edited, stays as it is.
+    match.mp4 are in match.query.json. Finished videos are skipped, and done again if the texts, the
+    video, the model or an option that affects the result has changed. Files that vidground did not
+    write, or that were edited since, are left as they are.
 
     \b
     vidground query match.mp4 --text "a player scores" --text "a red card"

@@ -1,8 +1,7 @@
-"""`vidground watch`: captions of videos that arrive in a folder, for as long as one lets it.
+"""`vidground watch`: caption videos as they arrive in a folder, until it is stopped.
 
-Folders are looked at again and again. To be told by the system (inotify) would take one more
-library, would miss what other machines write to a network folder, and would still leave it open
-when a file is complete.
+Folders are scanned repeatedly. Notifications of the system (inotify) would need another library,
+miss files that other machines write to a network folder, and not say when a file is complete.
 """
 
 import os
@@ -27,9 +26,9 @@ from vidground.cli.running.runner import Runner, set_environment
 from vidground.errors import InputError, VidgroundError
 from vidground.storage.files import file_state
 
-_PAUSE_S = 1.0  # between two looks; less if a file may be complete sooner
+_PAUSE_S = 1.0  # between two scans; less if a file may be complete sooner
 _SHORTEST_PAUSE_S = 0.05
-_LOOKING = 0.05  # looks at folders with very many files take no more than this share of the time
+_LOOKING = 0.05  # maximum share of the time that is spent scanning, however many files there are
 
 
 @click.command()
@@ -42,26 +41,26 @@ _LOOKING = 0.05  # looks at folders with very many files take no more than this 
     metavar="SECONDS",
     default=SETTLE_S,
     show_default=True,
-    help="A file is complete once it has not changed for so long.",
+    help="A file counts as complete once it has not changed for this time.",
 )
 @click.option(
     "--idle-exit",
     "idle_exit_s",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="End once nothing has arrived, grown or been done for so long; 0 ends as soon as all that "
-    "is there is done. If not given, only Ctrl-C or SIGTERM end it.",
+    help="Exit after this time without new or growing files or work; 0 exits as soon as everything "
+    "present is done. By default only Ctrl-C or SIGTERM stop it.",
 )
 def watch(
     options: RunOptions, question: str | None, settle_s: float, idle_exit_s: float | None
 ) -> None:
-    """Write down what happens in videos as they arrive in DIR, and when.
+    """Describe what happens in videos as they arrive in DIR, and when.
 
-    Does what `vidground caption DIR` does, with the same record, for videos that are there and for
-    those that come, each once it has stopped growing; one that is replaced is done again. One that
-    fails is told of and left until it changes, or until the next start if that was not its fault.
-    Files that are still being fetched (match.mp4.part, .match.mp4) are no videos yet. Ctrl-C and
-    SIGTERM end it, with the counts of all videos as they were left.
+    Does the same as `vidground caption DIR`, with the same record, for the videos in DIR and for
+    those that arrive later, each once it has stopped growing. A video that is replaced is done
+    again. A failed video is reported and retried when it changes, or at the next start if the
+    video itself was not the cause. Files that are still being downloaded (match.mp4.part,
+    .match.mp4) are ignored. Ctrl-C and SIGTERM stop it and print the final counts of all videos.
 
     \b
     vidground watch incoming --recursive --out srt,json -o results
@@ -71,7 +70,7 @@ def watch(
     set_environment(options)
     check_outputs(options, several=True)
     with usage_errors():
-        _find(options)  # a folder outside of --relative-to is found before any work
+        _find(options)  # refuses a folder outside of --relative-to before any work
     with reporting(log.log_format, noun="event", total=0, quiet=log.quiet) as reporter:
         try:
             runner = Runner(
@@ -89,7 +88,7 @@ def watch(
 
 
 class _Watching:
-    """One call of the command: what has arrived, and what became of it."""
+    """The state of one call of the command: arrived videos and their latest reports."""
 
     def __init__(
         self, options: RunOptions, runner: Runner, reporter: Reporter, *, settle_s: float
@@ -99,20 +98,20 @@ class _Watching:
         self._reporter = reporter
         self._arrivals = Arrivals(settle_s)
         self._pause_s = max(_SHORTEST_PAUSE_S, min(_PAUSE_S, settle_s / 4))
-        self._latest: dict[str, FileReport] = {}  # by input; what counts is how it was left
+        self._latest: dict[str, FileReport] = {}  # by input
         self._reports = self._failures = 0
         self._missed: set[str] = set()
         self._others: set[str] = set()
         self._writers: dict[str, Job] = {}
 
     def until_end(self, idle_exit_s: float | None) -> RunSummary:
-        """Look and work until a signal comes, too many have failed, or nothing happens any more."""
+        """Scan and work until a signal, too many failures, or the end of an idle period."""
         begin = active = time.monotonic()
         interrupted = stopped = False
         try:
             self._reporter.watching(self._options.files.inputs)
             if idle_exit_s is None:
-                self._runner.load()  # a mistake is better found now than when a video arrives
+                self._runner.load()  # so that wrong options are reported now, not later
             while not stopped:
                 look = time.monotonic()
                 jobs, missing = self._look(look)
@@ -137,7 +136,7 @@ class _Watching:
         return None if allowed is None else max(0, allowed - self._failures)
 
     def _look(self, now_s: float) -> tuple[list[Job], list[tuple[str, VidgroundError]]]:
-        """Return what is to be done now, and what is newly found to be missing or in the way."""
+        """Return the jobs of complete videos, and inputs newly found missing or in conflict."""
         found = _find(self._options)
         news: list[tuple[str, VidgroundError]] = [
             (name, error) for name, error in found.missing if name not in self._missed
@@ -157,7 +156,7 @@ class _Watching:
         return jobs, news
 
     def _planned(self, video: InputVideo) -> Job:
-        """The video's job, unless its results would take the place of another video's."""
+        """Return the video's job; refuse one that would overwrite another video's results."""
         (job,) = plan_jobs([video], self._options)
         outputs = {os.path.realpath(path): path for path in job.outputs.values() if path}
         for place, output in outputs.items():
@@ -181,14 +180,14 @@ class _Watching:
         self._latest |= {report.path: report for report in summary.reports}
         reported = {report.path for report in summary.reports}
         left = [job.path for job in jobs if str(job.path) not in reported]
-        for path in left:  # another run is at it, or this one ends
+        for path in left:  # another run works on it, or this one ends
             self._arrivals.again(path)
         self._others = {str(path) for path in left}
         if summary.interrupted:
             raise KeyboardInterrupt
 
     def _tell(self, event: Started | Waiting | FileReport) -> None:
-        """Tell of a video that another run works on once, not at every look."""
+        """Report a video that another run works on once, not at every scan."""
         if isinstance(event, FileReport) or event.path not in self._others:
             self._reporter.event(event)
 

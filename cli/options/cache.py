@@ -1,4 +1,4 @@
-"""The options of the cache of encoded videos, and the settings they become."""
+"""The options of the cache of encoded videos, and their conversion to settings."""
 
 import functools
 from collections.abc import Callable
@@ -19,7 +19,7 @@ FOLDER_OPTION = click.option(
     envvar="VIDGROUND_CACHE",
     show_envvar=True,
     show_default="~/.cache/vidground/features",
-    help="Where encoded videos are kept.",
+    help="Folder for encoded videos.",
 )
 SIZE_OPTION = click.option(
     "--cache-size",
@@ -28,7 +28,7 @@ SIZE_OPTION = click.option(
     envvar="VIDGROUND_CACHE_SIZE",
     show_envvar=True,
     show_default=f"{_CACHE.max_gib:g}",
-    help="What all encoded videos may take; those used least recently go first.",
+    help="Maximum size of all encoded videos; the least recently used are removed first.",
 )
 
 CACHE_OPTIONS: list[Callable[..., Any]] = [
@@ -36,8 +36,8 @@ CACHE_OPTIONS: list[Callable[..., Any]] = [
         "--cache/--no-cache",
         default=True,
         show_default=True,
-        help="Keep what the vision encoder makes of a video, so that the next question about it "
-        "is answered at once.",
+        help="Store the output of the vision encoder for each video, so that further questions "
+        "about it are answered quickly.",
     ),
     FOLDER_OPTION,
     SIZE_OPTION,
@@ -45,13 +45,13 @@ CACHE_OPTIONS: list[Callable[..., Any]] = [
         "--cache-bits",
         type=click.Choice(["16", "8"]),
         show_default=str(_CACHE.bits),
-        help="Bits that a feature is kept in. 8 take half the room and move some intervals.",
+        help="Bits per stored feature value. 8 halves the size and changes some intervals.",
     ),
 ]
 
 
 def cache_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command these options as one argument `cache`, what `take_cache` returns."""
+    """Add these options to a command, which receives them as one argument `cache`."""
 
     @functools.wraps(command)
     def collected(**values: Any) -> None:
@@ -67,7 +67,11 @@ def cache_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def take_cache(values: dict[str, Any]) -> CacheSettings | None:
-    """Take these options out of the values that click parsed; None for no cache."""
+    """Remove these options from the values that click parsed and return the settings.
+
+    Returns:
+        None for no cache.
+    """
     bits = values.pop("cache_bits")
     given = {
         "folder": values.pop("cache_dir"),
@@ -78,12 +82,12 @@ def take_cache(values: dict[str, Any]) -> CacheSettings | None:
         return CacheSettings(**{name: value for name, value in given.items() if value is not None})
     if any(map(is_named, ("cache_dir", "cache_size", "cache_bits"))):
         raise click.UsageError(
-            "--cache-dir, --cache-size and --cache-bits are about the cache, which --no-cache does "
-            "without."
+            "--cache-dir, --cache-size and --cache-bits have no effect with --no-cache; leave them "
+            "out."
         )
     return None
 
 
 def cache_is_named() -> bool:
-    """Whether any of these options stands on the command line."""
+    """Return whether any of these options was given on the command line."""
     return any(map(is_named, ("cache", "cache_dir", "cache_size", "cache_bits")))

@@ -1,4 +1,4 @@
-"""The options that say who does the work: this process, or Ray on this machine or a cluster."""
+"""The options that choose what does the work: this process, or Ray on one or more machines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,13 @@ from vidground.settings import BatchSettings
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Who does the work. ray_address: of a cluster; None for Ray on this machine alone."""
+    """What does the work.
+
+    Attributes:
+        engine: "local" or "ray".
+        ray_address: of a running cluster; None starts Ray on this machine.
+        ray_workers: number of workers; None for as many as fit.
+    """
 
     engine: str
     ray_address: str | None
@@ -27,12 +33,12 @@ def check_engine(engine: EngineOptions, *, device: str | None, batch: BatchSetti
     if engine.engine != "ray":
         given = {"--ray-address": engine.ray_address, "--ray-workers": engine.ray_workers}
         for name in (name for name, value in given.items() if value is not None):
-            raise click.UsageError(f"{name} is about Ray; give --engine ray with it.")
+            raise click.UsageError(f"{name} has an effect only with --engine ray.")
         return
     if batch.videos is not None or batch.readers is not None:
         raise click.UsageError(
-            "--videos and --readers are about the videos of one process; a worker of Ray does one "
-            "at a time (--ray-workers)."
+            "--videos and --readers apply to one process; each Ray worker does one video at a "
+            "time (--ray-workers sets how many workers)."
         )
     if device not in (None, "cpu", "cuda"):
         raise click.UsageError(
@@ -47,21 +53,21 @@ ENGINE_OPTIONS: list[Callable[..., Any]] = [
         type=click.Choice(["local", "ray"]),
         default="local",
         show_default=True,
-        help="Who does the work: this process; or workers of Ray, on all GPUs or CPUs of this "
-        "machine or of a cluster, with the same results. Needs the extra ray.",
+        help="What does the work: this process, or Ray workers on all GPUs or CPUs of this machine "
+        "or of a cluster, with the same results. Needs the extra ray.",
     ),
     click.option(
         "--ray-address",
         metavar="HOST:PORT",
-        help="A running Ray cluster, auto for the one of this machine. All its machines must see "
-        "the videos under the same paths; results are written by this process. If not given, "
-        "Ray is started on this machine and ends with the run.",
+        help="Address of a running Ray cluster; auto finds the one on this machine. All its "
+        "machines must see the videos under the same paths; this process writes the results. "
+        "By default Ray is started on this machine for the duration of the run.",
     ),
     click.option(
         "--ray-workers",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Videos that are worked on at once, each with a model of its own; by default one for "
-        "each GPU, or for each 4 CPUs if there is none.",
+        help="Number of Ray workers, each with its own copy of the model. By default one per GPU, "
+        "or one per 4 CPUs if there is no GPU.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Which videos, and where their results go."""
+"""The options for inputs and outputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,18 @@ _STREAMABLE = ("json", "jsonl")
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """Which videos, and where their results go. output_dir: None for beside the video."""
+    """Which videos, and where their results go.
+
+    Attributes:
+        inputs: files, folders and patterns.
+        from_file: a list of further inputs.
+        recursive: search subfolders too.
+        formats: of the results.
+        output_dir: None writes each result next to its video; "-" to standard output.
+        relative_to: folder at which the mirrored tree starts.
+        keep_suffix: keep the video's suffix in the name of the result.
+        overwrite: make existing results again.
+    """
 
     inputs: tuple[str, ...]
     from_file: BinaryIO | None
@@ -29,24 +40,28 @@ class FileOptions:
 
 
 def parse_formats(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
-    """ "srt,json" as a tuple, each format once."""
+    """Return "srt,json" as a tuple, without duplicates."""
     names = tuple(dict.fromkeys(name.strip().lower() for name in value.split(",")))
     for name in names:
         if name not in FORMATS:
-            raise click.BadParameter(f"{name!r} is no format; choose from {', '.join(FORMATS)}.")
+            raise click.BadParameter(
+                f"{name!r} is not a known format; choose from {', '.join(FORMATS)}."
+            )
     return names
 
 
 def check_files(files: FileOptions) -> None:
     """Refuse options that would have no effect."""
     if files.relative_to is not None and files.output_dir in (None, STDOUT):
-        raise click.UsageError("--relative-to needs a folder of results, --output-dir.")
+        raise click.UsageError("--relative-to has an effect only with --output-dir DIR.")
     if files.output_dir == STDOUT and len(files.formats) > 1:
         raise click.UsageError("-o - writes one format; name one with --out.")
     if files.output_dir == STDOUT and files.keep_suffix:
-        raise click.UsageError("--keep-suffix names files; -o - writes none.")
+        raise click.UsageError(
+            "--keep-suffix changes file names, but -o - writes no file; leave it out."
+        )
     if files.output_dir == STDOUT and files.overwrite:
-        raise click.UsageError("--overwrite replaces files; -o - writes none.")
+        raise click.UsageError("--overwrite replaces files, but -o - writes no file; leave it out.")
 
 
 def require_streamable(format: str, *, inputs: str, option: str) -> None:
@@ -72,7 +87,7 @@ INPUTS: list[Callable[..., Any]] = [
     click.option(
         "--from-file",
         type=click.File("rb"),
-        help="Read more inputs from this file, one per line or separated by NUL bytes; "
+        help="Read further inputs from this file, one per line or separated by NUL bytes; "
         "- for standard input.",
     ),
 ]
@@ -89,9 +104,13 @@ WATCHED_INPUTS: list[Callable[..., Any]] = [
 
 
 def file_options(formats: str) -> list[Callable[..., Any]]:
-    """Where results go. formats: the default for --out."""
+    """Return the options that say where results go.
+
+    Args:
+        formats: the default for --out.
+    """
     return [
-        click.option("--recursive", is_flag=True, help="Search folders inside of folders too."),
+        click.option("--recursive", is_flag=True, help="Search subfolders too."),
         click.option(
             "--out",
             "--output-format",
@@ -101,26 +120,26 @@ def file_options(formats: str) -> list[Callable[..., Any]]:
             callback=parse_formats,
             default=formats,
             show_default=True,
-            help=f"Formats of the result, with commas between: {', '.join(FORMATS)}.",
+            help=f"Comma-separated formats of the result: {', '.join(FORMATS)}.",
         ),
         click.option(
             "--output-dir",
             "-o",
             metavar="DIR",
-            help="Folder for the results, in which the tree of the inputs is mirrored; - for "
-            "standard output. If not given, results lie beside their videos.",
+            help="Folder for the results, which mirrors the tree of the inputs; - for standard "
+            "output. By default results are written next to their videos.",
         ),
         click.option(
             "--relative-to",
             metavar="DIR",
-            help="Folder that the mirrored tree starts at. If not given: the folder that was "
-            "named, the part of a pattern before its first wildcard, a file's own folder.",
+            help="Folder at which the mirrored tree starts. By default the given folder, the part "
+            "of a pattern before its first wildcard, or the folder of a file.",
         ),
         click.option(
             "--keep-suffix",
             is_flag=True,
-            help="Keep the video's suffix in names of results (match.mp4.srt), so that match.mp4 "
-            "and match.mkv can lie in one folder.",
+            help="Keep the video's suffix in the name of the result (match.mp4.srt), so that "
+            "match.mp4 and match.mkv can share a folder.",
         ),
-        click.option("--overwrite", is_flag=True, help="Make results again that exist already."),
+        click.option("--overwrite", is_flag=True, help="Make existing results again."),
     ]

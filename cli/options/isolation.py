@@ -1,4 +1,4 @@
-"""The options for decoding videos, where and in which process, and the settings they become."""
+"""The options for decoding videos: on which device, in which process, within which limits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ _LIMITS = IsolationSettings()
 
 
 def _parse_place(_: click.Context, __: click.Parameter, value: str) -> str:
-    """A place to decode on, if it is one."""
+    """Return the place to decode on, if it is valid."""
     try:
         check_decode_on(value)
     except InputError as error:
@@ -26,22 +26,27 @@ DECODE_ON = click.option(
     default=CPU,
     show_default=True,
     callback=_parse_place,
-    help="Where videos are decoded. On cuda, an NVIDIA card (the model's if it is on one), a video "
-    "fails that is not surely decoded to the same pictures; auto leaves it to the CPU, and all if "
-    "there is no card. Not tried on a card yet.",
+    help="Where to decode videos. cuda is an NVIDIA card (the model's, if it is on one); videos "
+    "that "
+    "it may not decode to the same frames as the CPU fail. auto decodes these on the CPU, and all "
+    "videos if there is no card. Not tried on a card yet.",
 )
 
 
 def take_isolation(values: dict[str, Any]) -> IsolationSettings | None:
-    """Take these options out of the values that click parsed; None for no process of its own."""
+    """Remove these options from the values that click parsed and return the settings.
+
+    Returns:
+        None to decode in this process.
+    """
     limits = {"timeout_s": values.pop("timeout_s"), "memory_gib": values.pop("memory_gib")}
     given = {name: value for name, value in limits.items() if value is not None}
     if values.pop("isolation"):
         return IsolationSettings(**given)
     if given:
         raise click.UsageError(
-            "--timeout and --memory-limit are limits of the process that decodes, which "
-            "--no-isolation does without."
+            "--timeout and --memory-limit are limits of the decoding process, which --no-isolation "
+            "does not start."
         )
     return None
 
@@ -52,8 +57,8 @@ ISOLATION_OPTIONS: list[Callable[..., Any]] = [
         "--isolation/--no-isolation",
         default=True,
         show_default=True,
-        help="Decode videos in a process of its own, so that one which makes the decoder crash or "
-        "hang fails alone.",
+        help="Decode videos in a separate process, so that a video that makes the decoder crash "
+        "or hang does not affect the others.",
     ),
     click.option(
         "--timeout",
@@ -61,7 +66,7 @@ ISOLATION_OPTIONS: list[Callable[..., Any]] = [
         type=float,
         metavar="SECONDS",
         show_default=f"{_LIMITS.timeout_s:g}",
-        help="Give a video up when its decoding makes no progress for so long.",
+        help="Stop decoding a video after this time without progress.",
     ),
     click.option(
         "--memory-limit",
@@ -69,6 +74,6 @@ ISOLATION_OPTIONS: list[Callable[..., Any]] = [
         type=float,
         metavar="GIB",
         show_default=f"{_LIMITS.memory_gib:g}",
-        help="Give a video up when its decoding needs more memory than this.",
+        help="Stop decoding a video that needs more memory than this.",
     ),
 ]

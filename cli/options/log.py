@@ -1,4 +1,4 @@
-"""What is told of a run, and how."""
+"""The options that say what a run reports, and in which form."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,13 @@ import click
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """What is told of the run, and how."""
+    """What a run reports, and in which form.
+
+    Attributes:
+        quiet: only report failures.
+        log_format: "text" or "json".
+        summary: file for the summary of the run; None for no file.
+    """
 
     quiet: bool
     log_format: str
@@ -16,18 +22,19 @@ class LogOptions:
 
 
 LOG_OPTIONS = [
-    click.option("--quiet", "-q", is_flag=True, help="Tell of failures only."),
+    click.option("--quiet", "-q", is_flag=True, help="Only report failures."),
     click.option(
         "--log-format",
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="json: an object per line on standard error, without progress bars.",
+        help="Format of the log on standard error. json: one object per line, without progress "
+        "bars.",
     ),
     click.option(
         "--summary",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE.json",
-        help="Write what became of every input to this file.",
+        help="Write the outcome of every input to this file.",
     ),
 ]

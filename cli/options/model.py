@@ -1,4 +1,4 @@
-"""Which model, where it runs, how it is asked, and how much at once."""
+"""The options for the model, its device, sampling, generation and batch sizes."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ _SAMPLING, _DECODING = SamplingSettings(), DecodingSettings()
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """Which model, and where it runs. None leaves the choice to the SDK."""
+    """Which model, and where it runs; None leaves the choice to the SDK."""
 
     model: str
     revision: str | None
@@ -32,13 +32,13 @@ class ModelOptions:
 
     @property
     def load_options(self) -> dict[str, str | bool]:
-        """What `DenseCaptioner` and `Grounder` take as load options."""
+        """The load options of `DenseCaptioner` and `Grounder`."""
         given = {"revision": self.revision, "subfolder": self.subfolder}
         options: dict[str, str | bool] = {k: v for k, v in given.items() if v is not None}
         return options | ({"local_files_only": True} if self.offline else {})
 
     def announce(self) -> None:
-        """Log that the model is loaded, before torch is; fetches it if need be."""
+        """Log that the model is being loaded, before torch is imported; download it if needed."""
         announce_model(
             self.model,
             revision=self.revision,
@@ -56,20 +56,21 @@ MODEL_HELP = (
 MODEL_OPTIONS = [
     click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP),
     click.option("--revision", help="Branch, tag or commit of the repository."),
-    click.option("--subfolder", help="Where the model lies in a repository that holds several."),
-    click.option("--device", help="cpu, cuda or cuda:1; by default the GPU if there is one."),
+    click.option("--subfolder", help="Subfolder of the model in a repository that holds several."),
+    click.option("--device", help="cpu, cuda or cuda:1. By default a GPU if there is one."),
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Type of the weights; by default what suits the device: bfloat16 on a GPU that has "
-        "units for it, float32 on the CPU.",
+        help="Type of the weights. By default bfloat16 on a GPU with hardware support for it, "
+        "float32 on the CPU.",
     ),
     click.option(
         "--weights",
         type=click.Choice(WEIGHTS),
         default=FULL_WEIGHTS,
         show_default=True,
-        help="int8: hold the language model's weights in 8 bits, which saves memory and can move "
+        help="int8: store the language model's weights in 8 bits, which saves memory and can "
+        "change "
         "results.",
     ),
     click.option(
@@ -77,15 +78,17 @@ MODEL_OPTIONS = [
         metavar="torch|onnx:DIR",
         default="torch",
         show_default=True,
-        help="What encodes frames: the model itself, or what `vidground export onnx` wrote to DIR.",
+        help="Vision encoder: the model itself, or the export of `vidground export onnx` in DIR.",
     ),
     click.option(
         "--provider",
         type=click.Choice(["tensorrt", "cuda", "cpu"]),
-        help="Where --vision onnx:DIR runs; by default cuda or cpu, by the model's device. "
-        "tensorrt builds an engine first, which takes minutes.",
+        help="Where --vision onnx:DIR runs. By default cuda or cpu, as the model does. "
+        "tensorrt first builds an engine, which takes minutes.",
     ),
-    click.option("--offline", is_flag=True, help="Use what the cache holds, never the network."),
+    click.option(
+        "--offline", is_flag=True, help="Use only cached files; never access the network."
+    ),
 ]
 
 RESULT_OPTIONS = [
@@ -94,7 +97,7 @@ RESULT_OPTIONS = [
         type=float,
         default=_SAMPLING.fps,
         show_default=True,
-        help="Frames to look at per second of video; times are no finer than their distance.",
+        help="Frames sampled per second of video; they limit the precision of times.",
     ),
     click.option(
         "--window",
@@ -102,19 +105,21 @@ RESULT_OPTIONS = [
         type=float,
         metavar="SECONDS",
         default=_SAMPLING.window_s,
-        help="Longest stretch given to the model at once; by default as long as it was trained on.",
+        help="Maximum duration that the model sees at once. By default the duration it was "
+        "trained on.",
     ),
     click.option(
         "--window-overlap",
         type=float,
         default=_SAMPLING.overlap,
         show_default=True,
-        help="Share of a window that the next one sees too, from 0 to 0.5.",
+        help="Fraction of a window that overlaps with the next one, from 0 to 0.5.",
     ),
     click.option(
         "--batch-size",
         type=int,
-        help="Questions, each on one window, that are answered at once; by default as many as the "
+        help="Batch size of generation: questions, each about one window. By default as large "
+        "as the "
         "free memory allows.",
     ),
     click.option(
@@ -122,35 +127,35 @@ RESULT_OPTIONS = [
         type=int,
         default=_DECODING.max_new_tokens,
         show_default=True,
-        help="Cap on the length of an answer.",
+        help="Maximum length of an answer.",
     ),
     click.option(
         "--temperature",
         type=float,
         default=_DECODING.temperature,
         show_default=True,
-        help="0 always takes the likeliest token; above 0 tokens are drawn.",
+        help="Sampling temperature; 0 always takes the most likely token.",
     ),
     click.option(
         "--seed",
         type=int,
         default=_DECODING.seed,
         show_default=True,
-        help="Seed of the draws, if the temperature is above 0.",
+        help="Random seed, used if the temperature is above 0.",
     ),
     click.option(
         "--repetition-penalty",
         type=float,
         default=_DECODING.repetition_penalty,
         show_default=True,
-        help="Above 1 makes tokens less likely that were used before.",
+        help="Values above 1 make tokens less likely that were used before.",
     ),
     click.option(
         "--loop-tokens",
         type=int,
         default=_DECODING.loop_tokens,
         show_default=True,
-        help="Stop an answer that has only repeated itself for so many tokens; 0 for never.",
+        help="Stop an answer that has repeated itself for this number of tokens; 0 for never.",
     ),
 ]
 
@@ -158,17 +163,18 @@ AT_ONCE_OPTIONS = [
     click.option(
         "--videos",
         type=int,
-        help="Videos that are worked on at once; by default 6 on the CPU and more on a GPU. A run "
-        "that is killed does these again. With 1, scores are the same to the last digit each time.",
+        help="Videos processed at the same time. By default 6 on the CPU and more on a GPU. "
+        "After a "
+        "run was killed, these are done again. With 1, scores are reproducible to the last digit.",
     ),
     click.option(
         "--readers",
         type=int,
-        help="Of those, videos that are decoded at once; by default as the cores allow.",
+        help="How many of these are decoded at the same time. By default depends on the CPU cores.",
     ),
     click.option(
         "--graphs/--no-graphs",
         default=None,
-        help="Record decoding steps as CUDA graphs and replay them; by default on a GPU.",
+        help="Record generation steps as CUDA graphs and replay them. By default on a GPU.",
     ),
 ]

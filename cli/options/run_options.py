@@ -1,4 +1,4 @@
-"""The options that the commands over many videos share, and the settings they become.
+"""The options shared by the commands over many videos, and their conversion to settings.
 
 Defaults come from `vidground.settings` and are shown in --help. Imports nothing heavy.
 """
@@ -48,7 +48,7 @@ from vidground.settings import (
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """All shared options of one call."""
+    """All shared options of one command."""
 
     files: FileOptions
     model: ModelOptions
@@ -65,16 +65,18 @@ class RunOptions:
 
 
 _UNWATCHED: dict[str, Any] = {"from_file": None, "dry_run": False, **LOCAL}
-"""Values of the options that commands which watch folders do not have."""
+"""Values of the options that commands over watched folders lack."""
 
 
 def run_options(
     *, formats: str, watched: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the shared options as one argument `options`, a `RunOptions`.
+    """Add the shared options to a command, which receives them as one argument `options`.
 
-    formats: the command's default for --out. watched: the inputs are folders that are looked at
-    again and again, so that neither a list of files nor a dry run makes sense.
+    Args:
+        formats: the command's default for --out.
+        watched: the inputs are folders that are scanned repeatedly, so that options for a list of
+            files, a dry run and Ray are left out.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -108,7 +110,7 @@ def run_options(
 
 
 def _collect(values: dict[str, Any]) -> RunOptions:
-    """Take the shared options out of the values that click parsed."""
+    """Remove the shared options from the values that click parsed and return them."""
 
     def take(kind: Callable[..., Any], *names: str) -> Any:
         return kind(**{name: values.pop(name) for name in names})
@@ -144,7 +146,7 @@ def _check(options: RunOptions) -> None:
     """Refuse options that would have no effect."""
     files = options.files
     if options.model.provider is not None and not options.model.vision.startswith("onnx:"):
-        raise click.UsageError("--provider is onnxruntime's; give --vision onnx:DIR with it.")
+        raise click.UsageError("--provider has an effect only with --vision onnx:DIR.")
     check_files(files)
     check_engine(options.engine, device=options.model.device, batch=options.batch)
     check_formats(files.formats, options.cues, option="--out")

@@ -1,4 +1,4 @@
-"""Wrong arguments told as such."""
+"""Errors of usage: arguments that the command or the SDK refuses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ from vidground.errors import InputError
 
 
 def is_named(parameter: str) -> bool:
-    """Whether a parameter of the running command stands on the command line."""
+    """Return whether a parameter of the running command was given on the command line."""
     source = click.get_current_context().get_parameter_source(parameter)
     return source == click.core.ParameterSource.COMMANDLINE
 
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """An argument that the SDK refuses before any work is an error of usage: exit code 2."""
+    """Report an argument that the SDK refuses as a usage error, with exit code 2."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""`vidground burn`: a video with a result's events as part of its picture."""
+"""`vidground burn`: render the events of a result into the picture of its video."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -27,7 +27,7 @@ _DEFAULTS = BurnSettings()
         "-o",
         required=True,
         type=click.Path(dir_okay=False, path_type=Path),
-        help=f"The new video; its suffix says what it becomes: {', '.join(CONTAINERS)}.",
+        help=f"The new video; its suffix chooses the container: {', '.join(CONTAINERS)}.",
     ),
     click.option(
         "--font-size",
@@ -35,14 +35,14 @@ _DEFAULTS = BurnSettings()
         default=_DEFAULTS.font_percent,
         show_default=True,
         metavar="PERCENT",
-        help="Height of a line, in percent of the picture's height.",
+        help="Height of a line, in percent of the height of the picture.",
     ),
     click.option(
         "--position",
         type=click.Choice(get_args(Position)),
         default=_DEFAULTS.position,
         show_default=True,
-        help="Where the text stands.",
+        help="Position of the text.",
     ),
     *CUE_OPTIONS,
 )
@@ -56,11 +56,11 @@ def burn(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Write the events of a stored result into the picture of its video.
+    """Render the events of a stored result into the picture of its video.
 
-    RESULT is a JSON file that `caption` or `query` wrote. VIDEO can be left out where it lies
-    where RESULT says. The program ffmpeg encodes the picture anew and needs a font on this
-    machine; needs the extra formats, too.
+    RESULT is a JSON file that `caption` or `query` wrote. VIDEO is only needed if it has moved
+    since. Requires ffmpeg, which encodes the picture again, a font on this machine, and the extra
+    formats.
 
     \b
     vidground burn match.json -o shown.mp4 --max-line-width 42
@@ -88,6 +88,6 @@ def burn(
     say(f"{output}  {len(source.result.events)} events in the picture", quiet=quiet)
     if missing:
         say(
-            f"warning: {output}: no font on this machine has {missing}, which are boxes in the "
-            "picture; install one that has them"
+            f"warning: {output}: no font on this machine has {missing}, which are shown as boxes; "
+            "install a font that has them"
         )

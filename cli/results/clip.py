@@ -1,4 +1,4 @@
-"""`vidground clip`: the moments of a stored result as files of their own."""
+"""`vidground clip`: cut the moments of a stored result into separate files."""
 
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from vidground.cli.results.media import (
     say_program,
     with_source,
 )
+from vidground.cli.running.finish import FAILED
 from vidground.errors import InputError, VidgroundError
 from vidground.faults import faults_as_internal
 from vidground.media.clip_selection import ChoiceSettings, choose_events, clip_name, file_stem
@@ -24,8 +25,6 @@ from vidground.media.ffmpeg import find_program
 from vidground.results.cues import clock
 from vidground.results.types import Event
 from vidground.storage.atomic import make_folder
-
-_FAILED = 1
 
 
 @click.command()
@@ -40,22 +39,34 @@ _FAILED = 1
         help="Folder for the clips.",
     ),
     click.option(
-        "--padding", type=float, default=0.0, metavar="SECONDS", help="Add so much on both sides."
+        "--padding",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="Extend each clip by this time on both sides.",
     ),
-    click.option("--min-score", type=float, help="Only moments of at least this score."),
-    click.option("--limit", type=int, help="At most so many, those of the highest scores."),
+    click.option("--min-score", type=float, help="Minimum score of a moment."),
+    click.option(
+        "--limit", type=int, help="Maximum number of clips; those with the highest scores are made."
+    ),
     click.option("--query", metavar="TEXT", help="Only the moments of this query."),
-    click.option("--precise", is_flag=True, help="Encode every clip, to be exact to the frame."),
-    click.option("--fast", is_flag=True, help="Copy every clip; it may begin early and end late."),
+    click.option(
+        "--precise", is_flag=True, help="Encode every clip, for cuts that are exact to the frame."
+    ),
+    click.option(
+        "--fast",
+        is_flag=True,
+        help="Copy every clip without encoding; it may start early and end late.",
+    ),
     click.option(
         "--tolerance",
         type=float,
         metavar="SECONDS",
-        help="Copy a clip if its start, end and length are off by no more, else encode it. "
-        "Default: the time of one frame.",
+        help="Copy a clip if its start, end and duration are off by at most this, else encode it. "
+        "By default the duration of one frame.",
     ),
-    click.option("--join", is_flag=True, help="Also make one video of all clips."),
-    click.option("--dry-run", is_flag=True, help="Only say what would be made."),
+    click.option("--join", is_flag=True, help="Also join all clips into one video."),
+    click.option("--dry-run", is_flag=True, help="Only print what would be made."),
 )
 def clip(
     names: tuple[str, ...],
@@ -75,18 +86,21 @@ def clip(
 ) -> None:
     """Cut the moments of a stored result out of its video, with their sound.
 
-    RESULT is a JSON file that `caption` or `query` wrote. VIDEO can be left out where it lies
-    where RESULT says. Clips are numbered by time; the program ffmpeg makes them: it copies what
-    is stored where that is exact enough, and encodes the rest anew.
+    RESULT is a JSON file that `caption` or `query` wrote. VIDEO is only needed if it has moved
+    since. Clips are numbered by time. Requires ffmpeg, which copies the stored data where that is
+    exact enough and encodes the rest again.
 
     \b
     vidground clip match.json -o clips --padding 2
     vidground clip moved/match.mp4 match.query.json -o goals --query "a goal" --join
     """
     if precise and fast:
-        raise click.UsageError("--precise encodes and --fast copies; choose one.")
+        raise click.UsageError("--precise encodes and --fast copies; give only one of them.")
     if tolerance is not None and (precise or fast):
-        raise click.UsageError("--tolerance says when to copy; --precise and --fast say it, too.")
+        raise click.UsageError(
+            "--tolerance chooses between copying and encoding, as --precise and --fast do; give "
+            "only one."
+        )
     mode: Mode = "precise" if precise else "fast" if fast else "auto"
     with usage_errors():
         choice = ChoiceSettings(padding, min_score, limit, query)
@@ -107,13 +121,13 @@ def clip(
         duration_s = maker.join(clips, reel)
         say(f"{reel}  {duration_s:.3f} s, {len(clips)} clips joined", quiet=quiet)
     if not events:
-        say("no moment to cut out", quiet=quiet)
+        say("no moments to cut", quiet=quiet)
     if failed:
-        raise click.exceptions.Exit(_FAILED)
+        raise click.exceptions.Exit(FAILED)
 
 
 def _outputs(source: Source, events: list[Event], folder: Path) -> tuple[list[Path], Path]:
-    """The files for the clips, and the one for all of them together."""
+    """Return the files of the clips, and the file of all clips joined."""
     stem, suffix = file_stem(source.video.stem), suffix_for_parts(source.video)
     clips = [
         folder / clip_name(stem, number, event, suffix) for number, event in enumerate(events, 1)
@@ -124,7 +138,7 @@ def _outputs(source: Source, events: list[Event], folder: Path) -> tuple[list[Pa
 def _make(
     maker: ClipMaker, events: list[Event], outputs: list[Path], *, dry_run: bool, quiet: bool
 ) -> tuple[list[Clip], int]:
-    """Make the clips, or say what they would be; return them, and how many have failed."""
+    """Make the clips, or print what would be made; return them and the number of failures."""
     clips: list[Clip] = []
     failed = 0
     for event, output in zip(events, outputs, strict=True):
@@ -135,7 +149,7 @@ def _make(
                     say(f"would make {_line(output, event, cut)}", quiet=quiet)
                     continue
                 made = maker.make(event.start_s, event.end_s, output)
-        except InputError as error:  # about this moment: it lies behind the video's end, …
+        except InputError as error:  # about this moment, such as one after the end of the video
             say(f"failed: {output}: {error}")
             failed += 1
             continue
@@ -154,5 +168,5 @@ def _line(output: Path, event: Event, cut: Cut) -> str:
     how = "encoded"
     if cut.packets is not None:
         early_ms, late_ms = 1000 * (cut.start_s - event.start_s), 1000 * (cut.end_s - event.end_s)
-        how = f"copied ({early_ms:+.0f} ms at its start, {late_ms:+.0f} ms at its end)"
+        how = f"copied ({early_ms:+.0f} ms at the start, {late_ms:+.0f} ms at the end)"
     return f"{output}  {clock(round(event.start_s * 1000), '.')} {cut.duration_s:.3f} s, {how}"

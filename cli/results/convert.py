@@ -68,7 +68,7 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     required=True,
     metavar="FORMATS",
     callback=parse_formats,
-    help=f"Formats to make, with commas between: {', '.join(FORMATS)}.",
+    help=f"Comma-separated formats to write: {', '.join(FORMATS)}.",
 )
 @click.option(
     "--from",
@@ -82,11 +82,12 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--output-dir",
     "-o",
     metavar="DIR",
-    help="Folder for what is made, in which the tree of the inputs is mirrored; - for standard "
-    "output. If not given, it lies beside the results.",
+    help="Folder for the new files, which mirrors the tree of the inputs; - for standard "
+    "output. By "
+    "default they are written next to the results.",
 )
-@click.option("--recursive", is_flag=True, help="Search folders inside of folders too.")
-@click.option("--overwrite", is_flag=True, help="Make files again that exist already.")
+@click.option("--recursive", is_flag=True, help="Search subfolders too.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @_with_options
 def convert(
     results: tuple[str, ...],
@@ -100,9 +101,9 @@ def convert(
     """Convert stored results to subtitles, tables and files for editors, without a model.
 
     RESULT is a JSON file that `caption` or `query` wrote, a folder or a pattern. match.json
-    becomes match.srt; a file that exists already is left alone.
+    becomes match.srt; an existing file is left as it is.
 
-    With --from, RESULT is a subtitle file that somebody corrected, and becomes a result again,
+    With --from, RESULT is a corrected subtitle file, which becomes a result again,
     which `vidground data pairs` compares with the original.
 
     \b
@@ -149,7 +150,9 @@ def _plan(
         if len(formats) > 1:
             raise click.UsageError("-o - writes one format; name one with --to.")
         if overwrite:
-            raise click.UsageError("--overwrite replaces files; -o - writes none.")
+            raise click.UsageError(
+                "--overwrite replaces files, but -o - writes no file; leave it out."
+            )
         if len(found.files) > 1:
             require_streamable(formats[0], inputs=f"{len(found.files)} results", option="--to")
         return [
@@ -249,7 +252,7 @@ def _run(
 
 
 def _convert(conversion: _Conversion, cues: CueSettings, *, overwrite: bool) -> FileReport:
-    """Make the files that are not there yet, and say what became of it."""
+    """Write the missing files of a conversion and return the report."""
     source, begin = str(conversion.source), time.monotonic()
     written: list[str] = []
     try:
@@ -275,4 +278,4 @@ def _convert(conversion: _Conversion, cues: CueSettings, *, overwrite: bool) -> 
         return report_failure(source, error, written, elapsed_s=time.monotonic() - begin)
     elapsed_s = time.monotonic() - begin
     report = report_on(source, result, tuple(written), elapsed_s=elapsed_s, reason="", new=False)
-    return replace(report, warnings=())  # they were told of when the result was made
+    return replace(report, warnings=())  # they were reported when the result was made

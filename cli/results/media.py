@@ -1,4 +1,4 @@
-"""What the commands that make videos of results share: their arguments, and what they say."""
+"""Arguments and messages shared by the commands that make videos from results."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,18 +21,24 @@ MEDIA_OPTIONS = [
     click.option(
         "--any-video",
         is_flag=True,
-        help="Take VIDEO although it is not, byte for byte, the one that RESULT was made of.",
+        help="Accept VIDEO although its content differs from the video that RESULT was made from.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace files that exist already."),
-    click.option("--quiet", "-q", is_flag=True, help="Tell of failures only."),
+    click.option("--overwrite", is_flag=True, help="Replace existing files."),
+    click.option("--quiet", "-q", is_flag=True, help="Only report failures."),
 ]
 
-_OVERWRITE = "replace it (--overwrite), or choose another place (-o)"
+_OVERWRITE = "replace it (--overwrite), or choose another path (-o)"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A stored result and its video. stored: the file that the result was read from."""
+    """A stored result and its video.
+
+    Attributes:
+        video: path of the video.
+        stored: the file that the result was read from.
+        result: the result.
+    """
 
     video: Path
     stored: Path
@@ -40,7 +46,7 @@ class Source:
 
 
 def with_source(*options: _Decorator) -> _Decorator:
-    """Give a command the arguments [VIDEO] RESULT as `names`, its options, and the shared ones."""
+    """Add the arguments [VIDEO] RESULT (as `names`), the given options and the shared ones."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         decorators: list[_Decorator] = [*options, *MEDIA_OPTIONS]
@@ -52,11 +58,17 @@ def with_source(*options: _Decorator) -> _Decorator:
 
 
 def open_source(names: tuple[str, ...], *, any_video: bool) -> Source:
-    """Read the result, and make sure of its video. Raises VideoError, FormatError, UsageError."""
+    """Read the result and find its video.
+
+    Raises:
+        VideoError: the video is missing or a different one.
+        FormatError: the result cannot be read.
+        click.UsageError: too many names, or --any-video without VIDEO.
+    """
     if len(names) > 2:
-        raise click.UsageError("Name one RESULT, and before it its VIDEO if it has moved.")
+        raise click.UsageError("Give one RESULT, preceded by its VIDEO if that has moved.")
     if len(names) < 2 and any_video:
-        raise click.UsageError("--any-video is about a VIDEO; name one before RESULT.")
+        raise click.UsageError("--any-video needs a VIDEO; give one before RESULT.")
     stored = Path(names[-1])
     result = load(stored)
     video = require_video(
@@ -66,21 +78,21 @@ def open_source(names: tuple[str, ...], *, any_video: bool) -> Source:
 
 
 def require_free(outputs: Iterable[Path], source: Source, *, overwrite: bool) -> None:
-    """Raise InputError if a file would be lost."""
+    """Raise InputError if an input or, without `overwrite`, another file would be replaced."""
     inputs = {path.resolve() for path in (source.video, source.stored)}
     for output in outputs:
         if output.resolve() in inputs:
-            raise InputError(f"{printable(output)} is an input; choose another place (-o)")
+            raise InputError(f"{printable(output)} is an input; choose another path (-o)")
         if output.exists() and not overwrite:
-            raise InputError(f"{printable(output)} exists already; {_OVERWRITE}")
+            raise InputError(f"{printable(output)} already exists; {_OVERWRITE}")
 
 
 def say(message: str, *, quiet: bool = False) -> None:
-    """Print a line on standard error; what a terminal would obey is escaped."""
+    """Print a line to standard error, with control characters escaped."""
     if not quiet:
         click.echo(shown(message), err=True)
 
 
 def say_program(program: Program, *, quiet: bool) -> None:
-    """Tell which ffmpeg works."""
+    """Print which ffmpeg is used."""
     say(f"with {program}", quiet=quiet)

@@ -1,4 +1,4 @@
-"""`vidground mux`: a video with a result's events as a soft track."""
+"""`vidground mux`: add the events of a result to its video as a subtitle track."""
 
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,15 @@ _CODECS = tuple(dict.fromkeys(c for kind in CONTAINERS.values() for c in kind.su
         "-o",
         required=True,
         type=click.Path(dir_okay=False, path_type=Path),
-        help=f"The new video; its suffix says what holds it: {', '.join(CONTAINERS)}.",
+        help=f"The new video; its suffix chooses the container: {', '.join(CONTAINERS)}.",
     ),
-    click.option("--language", metavar="CODE", help="The track's language, such as en or deu."),
-    click.option("--title", metavar="TEXT", help="What players call the track."),
+    click.option("--language", metavar="CODE", help="Language of the track, such as en or deu."),
+    click.option("--title", metavar="TEXT", help="Title of the track, as players show it."),
     click.option(
         "--codec",
         type=click.Choice(_CODECS),
-        help="Kind of the track. Default: mov_text in mp4 and mov, srt in mkv, webvtt in webm; "
-        "mkv takes ass, too.",
+        help="Codec of the track. By default mov_text in mp4 and mov, srt in mkv, webvtt in webm; "
+        "mkv also supports ass.",
     ),
     *CUE_OPTIONS,
 )
@@ -50,10 +50,10 @@ def mux(
 ) -> None:
     """Add the events of a stored result to its video as subtitles that can be switched off.
 
-    RESULT is a JSON file that `caption` or `query` wrote. VIDEO can be left out where it lies
-    where RESULT says. The program ffmpeg copies pictures and sound as they are, and keeps the
-    subtitles that are there. Tracks in mp4 and mov show one text at a time: events that overlap
-    are merged there, unless --overlap trim.
+    RESULT is a JSON file that `caption` or `query` wrote. VIDEO is only needed if it has moved
+    since. Requires ffmpeg, which copies picture, sound and existing subtitles unchanged. Tracks in
+    mp4 and mov show one text at a time: overlapping events are merged there, unless --overlap trim
+    is given.
 
     \b
     vidground mux match.json -o match.mkv --language en --title "what happens"
@@ -69,8 +69,9 @@ def mux(
     say_program(program, quiet=quiet)
     with usage_errors():
         add_track(source.video, source.result, output, program, settings, cues=cues)
-    events = len(source.result.events)
-    if events:
-        say(f"{output}  {events} events in a track", quiet=quiet)
+    count = len(source.result.events)
+    if count:
+        plural = "" if count == 1 else "s"
+        say(f"{output}  {count} event{plural} in a track", quiet=quiet)
     else:
         say(f"warning: {output}: the result has no events; no track was added")

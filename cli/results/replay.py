@@ -17,23 +17,23 @@ from vidground.results.formats import load
 @click.option(
     "--video",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where the video is now, if it has moved.",
+    help="Path of the video, if it has moved.",
 )
-@click.option("--device", help="Where to compute; by default the kind of device it was made on.")
+@click.option("--device", help="Device to use. By default the kind of device that made the result.")
 @click.option(
     "--vision",
     default="torch",
     show_default=True,
-    help="What encodes frames, as in the run that made the result: torch or onnx:DIR.",
+    help="Vision encoder of the run that made the result: torch or onnx:DIR.",
 )
-@click.option("--offline", is_flag=True, help="Use what the cache holds, never the network.")
+@click.option("--offline", is_flag=True, help="Use only cached files; never access the network.")
 def replay(
     result: Path, video: Path | None, device: str | None, vision: str, offline: bool
 ) -> None:
-    """Make a stored result again, with the model and the settings it names, and compare.
+    """Reproduce a stored result with the model and settings recorded in it, and compare.
 
-    Says "same" and ends with 0, or prints what differs and ends with 1: lines with - were there
-    and are not any more, + are new, ~ have another score.
+    Prints "same" and exits with 0, or prints the differences and exits with 1: lines with - are
+    missing now, + are new, ~ have a different score.
 
     \b
     vidground replay results/match.json
@@ -60,12 +60,12 @@ def replay(
 
 
 def _announce(result: Path, video: Path | None, device: str | None, *, offline: bool) -> None:
-    """Say which model is loaded, unless the video is not there and so nothing is."""
+    """Announce the model, unless the video is missing and nothing will be loaded."""
     stored = load(result)
     before = provenance_in(stored)
     if not (video or Path(video_of(stored).path)).exists():
         return
-    # What was made on a GPU is made again there only if there is one.
+    # A result made on a GPU is reproduced on a GPU only if there is one.
     on_cpu = before.runtime.get("device") == "cpu"
     announce_model(
         before.model,

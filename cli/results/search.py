@@ -1,4 +1,4 @@
-"""`vidground search`: moments of an archive, best first."""
+"""`vidground search`: rank the moments of an archive by how well they match a text."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from vidground.cli.reporting.bars import bar
 from vidground.cli.reporting.faults import say_failure
 from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
+from vidground.cli.running.finish import FAILED
 from vidground.errors import VidgroundError
 from vidground.results.result_files import find_results
 from vidground.results.video_lookup import file_uri
@@ -35,8 +36,6 @@ from vidground.settings import (
 if TYPE_CHECKING:
     from vidground.grounder import Grounder
 
-_FAILED = 1
-
 
 def _with_isolation(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(ISOLATION_OPTIONS):
@@ -49,30 +48,32 @@ def _with_isolation(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("inputs", nargs=-1, required=True, metavar="FOLDER...")
 @click.option(
     "--model",
-    help="Let this model look for the text in every video: a name (`vidground models` lists "
-    "them), a folder, or a repository on the Hugging Face hub.",
+    help="Search every video with this model: a name (`vidground models` lists them), a folder, "
+    "or a repository on the Hugging Face hub.",
 )
 @click.option("--device", help="With --model: cpu, cuda or cuda:1.")
-@click.option("--offline", is_flag=True, help="With --model: use what the cache holds.")
-@click.option("--fps", type=float, help="With --model: frames to look at per second of video.")
+@click.option(
+    "--offline", is_flag=True, help="With --model: use only cached files; never access the network."
+)
+@click.option("--fps", type=float, help="With --model: frames sampled per second of video.")
 @cache_options
 @_with_isolation
-@click.option("--recursive", is_flag=True, help="Search folders inside of folders too.")
+@click.option("--recursive", is_flag=True, help="Search subfolders too.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=20,
     show_default=True,
-    help="Most moments to print.",
+    help="Maximum number of moments to print.",
 )
 @click.option(
     "--min-score",
     type=click.FloatRange(0, 1),
-    help="Lowest score to print; by default every caption that shares a word, or, with --model, "
-    f"what counts as found ({GroundingSettings().found_threshold}).",
+    help="Minimum score. By default every caption that shares a word with the text or, with "
+    f"--model, every moment that counts as found ({GroundingSettings().found_threshold}).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of all fields.")
-@click.option("--quiet", "-q", is_flag=True, help="Tell of failures only.")
+@click.option("--quiet", "-q", is_flag=True, help="Only report failures.")
 def search(
     text: str,
     inputs: tuple[str, ...],
@@ -88,18 +89,18 @@ def search(
     cache: CacheSettings | None,
     **limits: Any,
 ) -> None:
-    """Rank the moments of an archive by how well they fit a text, and print their times.
+    """Rank the moments of an archive by how well they match a text, and print their times.
 
     Without --model the captions and earlier queries in stored results (JSON) are searched by
-    words: more of the text's words in a shorter caption are better, and words that few captions
-    hold count more (BM25). Case, accents and a plural s make no difference; words of like meaning
-    are not known. A caption that is just the text has the score 1.
+    words: captions score higher the more words of the text they contain, the shorter they are,
+    and the rarer the words are (BM25). Case, accents and a plural s are ignored; synonyms are not
+    known. A caption equal to the text has the score 1.
 
-    With --model the model looks for the text in every video. The score is a moment's mean
-    relevance, as in `query`. What it makes of a video is kept, and the next search is quick.
+    With --model the model searches every video for the text. The score is the mean relevance of
+    the moment, as in `query`. Encoded videos are cached, so that the next search is fast.
 
-    On a terminal that knows links, a path opens its video, and a time opens it there, in players
-    that take times in addresses, as browsers do.
+    In a terminal that supports links, a path opens its video, and a time opens the video at that
+    time, in players that accept times in URLs, as browsers do.
 
     \b
     vidground search "a player scores" results --recursive
@@ -134,25 +135,23 @@ def search(
         noun = "video"
     _tell(outcome, noun, limit=limit, as_json=as_json, quiet=quiet)
     if outcome.failed:
-        raise click.exceptions.Exit(_FAILED)
+        raise click.exceptions.Exit(FAILED)
 
 
 def _refuse_what_a_model_needs(*, of_a_model: bool, of_its_videos: bool) -> None:
     if of_a_model:
-        raise click.UsageError(
-            "--device, --offline and --fps are about a model; name one (--model)."
-        )
+        raise click.UsageError("--device, --offline and --fps have an effect only with --model.")
     if of_its_videos:
         raise click.UsageError(
-            "--decode-on, --isolation, --timeout and --memory-limit are about videos that a model "
-            "looks at; name one (--model)."
+            "--decode-on, --isolation, --timeout and --memory-limit have an effect only with "
+            "--model."
         )
     if cache_is_named():
-        raise click.UsageError("The cache is of what a model makes; name one (--model).")
+        raise click.UsageError("The options of the cache have an effect only with --model.")
 
 
 def _tell(outcome: SearchOutcome, noun: str, *, limit: int, as_json: bool, quiet: bool) -> None:
-    """Print the best moments to stdout, and how many there are and what failed to stderr."""
+    """Print the best moments to stdout, and counts and failures to stderr."""
     hits = outcome.hits[:limit]
     if as_json:
         click.echo(json.dumps([asdict(hit) for hit in hits], indent=2))
@@ -160,7 +159,7 @@ def _tell(outcome: SearchOutcome, noun: str, *, limit: int, as_json: bool, quiet
         click.echo(_line(hit, linked=sys.stdout.isatty() and os.environ.get("TERM") != "dumb"))
     if not quiet:
         cut = len(hits) < len(outcome.hits)
-        left = f", the best {len(hits)} are shown (--limit)" if cut else ""
+        left = f", showing the best {len(hits)} (--limit)" if cut else ""
         plural = "" if outcome.searched == 1 else "s"
         said = f"{len(outcome.hits)} found among {outcome.searched} {noun}{plural}{left}"
         click.echo(said, err=True)
@@ -231,7 +230,7 @@ def _link(text: str, address: str) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """Seconds as 00:01:23.4, rounded once."""
+    """Return seconds as 00:01:23.4."""
     tenths = round(seconds * 10)
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)

@@ -147,7 +147,7 @@ def test_other_files_are_safe(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--no-cache", "--cache-dir", "x"), "--no-cache does without"),
+        (("--no-cache", "--cache-dir", "x"), "no effect with --no-cache"),
         (("--cache-size", "-1"), "cache size is -1"),
     ],
 )
@@ -160,4 +160,4 @@ def test_options_without_effect_are_refused(options: tuple[str, ...], said: str)
 def test_a_search_of_words_has_no_cache() -> None:
     result = run("search", "a", ".", "--no-cache")
     assert result.exit_code == 2
-    assert "name one (--model)" in result.stderr
+    assert "effect only with --model" in result.stderr

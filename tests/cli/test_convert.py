@@ -157,10 +157,10 @@ def test_wrong_usage_of_corrected_subtitles_is_refused(arguments: list[str], rea
     [
         (["in/match.json"], "Missing option '--to'"),
         (["--to", "srt"], "Missing argument 'RESULT...'"),
-        (["in/match.json", "--to", "docx"], "'docx' is no format; choose from srt"),
+        (["in/match.json", "--to", "docx"], "'docx' is not a known format; choose from srt"),
         (["in/match.json", "--to", "json"], "would take the place of the input 'in/match.json'"),
         (["in/match.json", "--to", "srt,vtt", "-o", "-"], "name one with --to"),
-        (["in/match.json", "--to", "srt", "-o", "-", "--overwrite"], "-o - writes none"),
+        (["in/match.json", "--to", "srt", "-o", "-", "--overwrite"], "-o - writes no file"),
         (["in", "--recursive", "--to", "srt", "-o", "-"], "--to json or jsonl"),
         (["in/match.json", "--to", "srt", "-o", "in/match.json"], "is a file; name a folder"),
         (["in/match.json", "--to", "otio,csv", "--style", "netflix"], "add one of srt, vtt, ass"),

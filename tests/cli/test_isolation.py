@@ -83,8 +83,8 @@ def test_other_places_are_refused(loaded: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--no-isolation", "--timeout", "9"], "--no-isolation does without"),
-        (["--no-isolation", "--memory-limit", "9"], "--no-isolation does without"),
+        (["--no-isolation", "--timeout", "9"], "which --no-isolation does not start"),
+        (["--no-isolation", "--memory-limit", "9"], "which --no-isolation does not start"),
         (["--timeout", "0"], "timeout is 0.0; it must be above 0"),
         (["--memory-limit", "0.01"], "memory limit is 0.01; it must be 0.1"),
     ],

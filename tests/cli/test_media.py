@@ -63,7 +63,7 @@ def test_each_moment_becomes_a_clip_and_all_of_them_a_reel() -> None:
     assert program.startswith("with ffmpeg ")
     assert any(origin in program for origin in ("(system: /", "(imageio-ffmpeg: /"))
     assert first == (
-        f"clips/{NAMES[0]}  00:00:00.480 0.480 s, copied (+0 ms at its start, +0 ms at its end)"
+        f"clips/{NAMES[0]}  00:00:00.480 0.480 s, copied (+0 ms at the start, +0 ms at the end)"
     )
     assert second == f"clips/{NAMES[1]}  00:00:01.300 0.400 s, encoded"
     assert reel == "clips/film_reel.mp4  0.880 s, 2 clips joined"
@@ -77,7 +77,7 @@ def test_moments_are_padded_and_chosen() -> None:
     assert run("clip", "film.query.json", "-o", "b", "--query", "A Goal", "-q").stderr == ""
     assert made("b") == ["film_001_00-00-00.200_a-goal.mp4"]
     result = run("clip", "film.json", "-o", "c", "--min-score", "0.95")
-    assert (result.exit_code, result.stderr) == (0, "no moment to cut out\n")
+    assert (result.exit_code, result.stderr) == (0, "no moments to cut\n")
 
 
 def test_precise_encodes_and_fast_copies() -> None:
@@ -152,7 +152,7 @@ def test_nothing_is_overwritten_unasked_and_inputs_never() -> None:
     Path("a.mkv").write_text("mine")
     result = run("mux", "film.json", "-o", "a.mkv")
     assert (result.exit_code, Path("a.mkv").read_text()) == (2, "mine")
-    assert "exists already; replace it (--overwrite)" in result.stderr
+    assert "already exists; replace it (--overwrite)" in result.stderr
     assert run("mux", "film.json", "-o", "a.mkv", "--overwrite").exit_code == 0
     assert Path("a.mkv").read_bytes() != b"mine"
     before = Path("film.mp4").read_bytes()
@@ -168,12 +168,12 @@ def test_nothing_is_overwritten_unasked_and_inputs_never() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("clip", "film.json", "-o", "a", "--precise", "--fast"), "choose one"),
-        (("clip", "film.json", "-o", "a", "--fast", "--tolerance", "1"), "say it, too"),
+        (("clip", "film.json", "-o", "a", "--precise", "--fast"), "give only one of them"),
+        (("clip", "film.json", "-o", "a", "--fast", "--tolerance", "1"), "give only one"),
         (("clip", "film.json", "-o", "a", "--padding", "-1"), "padding is -1.0"),
         (("clip", "film.json", "-o", "a", "--query", "a goal"), "holds captions, not queries"),
         (("clip", "film.query.json", "-o", "a", "--query", "x"), "choose from: a goal; a card"),
-        (("clip", "a", "b", "c", "-o", "a"), "Name one RESULT"),
+        (("clip", "a", "b", "c", "-o", "a"), "Give one RESULT"),
         (("burn", "film.json", "-o", "a.gif"), "files with suffix '.gif' cannot be written"),
         (("burn", "film.json", "-o", "a.mp4", "--font-size", "99"), "from 1 to 50 percent"),
         (("mux", "film.json", "-o", "a.mp4", "--codec", "ass"), ".mp4 takes no ass subtitles"),
