@@ -76,9 +76,9 @@ def test_more_than_there_is_room_for_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--ray-address", "auto"], "--ray-address is about Ray"),
-        (["--ray-workers", "2"], "--ray-workers is about Ray"),
-        (["--engine", "ray", "--videos", "2"], "a worker of Ray does one at a time"),
+        (["--ray-address", "auto"], "--ray-address has an effect only with --engine ray"),
+        (["--ray-workers", "2"], "--ray-workers has an effect only with --engine ray"),
+        (["--engine", "ray", "--videos", "2"], "each Ray worker does one video at a time"),
         (["--engine", "ray", "--device", "cuda:1"], "--device cuda or cpu"),
         (["--engine", "ray", "--ray-address", "ray://head:10001"], "host:port"),
     ],

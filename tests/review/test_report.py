@@ -120,7 +120,7 @@ def test_the_command_reports_a_broken_file_and_continues() -> None:
     assert result.exit_code == 1
     assert "failed: out/broken.json: not JSON" in result.stderr
     assert "failed: 'gone.json': no such file" in result.stderr
-    assert "'out/run.json': no result of vidground; passed over" in result.stderr
+    assert "'out/run.json': not a result of vidground; ignored" in result.stderr
     assert "in/match.mp4: the video was not found" in result.stderr
     assert "done: report.html (videos: 2, events: 4" in result.stderr
     assert "<title>My &lt;films&gt;</title>" in Path("report.html").read_text()
@@ -138,7 +138,7 @@ def test_only_reports_are_replaced_without_asking() -> None:
     Path("mine.html").write_text("mine")
     refused = run("out", "-o", "mine.html")
     assert (refused.exit_code, Path("mine.html").read_text()) == (2, "mine")
-    assert "is no report" in refused.stderr
+    assert "is not a report" in refused.stderr
     assert run("out", "-o", "mine.html", "--overwrite").exit_code == 0
     assert is_report("mine.html")
     before = Path("out/z.json").read_bytes()

@@ -63,7 +63,7 @@ def test_the_best_captions_come_first_with_times_and_scores() -> None:
 def test_limit_and_min_score_shorten_the_list() -> None:
     result = run("dog", "out", "--limit", "1")
     assert len(result.stdout.splitlines()) == 1
-    assert "3 found among 4 moments, the best 1 are shown" in result.stderr
+    assert "3 found among 4 moments, showing the best 1 (--limit)" in result.stderr
     assert len(run("dog", "out", "--min-score", "0.6").stdout.splitlines()) == 2
 
 
