@@ -18,6 +18,7 @@ from vidground.cli.reporting.faults import (
 )
 from vidground.cli.running.signals import ending_signals
 from vidground.cli.running.standard_streams import occupy_standard_streams
+from vidground.cli.running.threads import sleep_while_waiting
 from vidground.errors import VidgroundError
 from vidground.version import __version__
 
@@ -154,6 +155,7 @@ def cli(traceback: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program with the given arguments, or those of the command line."""
     occupy_standard_streams()
+    sleep_while_waiting()
     cli.main(arguments, prog_name="vidground")
     raise AssertionError("click ends the program")
 

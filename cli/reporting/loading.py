@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vidground.cli.reporting.reporter import shown
+from vidground.cli.running.threads import limit_threads
 
 if TYPE_CHECKING:
     from vidground.checkpoints.announcement import Loading
@@ -98,14 +99,16 @@ def announce_model(
     device: str | None = None,
     dtype: str | None = None,
 ) -> None:
-    """Find a model, fetch it if need be, and log that it is loaded; for before torch is imported.
+    """Find a model, fetch it if need be, and log that it is loaded, before torch is imported.
+
+    Also limits the number of threads for a small model.
 
     device, dtype: as for `vidground.checkpoints.announcement.announce_early`.
     """
     # Here, because the hub client reads its environment variables when it is imported.
     from vidground.checkpoints.announcement import announce_early
 
-    announce_early(
+    loading = announce_early(
         model,
         revision=revision,
         subfolder=subfolder,
@@ -113,3 +116,4 @@ def announce_model(
         device=device,
         dtype=dtype,
     )
+    limit_threads(loading)

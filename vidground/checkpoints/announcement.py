@@ -64,7 +64,7 @@ def announce(
     source: str,
     dtype: str | None,
     device: str | None,
-) -> None:
+) -> Loading:
     """Log that a model is loaded from these files, in a record with the attribute `loading`.
 
     Args:
@@ -73,6 +73,9 @@ def announce(
         source: see `Loading`.
         dtype: "auto" for the stored dtype; None if not yet known.
         device: None if not yet known.
+
+    Returns:
+        What was logged.
 
     Raises:
         CheckpointError: a file is damaged or missing.
@@ -85,6 +88,7 @@ def announce(
     size_bytes = size.bytes_in(dtype or stored)
     loading = Loading(str(model), source, size.parameters, dtype, device, stored, size_bytes)
     _log.info("%s", loading, extra={"loading": loading})
+    return loading
 
 
 def announce_early(
@@ -95,7 +99,7 @@ def announce_early(
     local_files_only: bool = False,
     device: str | None = None,
     dtype: str | None = None,
-) -> None:
+) -> Loading:
     """Find a model, download it if needed, and log that it is loaded.
 
     Args:
@@ -106,6 +110,9 @@ def announce_early(
         device: as requested; None for the default of `Grounder` and `DenseCaptioner`.
         dtype: as `device`; "auto" for the stored dtype.
 
+    Returns:
+        What was logged.
+
     Raises:
         CheckpointError: there is no such model, or it cannot be fetched.
     """
@@ -114,7 +121,7 @@ def announce_early(
     device = device or expected_device()
     if dtype is None and device == "cpu":  # for a card it depends on which one it is
         dtype = choose_dtype(device).name
-    announce(model, _files(found, hub), source=found.name, dtype=dtype, device=device)
+    return announce(model, _files(found, hub), source=found.name, dtype=dtype, device=device)
 
 
 def expected_device() -> str | None:
