@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.helpers.paths import CHECKPOINT
 from vidground.generation.generation_queue import Generation, GenerationQueue, generate
-from vidground.generation.prefix_cache import _MOST, prompt_start
+from vidground.generation.prefix_cache import _MAX_PREFIXES, shared_prefix
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
 from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
@@ -63,14 +63,14 @@ def test_it_is_read_once_for_all_prompts(model: D2VLM) -> None:
 @torch.inference_mode()
 def test_a_batch_without_it_sees_the_same(model: D2VLM) -> None:
     batch = batch_prompts(model, [prompt_of(model, 2, START), prompt_of(model, 6, START)])
-    rest = batch.after_start()
+    rest = batch.after_prefix()
     assert (rest.skipped, rest.embeds.shape[1]) == (4, batch.embeds.shape[1] - 4)
     assert rest.visible().equal(batch.visible()[:, 4:])
     states = torch.randn(batch.embeds.shape)
     assert rest.at_end(states[:, 4:]).equal(batch.at_end(states))
     frames = batch.frame_mask
     assert rest.at_frames(states[:, 4:])[frames].equal(batch.at_frames(states)[frames])
-    assert rest.after_start().visible().equal(rest.visible())
+    assert rest.after_prefix().visible().equal(rest.visible())
 
 
 def test_prompts_that_begin_differently_are_not_mixed_up(model: D2VLM) -> None:
@@ -84,7 +84,7 @@ def test_prompts_that_begin_differently_are_not_mixed_up(model: D2VLM) -> None:
         while len(queue):
             ended |= dict(queue.advance())
     assert [rows for rows, length in read if length == 32] == [1]  # the one without a start
-    assert batch_prompts(model, prompts).start == ()
+    assert batch_prompts(model, prompts).prefix == ()
     found = [ended[ticket] for ticket in tickets]
     assert told(found) == told(alone)  # type: ignore[arg-type]
     for one, other in zip(found, alone, strict=True):
@@ -96,7 +96,7 @@ def test_text_that_refers_to_frames_is_read_with_them(model: D2VLM) -> None:
     prompts = [
         prompt_of(model, 9, [17, evidence], spans=[span]) for span in ((0.0, 1.0), (5.0, 8.0))
     ]
-    assert batch_prompts(model, prompts).start == ()
+    assert batch_prompts(model, prompts).prefix == ()
     with lengths_read(model) as read:
         one, other = generate(model, prompts, SHORT)
     assert read == [(2, 32)]
@@ -123,13 +123,13 @@ def test_it_is_read_anew_when_weights_change(model: D2VLM, replaced: bool) -> No
 def test_few_are_kept(model: D2VLM) -> None:
     def read_again(ids: list[int]) -> bool:
         with lengths_read(model) as read:
-            prompt_start(model, ids)
+            shared_prefix(model, ids)
         return bool(read)
 
-    for number in range(_MOST):
+    for number in range(_MAX_PREFIXES):
         assert read_again([5, number])
     assert not read_again([5, 0])  # which makes it the one that was used last
     assert read_again([6, 6])
     assert read_again([5, 1])
     assert not read_again([5, 0])
-    assert prompt_start(model, []) is None
+    assert shared_prefix(model, []) is None

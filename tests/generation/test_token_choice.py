@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidground.generation.token_choice import _STEP, TokenChooser, _gumbel, _mixed, is_loop
+from vidground.model.rows import remaining_rows
 from vidground.settings import DecodingSettings
 
 
@@ -43,9 +44,9 @@ def test_rows_come_and_go_with_what_is_theirs() -> None:
     chooser.add([0], strict)
     logits = torch.tensor([[3.0, 2.0, 1.0]])
     assert chooser.choose(logits.expand(3, -1)).tolist() == [0, 0, 1]
-    chooser.remove(0)
+    chooser.keep([2, 1])
     assert chooser.choose(logits.expand(2, -1)).tolist() == [2, 0]  # 0 and 1 were said
-    chooser.remove(1)
+    chooser.keep([0])
     assert chooser.choose(logits).tolist() == [2]
 
 
@@ -103,9 +104,9 @@ def test_draws_are_those_of_the_row_whatever_the_others_and_its_place() -> None:
             together.add([0], DecodingSettings(temperature=1.0, seed=arrives))
             rows.append(arrives)
         if leaves is not None:
-            together.remove(rows.index(leaves))
-            rows[rows.index(leaves)] = rows[-1]
-            rows.pop()
+            kept = remaining_rows(len(rows), [rows.index(leaves)])
+            together.keep(kept)
+            rows = [rows[row] for row in kept]
         for seed, token in zip(rows, together.choose(logits.expand(len(rows), -1)), strict=True):
             found[seed].append(int(token))
     assert found == {seed: drawn[: len(found[seed])] for seed, drawn in alone.items()}

@@ -6,6 +6,7 @@ Knows no text and no settings.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 
 from vidground.generation.cuda_graphs import Recorder, StepGraphs, StepInputs, StepOutputs
-from vidground.generation.prefix_cache import prompt_start
+from vidground.generation.prefix_cache import shared_prefix
 from vidground.generation.prompt_batch import PromptBatch
-from vidground.generation.weight_memo import kept
+from vidground.generation.weight_memo import cached_for_weights
 from vidground.model.d2vlm import D2VLM, DecoderContext
 from vidground.model.evidence import best_interval, interval_mean, relevance, widened
 from vidground.model.kv_cache import RowCache
+from vidground.model.rows import keep_rows
 
 _SPAN = 64
 """Cached positions are looked at in multiples of this: sums over them are grouped alike then,
@@ -31,7 +33,7 @@ class Decoder:
     """Rows that are decoded together: their cache, evidence memory, and frames to match with.
 
     Rows stand at 0 … B - 1. `logits` (B, V) predict each row's next token, and `matching` (B, H)
-    is the state to match evidence with. `add` and `remove` change the rows, `step` moves all of
+    is the state to match evidence with. `add` and `keep` change the rows, `step` moves all of
     them on by one token.
 
     Args:
@@ -87,8 +89,8 @@ class Decoder:
         first, rows, length = len(self), len(batch.lengths), batch.embeds.shape[1]
         if first + rows > 1:
             self._cache.reserve(self.recorded_rows, length)
-        self._cache.add(first, rows, length, prompt_start(model, batch.start))
-        batch = batch.after_start()
+        self._cache.add(first, rows, length, shared_prefix(model, batch.prefix))
+        batch = batch.after_prefix()
         context = model.context(batch.position_ids, batch.visible(), self._cache)
         hidden = model.run_layers(batch.embeds, 0, config.evidence_layer, context)
         memory = batch.at_frames(hidden)
@@ -105,15 +107,12 @@ class Decoder:
         self._put(first, "positions", lengths[:, None])
         self._lengths += batch.lengths
 
-    def remove(self, row: int) -> None:
-        """Remove a row; the last one takes its place."""
-        last = len(self) - 1
-        if row != last:
-            self._cache.move(last, row, self._lengths[last])
-            for store in self._state.values():
-                store[row] = store[last]
-            self._lengths[row] = self._lengths[last]
-        self._lengths.pop()
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep only these rows, in this order; see `remaining_rows`."""
+        self._cache.keep(rows, self._lengths)
+        for store in self._state.values():
+            keep_rows(store, rows)
+        self._lengths = [self._lengths[row] for row in rows]
 
     def erase(self, row: int) -> None:
         """Write zeros over a row that holds NaN or infinity, before it is removed."""
@@ -228,7 +227,7 @@ def borrow_decoder(model: D2VLM, rows: int) -> Decoder:
     Args:
         rows: there will be at most. A decoder for fewer is let go, and its memory with it.
     """
-    idle = kept(model, _IdleDecoders)
+    idle = cached_for_weights(model, _IdleDecoders)
     with suppress(IndexError):
         decoder = idle.pop()
         if decoder.recorded_rows >= rows:
@@ -239,4 +238,4 @@ def borrow_decoder(model: D2VLM, rows: int) -> Decoder:
 def give_back_decoder(decoder: Decoder) -> None:
     """Keep a decoder for the next one to borrow; its rows are removed."""
     decoder.clear()
-    kept(decoder.model, _IdleDecoders)[:] = [decoder]
+    cached_for_weights(decoder.model, _IdleDecoders)[:] = [decoder]

@@ -24,6 +24,7 @@ from vidground.generation.prompt_batch import PromptInputs, batch_prompts, check
 from vidground.generation.token_choice import TokenChooser
 from vidground.memory import BatchSize, is_out_of_memory, release_memory
 from vidground.model.d2vlm import D2VLM
+from vidground.model.rows import keep_rows, remaining_rows
 from vidground.settings import DecodingSettings
 
 __all__ = ["Evidence", "Generation", "GenerationQueue", "generate", "generate_each"]
@@ -186,29 +187,53 @@ class GenerationQueue:
         return given_up
 
     def _remove_ended(self) -> list[tuple[int, Generation | Exception]]:
-        ended: list[tuple[int, Generation | Exception]] = []
-        for index in reversed(range(len(self._rows))):
-            answer = self._answer(self._rows[index])
-            if answer is not None:
-                if isinstance(answer, NumericError):
-                    self._decoder.erase(index)
-                ended.append((self._rows[index].ticket, answer))
-                self._remove(index)
+        """Remove the rows that have ended; return their numbers and answers."""
+        found = {index: self._answer(row) for index, row in enumerate(self._rows)}
+        answers = {index: answer for index, answer in found.items() if answer is not None}
+        ended = [(self._rows[index].ticket, answer) for index, answer in answers.items()]
+        for index, answer in answers.items():
+            if isinstance(answer, NumericError):
+                self._decoder.erase(index)  # before another row takes its place
+        if answers:
+            self._keep(remaining_rows(len(self._rows), answers))
         if not len(self):
             self._rest()
-        return ended[::-1]
+        return ended
+
+    def _keep(self, rows: Sequence[int]) -> None:
+        """Keep only these rows, in this order, in everything that holds data of rows."""
+        self._decoder.keep(rows)
+        self._chooser.keep(rows)
+        self._next = keep_rows(self._next, rows)
+        self._rows = [self._rows[row] for row in rows]
 
     def _decode(self, steps: int) -> tuple[Tensor, list[_StepEvidence | None]]:
-        """Tokens (B, steps) of all rows, and the evidence of each step."""
+        """Decode some tokens of every row; waiting prompts are read where rows are free.
+
+        Returns:
+            Tokens (B, steps), `_NO_TOKEN` where logits are not finite, and the evidence of each
+            step; None for a step that has none.
+        """
+        config, decoder = self._model.config, self._decoder
         if self._rows:
-            self._decoder.step(self._next)
+            decoder.step(self._next)  # (B, H): the tokens that the previous call chose last
         self._admit()
-        tokens, found = [], []
+        tokens: list[Tensor] = []
+        found: list[_StepEvidence | None] = []
         for step in range(steps):
             if step:
-                self._decoder.step(self._next)
-            token, evidence = self._choose()
-            tokens.append(token)
+                decoder.step(self._next)  # (B, H)
+            logits = decoder.logits  # (B, V)
+            token = self._chooser.choose(logits)  # (B,)
+            is_evidence = token == config.evidence_token_id  # (B,)
+            self._next = decoder.embed(token)  # (B, H)
+            evidence = None
+            if is_evidence.is_cuda or bool(is_evidence.any()):  # a GPU is not waited for
+                evidence = _StepEvidence(*decoder.evidence())  # (B, T), (B,), (B,)
+                if config.evidence_semantics:
+                    meaning = decoder.meaning(evidence.first, evidence.last)  # (B, H)
+                    self._next = torch.where(is_evidence[:, None], self._next + meaning, self._next)
+            tokens.append(token.where(logits.isfinite().all(-1), _NO_TOKEN))  # (B,)
             found.append(evidence)
         return torch.stack(tokens, 1), found
 
@@ -227,25 +252,6 @@ class GenerationQueue:
                 self._waiting.remove(row)
             self._rows += group
             self._attempted = 0
-
-    def _choose(self) -> tuple[Tensor, _StepEvidence | None]:
-        """Choose the next token of every row, and what is fed for it.
-
-        Returns:
-            tokens (B,), `_NO_TOKEN` where there is none to choose, and their evidence.
-        """
-        config, decoder = self._model.config, self._decoder
-        token = self._chooser.choose(decoder.logits)
-        is_evidence = token == config.evidence_token_id
-        self._next = decoder.embed(token)
-        token = token.where(decoder.logits.isfinite().all(-1), _NO_TOKEN)
-        if not (is_evidence.is_cuda or bool(is_evidence.any())):
-            return token, None
-        found = _StepEvidence(*decoder.evidence())
-        if config.evidence_semantics:
-            meaning = decoder.meaning(found.first, found.last)
-            self._next = torch.where(is_evidence[:, None], self._next + meaning, self._next)
-        return token, found
 
     def _record(self, tokens: Tensor, found: Sequence[_StepEvidence | None]) -> None:
         """Give every row its tokens up to its end, and the evidence of its `<evi>` among them."""
@@ -279,16 +285,6 @@ class GenerationQueue:
         if generation is None or not bool(generation.prompt_curve.isfinite().all()):
             return not_finite(self._model, row.prompt)
         return generation
-
-    def _remove(self, index: int) -> None:
-        """Remove a row; the last one takes its place."""
-        self._decoder.remove(index)
-        self._chooser.remove(index)
-        self._next[index] = self._next[-1]
-        self._next = self._next[:-1]
-        last = self._rows.pop()
-        if index < len(self._rows):
-            self._rows[index] = last
 
     def _rest(self) -> None:
         """Leave the decoder to others until there is a prompt again."""

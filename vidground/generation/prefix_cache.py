@@ -1,7 +1,7 @@
-"""The text that prompts begin with, read once for all of them.
+"""Keys and values of the text that prompts begin with, computed once for all of them.
 
-Every prompt begins with the system's turn. It sees nothing that comes after it, so that its keys
-and values are the same whatever video and question follow.
+Every prompt begins with the system's turn. Attention is causal, so its keys and values do not
+depend on the video and the question that follow.
 """
 
 from __future__ import annotations
@@ -10,42 +10,46 @@ from collections.abc import Sequence
 
 import torch
 
-from vidground.generation.weight_memo import kept
+from vidground.generation.weight_memo import cached_for_weights
 from vidground.model.d2vlm import D2VLM
-from vidground.model.kv_cache import CachedStart, KeyValueCache
+from vidground.model.kv_cache import KeyValueCache, SharedPrefix
 
-_MOST = 8
-"""Starts that are kept of a model; a prompt whose text stands before the frames has its own."""
+_MAX_PREFIXES = 8
+"""Prefixes cached per model. Questions that put text before the frames have one of their own."""
 
 
-class _Starts(dict[tuple[int, ...], CachedStart]):
-    """Starts by their token ids, the one that was used last at the end."""
+class _Prefixes(dict[tuple[int, ...], SharedPrefix]):
+    """Prefixes by their token ids, the most recently used one last."""
 
 
 @torch.inference_mode()
-def prompt_start(model: D2VLM, ids: Sequence[int]) -> CachedStart | None:
-    """Keys and values of the text that prompts begin with; None for no text.
+def shared_prefix(model: D2VLM, ids: Sequence[int]) -> SharedPrefix | None:
+    """Return the keys and values of a prefix, from the cache if possible.
 
     Args:
-        ids: its tokens, none of which is an `<evi>`.
+        model: the model that reads it.
+        ids: token ids of the prefix, without `<evi>`.
+
+    Returns:
+        None for an empty prefix.
     """
     if not ids:
         return None
-    starts = kept(model, _Starts)
-    start = starts.pop(tuple(ids), None) or _read(model, ids)
-    starts[tuple(ids)] = start
-    while len(starts) > _MOST:
-        starts.pop(next(iter(starts)), None)
-    return start
+    cache = cached_for_weights(model, _Prefixes)
+    prefix = cache.pop(tuple(ids), None) or _compute(model, ids)
+    cache[tuple(ids)] = prefix
+    while len(cache) > _MAX_PREFIXES:
+        cache.pop(next(iter(cache)), None)
+    return prefix
 
 
-def _read(model: D2VLM, ids: Sequence[int]) -> CachedStart:
+def _compute(model: D2VLM, ids: Sequence[int]) -> SharedPrefix:
     device, layers = model.device, model.config.text_config.num_hidden_layers
     cache = KeyValueCache(layers)
-    positions = torch.arange(len(ids), device=device)[None]
-    seen = positions[:, None, :] <= positions[:, :, None]
-    embeds = model.get_input_embeddings()(torch.tensor([list(ids)], device=device))
-    model.run_layers(embeds, 0, layers, model.context(positions, seen, cache))
+    positions = torch.arange(len(ids), device=device)[None]  # (1, S)
+    visible = positions[:, None, :] <= positions[:, :, None]  # (1, S, S)
+    embeds = model.get_input_embeddings()(torch.tensor([list(ids)], device=device))  # (1, S, H)
+    model.run_layers(embeds, 0, layers, model.context(positions, visible, cache))
     content = [cache.content(layer) for layer in range(layers)]
-    # Of their own, for the cache takes memory for many more positions.
-    return CachedStart(tuple(k.clone() for k, _ in content), tuple(v.clone() for _, v in content))
+    # Copied, because the cache's own tensors have room for many more positions.
+    return SharedPrefix(tuple(k.clone() for k, _ in content), tuple(v.clone() for _, v in content))

@@ -50,14 +50,14 @@ class PromptBatch:
     frame_index: Tensor
     frame_mask: Tensor
     token_ids: tuple[tuple[int, ...], ...]
-    start: tuple[int, ...]
+    prefix: tuple[int, ...]
     skipped: int = 0
 
-    def after_start(self) -> PromptBatch:
+    def after_prefix(self) -> PromptBatch:
         """The same prompts without the positions of `start`."""
-        embeds, position_ids = (x[:, len(self.start) :] for x in (self.embeds, self.position_ids))
-        skipped = self.skipped + len(self.start)
-        return replace(self, embeds=embeds, position_ids=position_ids, start=(), skipped=skipped)
+        embeds, position_ids = (x[:, len(self.prefix) :] for x in (self.embeds, self.position_ids))
+        skipped = self.skipped + len(self.prefix)
+        return replace(self, embeds=embeds, position_ids=position_ids, prefix=(), skipped=skipped)
 
     def visible(self) -> Tensor:
         """(B, L, skipped + L) bool: causal, but frames see each other both ways (paper, section
@@ -142,11 +142,11 @@ def batch_prompts(model: D2VLM, prompts: Sequence[PromptInputs], *, length: int 
         frame_index=(first_frame[:, None] + columns).masked_fill(~frame_mask, 0),
         frame_mask=frame_mask,
         token_ids=tuple((*p.before, *p.after) for p in prompts),
-        start=_common_start(model, prompts),
+        prefix=_common_prefix(model, prompts),
     )
 
 
-def _common_start(model: D2VLM, prompts: Sequence[PromptInputs]) -> tuple[int, ...]:
+def _common_prefix(model: D2VLM, prompts: Sequence[PromptInputs]) -> tuple[int, ...]:
     """The text before the frames, if it is the same in all and refers to none of them."""
     first = tuple(prompts[0].before)
     refers = model.config.evidence_token_id in first

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from vidground.model.rows import keep_rows
 from vidground.settings import LOOP_REPEATS, DecodingSettings
 
 
@@ -33,12 +34,10 @@ class _Rows:
         for name in (field.name for field in fields(self)):
             setattr(self, name, torch.cat((getattr(self, name), getattr(other, name))))
 
-    def remove(self, row: int) -> None:
-        """Remove a row; the last one takes its place."""
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep only these rows, in this order; see `remaining_rows`."""
         for name in (field.name for field in fields(self)):
-            values = getattr(self, name)
-            values[row] = values[-1]
-            setattr(self, name, values[:-1])
+            setattr(self, name, keep_rows(getattr(self, name), rows))
 
 
 class TokenChooser:
@@ -66,11 +65,10 @@ class TokenChooser:
         self._settings.append(settings)
         self._rows.append(self._row(prompt, settings))
 
-    def remove(self, row: int) -> None:
-        """Remove a row; the last one takes its place."""
-        self._rows.remove(row)
-        self._settings[row] = self._settings[-1]
-        self._settings.pop()
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep only these rows, in this order; see `remaining_rows`."""
+        self._rows.keep(rows)
+        self._settings = [self._settings[row] for row in rows]
 
     def choose(self, logits: Tensor) -> Tensor:
         """(B, V) logits to (B,) tokens."""

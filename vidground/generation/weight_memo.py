@@ -1,4 +1,4 @@
-"""What is made of a model and kept with it, for as long as its weights stay what they are."""
+"""Cache of objects derived from model weights; invalidated when the weights change."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from vidground.model.d2vlm import D2VLM, KEPT
+from vidground.model.d2vlm import D2VLM, WEIGHT_CACHE
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
 
 
-def kept(model: D2VLM, make: Callable[[], Thing]) -> Thing:
-    """What `make` made for this model, or makes now: once, and again when the weights of the
-    language model have moved or changed."""
+def cached_for_weights(model: D2VLM, make: Callable[[], T]) -> T:
+    """Return the object that `make` created for this model.
+
+    It is created at the first call, and again once a weight of the language model has been
+    changed, replaced or moved. It is neither saved nor copied with the model.
+
+    Args:
+        model: the model that the object is derived from.
+        make: creates the object; also the key that it is found by.
+    """
     state = tuple(_state(tensor) for tensor in _weights(model))
-    things: dict[object, tuple[object, Thing]] = model.__dict__.setdefault(KEPT, {})
-    found = things.get(make)
-    if found is None or found[0] != state:
-        found = things[make] = state, make()
-    return found[1]
+    cache: dict[object, tuple[object, T]] = model.__dict__.setdefault(WEIGHT_CACHE, {})
+    entry = cache.get(make)
+    if entry is None or entry[0] != state:
+        entry = cache[make] = state, make()
+    return entry[1]
 
 
 def _weights(model: D2VLM) -> chain[Tensor]:
@@ -30,5 +37,5 @@ def _weights(model: D2VLM) -> chain[Tensor]:
 
 
 def _state(tensor: Tensor) -> tuple[int, int]:
-    # What inference mode made cannot be changed outside of it, and counts no changes.
+    # Tensors of inference mode have no version; they cannot be changed outside of it either.
     return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version

@@ -32,8 +32,8 @@ _CACHE = "cache" if "cache" in signature(Phi3DecoderLayer.forward).parameters el
 """What decoder layers call the cache; transformers 5.24 warns of the older name."""
 
 
-KEPT = "_kept"
-"""Where a model keeps what was made of it (`kept.kept`)."""
+WEIGHT_CACHE = "_weight_cache"
+"""Attribute that holds objects derived from the weights (`weight_memo.cached_for_weights`)."""
 
 
 def _head(size: int) -> nn.Sequential:
@@ -87,8 +87,8 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         self.post_init()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies begin without what was made of the weights of the original."""
-        return {name: value for name, value in self.__dict__.items() if name != KEPT}
+        """Leave objects derived from the weights out of copies."""
+        return {name: value for name, value in self.__dict__.items() if name != WEIGHT_CACHE}
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's token embeddings."""

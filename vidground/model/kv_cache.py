@@ -1,9 +1,12 @@
 """Keys and values of a decode in progress, in memory that is taken in blocks ahead of need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from vidground.model.rows import moved_rows
 
 CACHE_BLOCK = 256
 """Positions that a cache grows by: few copies, and memory that follows the real length."""
@@ -17,11 +20,10 @@ class KeyValueCache:
     of written in place, so that a loss can flow through the cache.
     """
 
-    def __init__(self, layers: int, *, capacity: int = 0) -> None:
+    def __init__(self, layers: int) -> None:
         self._keys: list[Tensor | None] = [None] * layers
         self._values: list[Tensor | None] = [None] * layers
         self._lengths = [0] * layers
-        self._capacity = capacity
 
     def length(self, layer: int) -> int:
         """Positions that `layer` holds."""
@@ -51,7 +53,7 @@ class KeyValueCache:
     def _written(self, store: Tensor | None, new: Tensor, start: int) -> Tensor:
         stop = start + new.shape[2]
         if store is None or store.shape[2] < stop:
-            size = max(self._capacity, -(-stop // CACHE_BLOCK) * CACHE_BLOCK)
+            size = -(-stop // CACHE_BLOCK) * CACHE_BLOCK
             larger = new.new_zeros(*new.shape[:2], size, new.shape[3])
             if store is not None:
                 larger[:, :, :start] = store[:, :, :start]
@@ -64,13 +66,18 @@ def _joined(old: Tensor | None, new: Tensor) -> Tensor:
     return new if old is None else torch.cat((old, new), dim=2)
 
 
-def _after(start: Tensor, rows: Tensor) -> Tensor:
-    return torch.cat((start.expand(len(rows), -1, -1, -1), rows), dim=2)
+def _after(prefix: Tensor, rows: Tensor) -> Tensor:
+    return torch.cat((prefix.expand(len(rows), -1, -1, -1), rows), dim=2)
 
 
 @dataclass(frozen=True)
-class CachedStart:
-    """The S positions that rows begin with. keys, values: of each layer, (1, heads, S, width)."""
+class SharedPrefix:
+    """Keys and values of the S positions that rows begin with.
+
+    Args:
+        keys: of each layer, (1, heads, S, width).
+        values: of each layer, (1, heads, S, width).
+    """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
@@ -92,19 +99,20 @@ class RowCache:
         self._values: list[Tensor | None] = [None] * layers
         self._rows = slice(0)
         self._adding = False
-        self._start: CachedStart | None = None
+        self._prefix: SharedPrefix | None = None
         self._index = self._at = torch.empty(0)
         self._size = (0, 0)  # rows and positions that there is room for
         self._span = 0
 
-    def add(self, first: int, rows: int, length: int, start: CachedStart | None = None) -> None:
+    def add(self, first: int, rows: int, length: int, prefix: SharedPrefix | None = None) -> None:
         """The next pass fills new rows, from the `first` on, with their first positions.
 
         Args:
-            length: of the rows. start: positions of it that are known, and no part of the pass.
+            length: positions of each row, those of the prefix included.
+            prefix: first positions of every row, known already and not part of the pass.
         """
         self.reserve(first + rows, length)
-        self._adding, self._start = True, start
+        self._adding, self._prefix = True, prefix
         self._rows = slice(first, first + rows)
 
     def step(self, positions: Tensor, span: int) -> None:
@@ -124,11 +132,19 @@ class RowCache:
         """Rows that there is memory for."""
         return self._size[0]
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Put the first `length` positions of a row in the place of those of another one."""
-        for store in (*self._keys, *self._values):
-            if store is not None:
-                store[target, :, :length] = store[source, :, :length]
+    def keep(self, rows: Sequence[int], lengths: Sequence[int]) -> None:
+        """Keep only these rows, in this order.
+
+        Rows are moved in place, because recorded steps refer to this memory.
+
+        Args:
+            rows: result of `remaining_rows`.
+            lengths: positions in use of every row before the removal.
+        """
+        for new, old in moved_rows(rows):
+            for store in (*self._keys, *self._values):
+                if store is not None:
+                    store[new, :, : lengths[old]] = store[old, :, : lengths[old]]
 
     def erase(self, row: int) -> None:
         """Write zeros over all of a row.
@@ -158,9 +174,9 @@ class RowCache:
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
         """Take a layer's new keys and values and give all of them; as `KeyValueCache.update`."""
-        if self._adding and self._start is not None:
-            keys = _after(self._start.keys[layer], keys)
-            values = _after(self._start.values[layer], values)
+        if self._adding and self._prefix is not None:
+            keys = _after(self._prefix.keys[layer], keys)
+            values = _after(self._prefix.values[layer], values)
         self._keys[layer] = all_keys = self._written(self._keys[layer], keys)
         self._values[layer] = all_values = self._written(self._values[layer], values)
         if self._adding:
