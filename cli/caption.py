@@ -73,7 +73,9 @@ def load(options: RunOptions, question: str | None) -> Worker:
     def worker(jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:
         return captioner.engine.work_on(
             jobs,
-            lambda job: captioner.caption(job.path, question=question, on_progress=on_progress),
+            lambda backend, job: captioner.caption(
+                job.path, question=question, on_progress=on_progress, backend=backend
+            ),
         )
 
     return worker

@@ -103,7 +103,9 @@ def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSetti
     def worker(jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:
         return grounder.engine.work_on(
             jobs,
-            lambda job: Groundings(tuple(grounder.query(job.path, texts, on_progress=on_progress))),
+            lambda backend, job: Groundings(
+                tuple(grounder.query(job.path, texts, on_progress=on_progress, backend=backend))
+            ),
         )
 
     return worker

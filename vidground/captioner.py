@@ -13,9 +13,9 @@ from vidground.errors import VidgroundError
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.frame_encoding import FrameEncoder
 from vidground.features.windows import WindowEvent, join_repeats, merge_events
-from vidground.inference.answers import Answers
+from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
+from vidground.inference.backends import Backend
 from vidground.inference.engine import Engine
-from vidground.inference.reading import Reading, answer_notes, read_answers
 from vidground.language.prompts import captioning_question, chat_prompt
 from vidground.language.response_parsing import caption_segments
 from vidground.model.d2vlm import D2VLM
@@ -111,6 +111,7 @@ class DenseCaptioner:
         *,
         question: str | None = None,
         on_progress: OnProgress | None = None,
+        backend: Backend | None = None,
     ) -> Captions:
         """Caption one video.
 
@@ -119,13 +120,17 @@ class DenseCaptioner:
             question: replaces `vidground.language.prompts.captioning_question()`; it must lead to
                 answers of the form "`<evi>`, caption. `<evi>`, caption.".
             on_progress: called as frames are encoded and answers are generated.
+            backend: what computes, in a function that `Engine.work_on` calls; None for the
+                engine's own.
 
         Raises:
             VideoError: the file cannot be read.
             InputError: the question is blank.
         """
         prompt = chat_prompt(captioning_question() if question is None else question)
-        answers = self.engine.answer(video, [prompt], keep_tokens=True, on_progress=on_progress)
+        answers = self.engine.answer(
+            video, [prompt], keep_tokens=True, on_progress=on_progress, backend=backend
+        )
         staged = self.engine.model.config.evidence_stage
         readings = read_answers(answers, 0, self.engine.tokenizers, evidence_stage=staged)
         merged = merge_events(answers.windows, [window_events(reading) for reading in readings])
@@ -175,8 +180,8 @@ class DenseCaptioner:
             VidgroundError: a video failed, and `on_error` is None.
         """
 
-        def caption(path: str | PathLike[str]) -> Captions:
-            return self.caption(path, question=question, on_progress=on_progress)
+        def caption(backend: Backend, path: str | PathLike[str]) -> Captions:
+            return self.caption(path, question=question, on_progress=on_progress, backend=backend)
 
         yield from self.engine.each(paths, caption, on_error)
 

@@ -14,9 +14,9 @@ from vidground.errors import InputError, VidgroundError
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.frame_encoding import FrameEncoder
 from vidground.features.windows import distinct_spans, merge_curves
-from vidground.inference.answers import Answers
+from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
+from vidground.inference.backends import Backend
 from vidground.inference.engine import Engine
-from vidground.inference.reading import Reading, answer_notes, read_answers
 from vidground.language.prompts import Prompt, chat_prompt, grounding_question
 from vidground.model.d2vlm import D2VLM
 from vidground.model.evidence import run_means
@@ -114,7 +114,11 @@ class Grounder:
         )
 
     def encode(
-        self, path: str | PathLike[str], *, on_progress: OnProgress | None = None
+        self,
+        path: str | PathLike[str],
+        *,
+        on_progress: OnProgress | None = None,
+        backend: Backend | None = None,
     ) -> EncodedVideo:
         """Encode a video once, to ask about it several times.
 
@@ -123,6 +127,8 @@ class Grounder:
         Args:
             path: of the video.
             on_progress: called as frames are encoded.
+            backend: what computes, in a function that `Engine.work_on` calls; None for the
+                engine's own.
 
         Returns:
             The encoded video, for `query` and `ask` of a grounder with the same model and sampling.
@@ -130,18 +136,33 @@ class Grounder:
         Raises:
             VideoError: the file cannot be read.
         """
-        return self.engine.encode(path, on_progress)
+        return self.engine.encode(path, on_progress, backend=backend)
 
     @overload
     def query(  # type: ignore[overload-overlap]  # a str is one text, not a sequence of them
-        self, video: Video, text: str, *, on_progress: OnProgress | None = None
+        self,
+        video: Video,
+        text: str,
+        *,
+        on_progress: OnProgress | None = None,
+        backend: Backend | None = None,
     ) -> GroundingResult: ...
     @overload
     def query(
-        self, video: Video, text: Sequence[str], *, on_progress: OnProgress | None = None
+        self,
+        video: Video,
+        text: Sequence[str],
+        *,
+        on_progress: OnProgress | None = None,
+        backend: Backend | None = None,
     ) -> list[GroundingResult]: ...
     def query(
-        self, video: Video, text: str | Sequence[str], *, on_progress: OnProgress | None = None
+        self,
+        video: Video,
+        text: str | Sequence[str],
+        *,
+        on_progress: OnProgress | None = None,
+        backend: Backend | None = None,
     ) -> GroundingResult | list[GroundingResult]:
         """Find when something happens in a video.
 
@@ -149,6 +170,8 @@ class Grounder:
             video: a file, or the return value of `encode`.
             text: what to look for, for example "a player scores"; or several such texts.
             on_progress: called as frames are encoded and answers are generated.
+            backend: what computes, in a function that `Engine.work_on` calls; None for the
+                engine's own.
 
         Returns:
             One result, or a list with one result per text, in order.
@@ -161,7 +184,7 @@ class Grounder:
         if not texts:
             raise InputError("0 queries given; give at least one text to look for")
         prompts = [chat_prompt(grounding_question(query)) for query in texts]
-        answers = self.engine.answer(video, prompts, on_progress=on_progress)
+        answers = self.engine.answer(video, prompts, on_progress=on_progress, backend=backend)
         results = [
             self._result(query, prompt, answers, index)
             for index, (query, prompt) in enumerate(zip(texts, prompts, strict=True))
@@ -197,8 +220,8 @@ class Grounder:
         """
         texts = [text] if isinstance(text, str) else list(text)
 
-        def query(path: str | PathLike[str]) -> list[GroundingResult]:
-            return self.query(path, texts, on_progress=on_progress)
+        def query(backend: Backend, path: str | PathLike[str]) -> list[GroundingResult]:
+            return self.query(path, texts, on_progress=on_progress, backend=backend)
 
         yield from self.engine.each(paths, query, on_error)
 
@@ -209,6 +232,7 @@ class Grounder:
         *,
         about: Sequence[tuple[float, float]] = (),
         on_progress: OnProgress | None = None,
+        backend: Backend | None = None,
     ) -> GroundingResult:
         """Ask a free question; the result has the answer and the moments that support it.
 
@@ -218,6 +242,8 @@ class Grounder:
                 `about`, in order ("what happens in <evi>?").
             about: (start_s, end_s) in seconds, one for each `<evi>` in the question.
             on_progress: called as frames are encoded and answers are generated.
+            backend: what computes, in a function that `Engine.work_on` calls; None for the
+                engine's own.
 
         Returns:
             The answer of the window whose evidence scores highest.
@@ -228,7 +254,9 @@ class Grounder:
                 interval lies outside the video.
         """
         prompt = chat_prompt(question, references=len(about))
-        answers = self.engine.answer(video, [prompt], spans_s=about, on_progress=on_progress)
+        answers = self.engine.answer(
+            video, [prompt], spans_s=about, on_progress=on_progress, backend=backend
+        )
         result = self._result(question, prompt, answers, 0)
         spans = tuple((float(start), float(end)) for start, end in about)
         return replace(result, provenance=replace(result.provenance, about_s=spans))

@@ -28,7 +28,7 @@ class ScriptedModel:
         self.spans: list[Any] = []
         self.settings: list[DecodingSettings] = []
         self.batches: list[int] = []
-        monkeypatch.setattr("vidground.inference.engine.generate_each", self._generate)
+        monkeypatch.setattr("vidground.inference.backends.generate_each", self._generate)
 
     def _generate(
         self,

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.helpers.training_runs import tiny_model
 from vidground.errors import InputError
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.model_thread import AbandonedError, SharedModel
+from vidground.inference.model_thread import AbandonedError, ModelThread
 from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DecodingSettings
@@ -61,8 +61,8 @@ def eyes() -> Eyes:
 
 
 @pytest.fixture
-def shared(model: D2VLM, eyes: Eyes) -> Iterator[SharedModel]:
-    shared = SharedModel(model, eyes, rows=BatchSize(2), frames=BatchSize(4))
+def shared(model: D2VLM, eyes: Eyes) -> Iterator[ModelThread]:
+    shared = ModelThread(model, eyes, rows=BatchSize(2), frames=BatchSize(4))
     yield shared
     eyes.go.set()
     shared.close()
@@ -87,7 +87,7 @@ def begun(request: Callable[[], Any]) -> Future[Any]:
 
 
 def ask_at_once(
-    shared: SharedModel, eyes: Eyes, *requests: Callable[[], Tensor]
+    shared: ModelThread, eyes: Eyes, *requests: Callable[[], Tensor]
 ) -> list[Future[Tensor]]:
     """Keep the model busy until all requests wait, then let it go on until they are done."""
     first = begun(lambda: shared.client(0).encode_pixels(frames(0)))
@@ -105,7 +105,7 @@ def ask_at_once(
 
 
 def test_compressing_comes_first_then_the_video_that_began_first(
-    shared: SharedModel, eyes: Eyes
+    shared: ModelThread, eyes: Eyes
 ) -> None:
     def encode(number: int) -> Callable[[], Tensor]:
         return lambda: shared.client(number).encode_pixels(frames(number, 3))
@@ -118,7 +118,7 @@ def test_compressing_comes_first_then_the_video_that_began_first(
     assert order == [("compress", 9), ("encode", 1), ("encode", 2), ("encode", 3)]
 
 
-def test_what_goes_together_is_handed_back_to_who_asked(shared: SharedModel, eyes: Eyes) -> None:
+def test_what_goes_together_is_handed_back_to_who_asked(shared: ModelThread, eyes: Eyes) -> None:
     one, three = shared.client(1), shared.client(2)
     found = ask_at_once(
         shared,
@@ -130,7 +130,7 @@ def test_what_goes_together_is_handed_back_to_who_asked(shared: SharedModel, eye
     assert eyes.served[1:] == [("encode", [1, 3, 3, 3])]  # 4 frames, as many as go at once
 
 
-def test_questions_are_not_mixed_up(shared: SharedModel, eyes: Eyes) -> None:
+def test_questions_are_not_mixed_up(shared: ModelThread, eyes: Eyes) -> None:
     def compress(number: int, *questions: list[int]) -> Callable[[], Tensor]:
         return lambda: shared.client(number).compress_each(frames(number), questions)
 
@@ -141,7 +141,7 @@ def test_questions_are_not_mixed_up(shared: SharedModel, eyes: Eyes) -> None:
 
 
 def test_an_error_is_told_to_all_whose_frames_were_in_the_batch(
-    shared: SharedModel, eyes: Eyes
+    shared: ModelThread, eyes: Eyes
 ) -> None:
     def broken(_: Tensor) -> Tensor:
         raise RuntimeError("no such kernel")
@@ -157,14 +157,14 @@ def test_an_error_is_told_to_all_whose_frames_were_in_the_batch(
     assert shared.client(3).encode_pixels(frames(0)).tolist() == [[0]]  # and the model goes on
 
 
-def test_a_prompt_that_does_not_fit_is_told_to_who_asked(shared: SharedModel) -> None:
+def test_a_prompt_that_does_not_fit_is_told_to_who_asked(shared: ModelThread) -> None:
     empty = PromptInputs([7], [8], torch.zeros(0, 32))
     error = begun(lambda: next(shared.client(1).generate_each([empty], FEW))).exception(SOON_S)
     assert isinstance(error, InputError)
     assert "0 frames" in str(error)
 
 
-def test_prompts_are_taken_when_there_is_room_and_answered_in_order(shared: SharedModel) -> None:
+def test_prompts_are_taken_when_there_is_room_and_answered_in_order(shared: ModelThread) -> None:
     taken: list[int] = []
     through: list[int] = []
 
@@ -184,7 +184,7 @@ def test_prompts_are_taken_when_there_is_room_and_answered_in_order(shared: Shar
 @pytest.mark.parametrize("recording", [False, True])
 def test_work_that_goes_on_is_left_between_two_layers(
     model: D2VLM,
-    shared: SharedModel,
+    shared: ModelThread,
     eyes: Eyes,
     recording: bool,
     monkeypatch: pytest.MonkeyPatch,
@@ -219,7 +219,7 @@ def test_work_that_goes_on_is_left_between_two_layers(
 
 
 def test_who_waits_or_comes_when_the_model_is_closed_is_told(
-    shared: SharedModel, eyes: Eyes
+    shared: ModelThread, eyes: Eyes
 ) -> None:
     def encode(number: int) -> Callable[[], Tensor]:
         return lambda: shared.client(number).encode_pixels(frames(0))

@@ -21,6 +21,7 @@ from vidground.benchmark.random_model import randomized
 from vidground.captioner import DenseCaptioner
 from vidground.errors import InternalError, VideoError, VidgroundError
 from vidground.grounder import Grounder
+from vidground.inference.backends import Backend
 from vidground.model.d2vlm import D2VLM
 from vidground.progress import Progress
 from vidground.results.types import Captions, GroundingResult
@@ -200,7 +201,9 @@ def test_at_most_so_many_are_in_flight_and_read_and_no_more_pictures_wait(
             yield path
 
     monkeypatch.setattr(captioner.engine, "_open", Counted)
-    for _ in captioner.engine.work_on(taken(), captioner.caption):
+    for _ in captioner.engine.work_on(
+        taken(), lambda backend, path: captioner.caption(path, backend=backend)
+    ):
         in_flight -= 1
     assert most_reading == 2
     assert most_in_flight == 3
@@ -320,7 +323,7 @@ def test_what_ends_a_program_ends_the_iteration(
 ) -> None:
     captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=at_once))
 
-    def work(_: Path) -> None:
+    def work(_: Backend, __: Path) -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
@@ -356,9 +359,9 @@ def test_the_time_of_a_video_is_its_share(model: D2VLM, videos: list[Path]) -> N
     """Of a second in which two are in flight each has half, so that all shares make the whole."""
     captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=2, readers=2))
 
-    def work(path: Path) -> Captions:
+    def work(backend: Backend, path: Path) -> Captions:
         time.sleep(0.1)
-        return captioner.caption(path)
+        return captioner.caption(path, backend=backend)
 
     begin = time.monotonic()
     shares = [landed.elapsed_s for landed in captioner.engine.work_on(videos[:3], work)]

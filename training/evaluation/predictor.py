@@ -20,10 +20,9 @@ from vidground.faults import told
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.windows import WindowEvent, distinct_spans, merge_events
 from vidground.grounder import moment_spans
-from vidground.inference.answers import Answers
+from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
 from vidground.inference.engine import Engine
 from vidground.inference.provenance import weight_bits
-from vidground.inference.reading import Reading, answer_notes, read_answers
 from vidground.language.prompts import chat_prompt
 from vidground.language.response_parsing import format_interval, released_text
 from vidground.model.d2vlm import D2VLM

@@ -8,7 +8,10 @@ told to a callback and returned.
 >>> captioner = DenseCaptioner()
 >>> def worker(jobs, on_progress):
 ...     return captioner.engine.work_on(
-...         jobs, lambda job: captioner.caption(job.path, on_progress=on_progress)
+...         jobs,
+...         lambda backend, job: captioner.caption(
+...             job.path, on_progress=on_progress, backend=backend
+...         ),
 ...     )
 >>> run_archive(jobs, worker).failed
 0

@@ -43,8 +43,7 @@ from vidground.benchmark.workload import (
 from vidground.captioner import DenseCaptioner
 from vidground.errors import InputError
 from vidground.generation.generation_queue import Generation
-from vidground.inference.answers import Answer, Answers
-from vidground.inference.reading import read_answers
+from vidground.inference.answers import Answer, Answers, read_answers
 from vidground.results.types import Captions
 from vidground.settings import CPU
 from vidground.version import __version__

@@ -6,13 +6,12 @@ Holds the model and the settings; knows nothing of moments, captions or files of
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,7 +23,6 @@ from vidground.features.frame_encoding import (
     FittingEncoder,
     FrameEncoder,
     PatchChunk,
-    PixelEncoder,
     TokenChunk,
     window_tokens,
 )
@@ -36,19 +34,19 @@ from vidground.features.video_features import (
     VideoTokens,
 )
 from vidground.features.windows import Window, plan_windows, windows_about
-from vidground.generation.generation_queue import Generation, generate_each
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.inference.answers import Answer, Answers
+from vidground.inference.backends import Backend, DirectBackend
 from vidground.inference.batch_sizes import choose_sizes
 from vidground.inference.model_setup import open_vision, ready_model
-from vidground.inference.model_thread import SharedModel
+from vidground.inference.model_thread import ModelThread
 from vidground.inference.provenance import provenance_of, runtime_of
-from vidground.inference.video_threads import Flight, Pipeline, in_order
+from vidground.inference.video_threads import Pipeline, in_order
 from vidground.language.prompts import Prompt, PromptIds, encode_prompt
 from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.outcomes import Outcome, one_by_one
-from vidground.progress import OnProgress, Progress, Tracker
+from vidground.progress import OnProgress, Tracker
 from vidground.results.types import Provenance
 from vidground.settings import (
     CPU,
@@ -68,9 +66,6 @@ from vidground.video.reader import VideoReader
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-
-_CHUNKS = 4
-"""Videos that share a batch of frames, if so many are in flight."""
 
 
 class Engine:
@@ -129,7 +124,6 @@ class Engine:
         self._decoder = None
         if isolation is not None:
             self._decoder = DecoderPool(isolation, decode_on=decode_on)
-        self._here = threading.local()
         self.model, self.tokenizers = ready_model(
             model, device=device, dtype=dtype, weights=weights, load_options=load_options
         )
@@ -154,18 +148,34 @@ class Engine:
             self._decoder.keep = self.sizes.readers
         self._frames, self._rows = BatchSize(self.sizes.frames), BatchSize(self.sizes.prompts)
         self._encoder = FittingEncoder(self.vision, self._frames)
+        self.backend: Backend = DirectBackend(
+            self.model, self._encoder, rows=self._rows, frames=self._frames, graphs=batch.graphs
+        )
         self._cache: FeatureCache | None = None
         if cache is not None:
             self._cache = self._open_cache(cache)
         _ = self.window_length  # refuse a window that is too long before any work
 
     def encode(
-        self, path: str | PathLike[str], on_progress: OnProgress | None = None
+        self,
+        path: str | PathLike[str],
+        on_progress: OnProgress | None = None,
+        *,
+        backend: Backend | None = None,
     ) -> EncodedVideo:
-        """Decode and encode a video once; the question comes later."""
-        video = self._patches(path)
-        on_progress = self._heard(on_progress)
-        tracker = Tracker(os.fspath(path), len(video.times_s), 0, on_progress)
+        """Decode and encode a video, to ask about it later.
+
+        Args:
+            path: of the video.
+            on_progress: called as frames are encoded.
+            backend: what computes; None for `self.backend`.
+
+        Raises:
+            VideoError: the file cannot be read.
+        """
+        backend = backend or self.backend
+        video = self._patches(backend, path)
+        tracker = Tracker(os.fspath(path), len(video.times_s), 0, backend.relay(on_progress))
         chunks = tuple(
             PatchChunk(chunk.patches.cpu(), chunk.spans) for chunk in video.patches(tracker.samples)
         )
@@ -188,20 +198,25 @@ class Engine:
         spans_s: Sequence[tuple[float, float]] = (),
         keep_tokens: bool = False,
         on_progress: OnProgress | None = None,
+        backend: Backend | None = None,
     ) -> Answers:
         """Generate an answer to every prompt on every window of a video.
 
         Args:
-            keep_tokens: the same prompts are likely to come again and others are not, so let the
-                cache hold frame tokens instead of the larger patch features.
-            spans_s: the intervals that `<evi>` in the prompts refer to, in seconds; only the
-                windows that hold all of them are asked then.
+            video: a file, or the return value of `encode`.
+            prompts: at least one.
+            spans_s: intervals in seconds that `<evi>` in the prompts refer to; only the first
+                window that contains all of them is asked then.
+            keep_tokens: cache frame tokens of these prompts instead of the larger patch features,
+                because the same prompts are likely to be asked again and others are not.
+            on_progress: called as frames are encoded and answers are generated.
+            backend: what computes; None for `self.backend`.
 
         Raises:
-            VideoError: if the video cannot be read.
-            InputError: if a prompt does not fit, or no window holds all spans.
+            VideoError: the file cannot be read.
+            InputError: a prompt does not fit, or no window contains all spans.
         """
-        on_progress = self._heard(on_progress)
+        backend = backend or self.backend
         encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
         questions = [prompt.question for prompt in encoded]
         source: VideoTokens
@@ -212,95 +227,72 @@ class Engine:
                 vision=self._vision_name,
                 bits=self._bits,
             )
-            source = CompressedVideo(video, self._eyes)
+            source = CompressedVideo(video, backend.encoder)
             path, done = video.info.path, len(video.times_s)
         else:
-            source = self._tokens(video, questions, keep=keep_tokens and not spans_s)
+            source = self._tokens(backend, video, questions, keep=keep_tokens and not spans_s)
             path, done = os.fspath(video), 0
         samples = len(source.times_s)
         windows = windows_about(self.windows(samples), spans_s, fps=self.sampling.fps)
         total = len(windows) * len(prompts)
-        tracker = Tracker(path, samples, total, on_progress, done=done)
+        tracker = Tracker(path, samples, total, backend.relay(on_progress), done=done)
         chunks = source.tokens(questions, windows, tracker.samples)
-        answers = tuple(self._generate(chunks, encoded, windows, spans_s, tracker))
-        # Only now is all known of the file's damage.
+        answers = tuple(self._generate(backend, chunks, encoded, windows, spans_s, tracker))
+        # Damage to the file is known only after its last frame.
         info, warnings = source.info, source.warnings
         return Answers(info, source.times_s, self.period_s, windows, answers, warnings)
 
     def work_on(
-        self, items: Iterable[Item], work: Callable[[Item], Made]
+        self, items: Iterable[Item], work: Callable[[Backend, Item], Made]
     ) -> Generator[Outcome[Item, Made], None, None]:
-        """Do work on several items at once, `sizes.videos` of them; what it asks of this engine
-        shares the model's batches. What is found is the same as one by one, but for the last
-        digits of scores: they depend on which items share a batch, which is a matter of time.
+        """Work on several items at once, `sizes.videos` of them, in shared batches of the model.
+
+        Results are the same as one by one, except for the last digits of scores: these depend on
+        which items share a batch, which depends on timing.
 
         Args:
-            work: a function that calls this engine (or a `Grounder` or `DenseCaptioner` with it)
-                in whatever thread it is called in. The functions it hands over for progress are
+            items: taken one at a time, each when there is room for it.
+            work: makes the result of an item. It is called in any thread and passes the backend
+                that it is given to `encode` and `answer` of this engine, or to methods of a
+                `Grounder` or `DenseCaptioner` that has this engine. Their progress functions are
                 called in the thread that iterates.
 
-        Returns:
-            What came of each item as soon as it is known, in any order; see `Pipeline.run`.
+        Yields:
+            Each outcome as soon as it is known, in any order.
         """
         if self.sizes.videos == 1:
-            yield from one_by_one(items, work)
+            yield from one_by_one(items, partial(work, self.backend))
             return
-        shared = SharedModel(
+        model_thread = ModelThread(
             self.model,
             self._encoder,
             rows=self._rows,
             frames=self._frames,
             graphs=self.batch.graphs,
         )
-        pipeline = Pipeline(shared, most=self.sizes.videos, readers=self.sizes.readers)
-
-        def in_flight(item: Item, flight: Flight) -> Made:
-            with self._flying(flight):
-                return work(item)
-
-        with closing(pipeline.run(items, in_flight)) as landed:
-            yield from landed
+        pipeline = Pipeline(
+            model_thread, self._frames, items=self.sizes.videos, readers=self.sizes.readers
+        )
+        with closing(pipeline.run(items, work)) as outcomes:
+            yield from outcomes
 
     def each(
         self,
         paths: Iterable[str | PathLike[str]],
-        work: Callable[[str | PathLike[str]], Made],
+        work: Callable[[Backend, str | PathLike[str]], Made],
         on_error: Callable[[str, VidgroundError], None] | None,
     ) -> Generator[Made, None, None]:
-        """What work makes of files, several at once, in the order of the paths.
+        """Work on several files at once; yield the results in the order of the files.
 
         Args:
-            on_error: called with a file that fails, which is then left out; see
-                `pipeline.in_order`. Without it the original exception is raised and the iteration
-                ends.
+            paths: of the files.
+            work: see `work_on`.
+            on_error: called with the path and the error of a file that fails, which is then
+                skipped; see `video_threads.in_order`. None to raise the original exception.
         """
-        with closing(self.work_on(enumerate(paths), lambda file: work(file[1]))) as landed:
-            yield from in_order(landed, on_error)
-
-    @contextmanager
-    def _flying(self, flight: Flight) -> Iterator[None]:
-        """In this thread, ask the shared model instead of the own one."""
-        self._here.flight = flight
-        try:
-            yield
-        finally:
-            self._here.flight = None
-
-    @property
-    def _flight(self) -> Flight | None:
-        return getattr(self._here, "flight", None)
-
-    def _heard(self, on_progress: OnProgress | None) -> OnProgress | None:
-        """The function, called in the thread that asks for results."""
-        flight = self._flight
-        if flight is None or on_progress is None:
-            return on_progress
-        hear = on_progress
-
-        def tell(progress: Progress) -> None:
-            flight.tell(lambda: hear(progress))
-
-        return tell
+        files = self.work_on(enumerate(paths), lambda backend, file: work(backend, file[1]))
+        with closing(files) as outcomes:
+            yield from in_order(outcomes, on_error)
 
     @property
     def period_s(self) -> float:
@@ -372,34 +364,39 @@ class Engine:
             },
         )
 
-    def _decoded(self, path: str | PathLike[str], sha256: str | None = None) -> DecodedVideo:
-        return DecodedVideo(self._open(path), **self._seeing, sha256=sha256)
+    def _decoded(
+        self, backend: Backend, path: str | PathLike[str], sha256: str | None = None
+    ) -> DecodedVideo:
+        return DecodedVideo(
+            self._open(path), vision=backend.encoder, batch_size=backend.chunk_size, sha256=sha256
+        )
 
-    def _patches(self, path: str | PathLike[str]) -> VideoPatches:
+    def _patches(self, backend: Backend, path: str | PathLike[str]) -> VideoPatches:
         if self._cache is None:
-            return self._decoded(path)
-        return self._cache.patches(path, partial(self._decoded, path), **self._seeing)
+            return self._decoded(backend, path)
+        decode = partial(self._decoded, backend, path)
+        return self._cache.patches(
+            path, decode, vision=backend.encoder, batch_size=backend.chunk_size
+        )
 
     def _tokens(
-        self, path: str | PathLike[str], questions: Sequence[Sequence[int]], *, keep: bool
+        self,
+        backend: Backend,
+        path: str | PathLike[str],
+        questions: Sequence[Sequence[int]],
+        *,
+        keep: bool,
     ) -> VideoTokens:
         if self._cache is None or not keep:
-            return CompressedVideo(self._patches(path), self._eyes)
-        return self._cache.tokens(path, partial(self._decoded, path), questions, **self._seeing)
-
-    @property
-    def _seeing(self) -> _Seeing:
-        """What frames are encoded and compressed by, and how many at once."""
-        size = self._frames.now if self._flight is None else -(-self._frames.now // _CHUNKS)
-        return {"vision": self._eyes, "batch_size": size}
-
-    @property
-    def _eyes(self) -> PixelEncoder:
-        """What encodes frames for this thread."""
-        return self._encoder if self._flight is None else self._flight.model
+            return CompressedVideo(self._patches(backend, path), backend.encoder)
+        decode = partial(self._decoded, backend, path)
+        return self._cache.tokens(
+            path, decode, questions, vision=backend.encoder, batch_size=backend.chunk_size
+        )
 
     def _generate(
         self,
+        backend: Backend,
         chunks: Iterable[TokenChunk],
         prompts: Sequence[PromptIds],
         windows: Sequence[Window],
@@ -416,18 +413,6 @@ class Engine:
                     asked.append((seen.window, index))
                     yield PromptInputs(ids.before, ids.after, frames, spans)
 
-        for number, generation in enumerate(self._answers(inputs())):
+        for number, generation in enumerate(backend.generate_each(inputs(), self.decoding)):
             yield Answer(*asked[number], generation)
             tracker.answered(1)
-
-    def _answers(self, prompts: Iterable[PromptInputs]) -> Iterator[Generation]:
-        if self._flight is not None:
-            return self._flight.generate_each(prompts, self.decoding)
-        return generate_each(
-            self.model, prompts, self.decoding, self._rows, graphs=self.batch.graphs
-        )
-
-
-class _Seeing(TypedDict):
-    vision: PixelEncoder
-    batch_size: int

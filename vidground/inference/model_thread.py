@@ -1,7 +1,7 @@
-"""One model for the threads of many videos: what they ask for at the same time is done at once.
+"""One thread that runs the model for the threads of several videos, in shared batches.
 
-A thread of its own works with the model. Frames of different videos go through vision together,
-and their prompts are decoded together. Knows no videos and no files.
+Frames of different videos are encoded together, and their prompts decoded together. Knows neither
+videos nor files.
 """
 
 from __future__ import annotations
@@ -29,24 +29,27 @@ from vidground.settings import DecodingSettings
 
 
 class AbandonedError(BaseException):
-    """Nobody wants the work any more. No Exception, so that nothing takes it for a failure."""
+    """The work is no longer wanted.
+
+    Not an Exception, so that nothing handles it as a failure.
+    """
 
 
 @contextmanager
 def _abandonable(model: D2VLM, abandoned: threading.Event) -> Iterator[None]:
-    """Let this thread leave the block before any layer of the model, once its work is abandoned.
+    """Raise AbandonedError before the model's next layer in this thread once the event is set.
 
-    On a CPU a batch takes minutes, so that looking between batches is not enough. A CUDA graph that
-    is being recorded is finished first: a recording that breaks off can leave torch unusable.
+    On a CPU a batch takes minutes, so checking between batches is not enough. A CUDA graph that is
+    being captured is finished first: an aborted capture can leave torch unusable.
     """
     thread = threading.get_ident()
 
-    def look(*_: object) -> None:
-        if abandoned.is_set() and threading.get_ident() == thread and not _is_recording():
+    def check(*_: object) -> None:
+        if abandoned.is_set() and threading.get_ident() == thread and not _is_capturing():
             raise AbandonedError
 
     layers = [part for part in model.modules() if type(part).__name__ in model._no_split_modules]
-    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(check) for layer in layers]
     try:
         yield
     finally:
@@ -54,19 +57,22 @@ def _abandonable(model: D2VLM, abandoned: threading.Event) -> Iterator[None]:
             hook.remove()
 
 
-def _is_recording() -> bool:
-    # Without CUDA it cannot even be asked.
+def _is_capturing() -> bool:
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        return False
+        return False  # without CUDA the next call raises
     return torch.cuda.is_current_stream_capturing()
 
 
 @dataclass(frozen=True, eq=False)
-class _Frames:
+class _FrameRequest:
     """Frames to encode, or patch features to compress with questions.
 
-    number: of the thread that asks. kind: requests of one kind can be done at once; the lowest
-    comes first.
+    Attributes:
+        number: of the client that asks.
+        kind: requests of the same kind can share a batch; the smallest kind is served first.
+        values: pixels (N, 3, S, S) or patch features (N, patches, width).
+        questions: token ids of Q questions; None to encode pixels.
+        reply: patch features (N, patches, width) or frame tokens (N, Q, H).
     """
 
     number: int
@@ -77,20 +83,29 @@ class _Frames:
 
 
 @dataclass(frozen=True, eq=False)
-class _Prompt:
-    """A prompt to decode. reply: the future answer, once there is room for the prompt."""
+class _PromptRequest:
+    """A prompt to decode.
+
+    Attributes:
+        prompt: the prompt.
+        settings: how its answer is decoded.
+        reply: a future of the answer, set once the generation queue has taken the prompt.
+    """
 
     prompt: PromptInputs
     settings: DecodingSettings
     reply: Future[Any] = field(default_factory=Future)
 
 
-class SharedModel:
-    """The model's thread and what it is asked for.
+class ModelThread:
+    """The thread that runs the model, and the queue of requests to it.
 
     Args:
-        vision: what encodes frames, in batches as large as they come. rows: prompts decoded at
-            once, at most. frames: frames encoded at once, at most. graphs: see `GenerationQueue`.
+        model: generates the answers.
+        vision: encodes frames, in batches of any size.
+        rows: maximum number of prompts decoded at once.
+        frames: maximum number of frames encoded at once.
+        graphs: see `GenerationQueue`.
     """
 
     def __init__(
@@ -107,23 +122,31 @@ class SharedModel:
         self._rows = rows
         self._new_queue = partial(GenerationQueue, model, rows, graphs=graphs)
         self._generation = self._new_queue()
-        self._requests: SimpleQueue[_Frames | _Prompt | None] = SimpleQueue()
-        self._ended: BaseException | None = None  # why nothing is served any more
+        self._requests: SimpleQueue[_FrameRequest | _PromptRequest | None] = SimpleQueue()
+        self._ended: BaseException | None = None  # why no more requests are served
         self._model = model
         self._abandoned = threading.Event()
         self._closing = threading.Lock()
-        self._to_see: list[_Frames] = []
-        self._to_answer: deque[_Prompt] = deque()
-        self._promised: dict[int, Future[Generation]] = {}
+        self._frame_requests: list[_FrameRequest] = []
+        self._prompt_requests: deque[_PromptRequest] = deque()
+        self._answers: dict[int, Future[Generation]] = {}  # by ticket of the generation queue
         self._thread = threading.Thread(target=self._serve, name="model", daemon=True)
         self._thread.start()
 
-    def client(self, number: int) -> SharedModelClient:
-        """The model as one thread sees it. number: lower ones are served first."""
-        return SharedModelClient(self, self._vision, number)
+    def client(self, number: int) -> ModelThreadClient:
+        """Return the interface of one video's thread.
 
-    def ask(self, request: _Frames | _Prompt) -> Any:
-        """Wait for the reply to a request. Raises AbandonedError once the model is closed."""
+        Args:
+            number: clients with lower numbers are served first.
+        """
+        return ModelThreadClient(self, self._vision, number)
+
+    def ask(self, request: _FrameRequest | _PromptRequest) -> Any:
+        """Send a request and wait for its reply.
+
+        Raises:
+            AbandonedError: the model thread has been closed.
+        """
         with self._closing:
             if self._ended is not None:
                 raise self._ended
@@ -131,12 +154,12 @@ class SharedModel:
         return request.reply.result()
 
     def close(self) -> None:
-        """End the work in progress, soon, and all that waits for it."""
+        """Abandon the work in progress and every request."""
         self._end(AbandonedError())
         self._abandoned.set()
         self._requests.put(None)
         self._thread.join()
-        self._abandon()
+        self._fail_all()
 
     def _end(self, error: BaseException) -> None:
         with self._closing:
@@ -146,78 +169,80 @@ class SharedModel:
         try:
             with _abandonable(self._model, self._abandoned):
                 while self._ended is None:
-                    self._serve_some()
+                    self._receive(wait=not (self._frame_requests or len(self._generation)))
+                    self._admit_prompts()
+                    if self._frame_requests:
+                        self._process_frames()
+                    elif len(self._generation):
+                        self._advance()
         except AbandonedError:
             return
         except BaseException as error:  # noqa: BLE001 - raised in every thread that waits
             self._end(error)
-            self._abandon()
+            self._fail_all()
 
-    def _serve_some(self) -> None:
-        self._take(wait=not (self._to_see or len(self._generation)))
-        self._accept()
-        if self._to_see:
-            self._see()
-        elif len(self._generation):
-            self._advance()
+    def _receive(self, *, wait: bool) -> None:
+        """Take the requests that have arrived.
 
-    def _take(self, *, wait: bool) -> None:
-        """Sort the requests that have come, waiting for one if there is nothing else to do."""
+        Args:
+            wait: for a request if there is none.
+        """
         while True:
             try:
                 request = self._requests.get(block=wait)
             except Empty:
                 return
             wait = False
-            if isinstance(request, _Frames):
-                self._to_see.append(request)
+            if isinstance(request, _FrameRequest):
+                self._frame_requests.append(request)
             elif request is not None:
-                self._to_answer.append(request)
+                self._prompt_requests.append(request)
 
-    def _accept(self) -> None:
-        """Take prompts while there is room: as many may wait as can be decoded at once."""
-        while self._to_answer and len(self._generation) < 2 * self._rows.now:
-            request = self._to_answer.popleft()
+    def _admit_prompts(self) -> None:
+        """Pass prompts to the generation queue, up to twice the number decoded at once."""
+        while self._prompt_requests and len(self._generation) < 2 * self._rows.now:
+            request = self._prompt_requests.popleft()
             try:
                 ticket = self._generation.add(request.prompt, request.settings)
             except Exception as error:  # noqa: BLE001 - raised in the thread that asked
                 request.reply.set_exception(error)
             else:
-                promise = self._promised[ticket] = Future()
-                request.reply.set_result(promise)
+                answer = self._answers[ticket] = Future()
+                request.reply.set_result(answer)
 
     def _advance(self) -> None:
+        """Decode some tokens and deliver the answers that have ended."""
         try:
             answers = self._generation.advance()
         except Exception as error:  # noqa: BLE001 - raised in the threads that wait for an answer
-            # Which prompt is at fault is not known, nor what state the queue is in: those in it
-            # fail, and later ones are answered by a new one.
-            for promise in self._promised.values():
-                _fail(promise, error)
-            self._promised.clear()
+            # It is unknown which prompt caused it and what state the queue is in, so all prompts
+            # in it fail, and later ones go to a new queue.
+            for future in self._answers.values():
+                _fail(future, error)
+            self._answers.clear()
             self._generation = self._new_queue()
             return
         for ticket, answer in answers:
-            promise = self._promised.pop(ticket)
+            future = self._answers.pop(ticket)
             if isinstance(answer, Exception):
-                promise.set_exception(answer)
+                future.set_exception(answer)
             else:
-                promise.set_result(answer)
+                future.set_result(answer)
 
     @torch.inference_mode()
-    def _see(self) -> None:
-        """Encode or compress frames of the first videos, as many as go at once."""
-        self._to_see.sort(key=lambda request: (request.kind, request.number))
-        kind = self._to_see[0].kind
-        batch: list[_Frames] = []
-        for request in [request for request in self._to_see if request.kind == kind]:
+    def _process_frames(self) -> None:
+        """Encode or compress one batch of frames, those of the first videos first."""
+        self._frame_requests.sort(key=lambda request: (request.kind, request.number))
+        kind = self._frame_requests[0].kind
+        batch: list[_FrameRequest] = []
+        for request in [request for request in self._frame_requests if request.kind == kind]:
             if batch and sum(len(r.values) for r in [*batch, request]) > self._frames.now:
                 break
             batch.append(request)
-        self._to_see = [request for request in self._to_see if request not in batch]
+        self._frame_requests = [r for r in self._frame_requests if r not in batch]
         try:
-            seen = self._computed(batch)
-            parts = torch.split(seen, [len(request.values) for request in batch])
+            result = self._compute(batch)
+            parts = torch.split(result, [len(request.values) for request in batch])
         except BaseException as error:
             for request in batch:
                 request.reply.set_exception(error)
@@ -227,16 +252,16 @@ class SharedModel:
         for request, part in zip(batch, parts, strict=True):
             request.reply.set_result(part)
 
-    def _computed(self, batch: Sequence[_Frames]) -> Tensor:
-        device = self._vision.device  # pixels and cached features come from main memory
+    def _compute(self, batch: Sequence[_FrameRequest]) -> Tensor:
+        device = self._vision.device  # pixels and cached features are in main memory
         values = torch.cat([to_device(request.values, device) for request in batch])
         questions = batch[0].questions
         if questions is None:
             return self._vision.encode_pixels(values)
         return self._vision.compress_each(values, questions)
 
-    def _abandon(self) -> None:
-        """Let no thread wait for what does not come."""
+    def _fail_all(self) -> None:
+        """Raise the error that ended this thread in every thread that waits for a reply."""
         error = self._ended or AbandonedError()
         while True:
             try:
@@ -245,17 +270,23 @@ class SharedModel:
                 break
             if request is not None:
                 _fail(request.reply, error)
-        replies = [request.reply for request in self._to_see]
-        replies += [request.reply for request in self._to_answer]
-        for reply in (*replies, *self._promised.values()):
+        replies = [request.reply for request in self._frame_requests]
+        replies += [request.reply for request in self._prompt_requests]
+        for reply in (*replies, *self._answers.values()):
             _fail(reply, error)
 
 
-class SharedModelClient:
-    """The shared model as the thread of one video sees it, which also answers prompts."""
+class ModelThreadClient:
+    """The model thread as one video's thread sees it: a `PixelEncoder` that also answers prompts.
 
-    def __init__(self, shared: SharedModel, vision: PixelEncoder, number: int) -> None:
-        self._shared = shared
+    Args:
+        thread: runs the model.
+        vision: encodes frames in that thread.
+        number: clients with lower numbers are served first.
+    """
+
+    def __init__(self, thread: ModelThread, vision: PixelEncoder, number: int) -> None:
+        self._thread = thread
         self._vision = vision
         self._number = number
 
@@ -267,15 +298,15 @@ class SharedModelClient:
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """See `PixelEncoder.encode_pixels`."""
         kind = (1, (), tuple(pixels.shape[1:]))
-        seen: Tensor = self._shared.ask(_Frames(self._number, kind, pixels))
-        return seen
+        patches: Tensor = self._thread.ask(_FrameRequest(self._number, kind, pixels))
+        return patches
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         """See `PixelEncoder.compress_each`."""
-        # Compressing comes before encoding: it takes less time, and lets its thread go on.
+        # Compression comes before encoding: it takes less time, and its video can go on.
         kind = (0, tuple(map(tuple, questions)), tuple(patches.shape[1:]))
-        seen: Tensor = self._shared.ask(_Frames(self._number, kind, patches, questions))
-        return seen
+        tokens: Tensor = self._thread.ask(_FrameRequest(self._number, kind, patches, questions))
+        return tokens
 
     def generate_each(
         self,
@@ -284,15 +315,21 @@ class SharedModelClient:
         *,
         after_last: Callable[[], None] = lambda: None,
     ) -> Iterator[Generation]:
-        """See `generation.generate_each`. after_last: called once no prompt comes any more."""
-        promised: deque[Future[Generation]] = deque()
+        """Yield an answer per prompt, in order; see `generation_queue.generate_each`.
+
+        Args:
+            prompts: taken one at a time, each when the generation queue has room for it.
+            settings: how answers are decoded.
+            after_last: called once the prompts are exhausted.
+        """
+        answers: deque[Future[Generation]] = deque()
         for prompt in prompts:
-            promised.append(self._shared.ask(_Prompt(prompt, settings)))
-            while promised and promised[0].done():
-                yield promised.popleft().result()
+            answers.append(self._thread.ask(_PromptRequest(prompt, settings)))
+            while answers and answers[0].done():
+                yield answers.popleft().result()
         after_last()
-        while promised:
-            yield promised.popleft().result()
+        while answers:
+            yield answers.popleft().result()
 
 
 def _fail(reply: Future[Any], error: BaseException) -> None:

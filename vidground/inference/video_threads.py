@@ -1,8 +1,8 @@
-"""Several videos in flight at once, each in a thread of its own, around one shared model.
+"""Several videos in progress at once, each in a thread of its own, sharing one model thread.
 
-A video's thread decodes, prepares pictures, cuts windows and waits for answers; the model has its
-thread (`shared_model`); results are given, and so written, in the thread that asks for them.
-Knows nothing of what is asked.
+A video's thread decodes, preprocesses, cuts windows and waits for answers. The model has its own
+thread (`vidground.inference.model_thread`). Results are yielded, and thus written, in the thread
+that iterates over them. Knows neither questions nor results.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from typing import Any
 
 from vidground.errors import VidgroundError
 from vidground.faults import as_internal, is_fault
-from vidground.generation.generation_queue import Generation
-from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.model_thread import AbandonedError, SharedModel, SharedModelClient
+from vidground.inference.backends import SharedBackend
+from vidground.inference.model_thread import AbandonedError, ModelThread
+from vidground.memory import BatchSize
 from vidground.outcomes import Item, Made, Outcome
-from vidground.settings import DecodingSettings
 
-_PATIENCE_S = 2.0
-"""So long are threads waited for whose work is not wanted any more."""
+_JOIN_TIMEOUT_S = 2.0
+"""Maximum time to wait for threads whose work has been abandoned."""
 
 
 def in_order(
     outcomes: Iterable[Outcome[tuple[int, str | PathLike[str]], Made]],
     on_error: Callable[[str, VidgroundError], None] | None,
 ) -> Generator[Made, None, None]:
-    """What was made of files, which have numbers from 0, in the order of these.
+    """Yield the results of files in the order of the files.
 
     Args:
-        on_error: called with a file that failed, which is then left out, and with the error: an
-            InternalError if it was a mistake of the program. Without it the original exception
-            is raised.
+        outcomes: of (number, path) pairs numbered from 0, in any order.
+        on_error: called with the path and the error of a file that failed, which is then skipped;
+            the error is an InternalError for a bug in vidground. None to raise the original
+            exception.
     """
     waiting: dict[int, tuple[str, Made | Exception]] = {}
     turn = 0
@@ -56,127 +56,104 @@ def in_order(
 
 
 class Pipeline:
-    """Does work on several items at once.
+    """Works on several items at once, each in a thread of its own.
 
     Args:
-        most: items in flight at once. readers: of those, how many read their videos.
+        model: the thread that runs the model; closed when the iteration ends.
+        frames: maximum number of frames encoded at once.
+        items: maximum number of items in progress.
+        readers: maximum number of items whose videos are being read.
     """
 
-    def __init__(self, shared: SharedModel, *, most: int, readers: int) -> None:
-        self._shared = shared
-        self._most = most
-        self._readers = readers
+    def __init__(self, model: ModelThread, frames: BatchSize, *, items: int, readers: int) -> None:
+        self._model = model
+        self._frames = frames
+        self._max_items = items
+        self._max_readers = readers
         self._events: SimpleQueue[Callable[[], Outcome[Any, Any] | None]] = SimpleQueue()
-        self._flights: dict[int, Flight] = {}
+        self._running: dict[int, tuple[threading.Thread, SharedBackend]] = {}
         self._started = 0
         self._share_s, self._counted_at = 0.0, 0.0
 
     def run(
-        self, items: Iterable[Item], work: Callable[[Item, Flight], Made]
+        self, items: Iterable[Item], work: Callable[[SharedBackend, Item], Made]
     ) -> Generator[Outcome[Item, Made], None, None]:
-        """Work on items as there is room; give what came of each as soon as it is known.
+        """Work on items; yield each outcome as soon as it is known.
 
-        Items are taken, results given and `Flight.tell` heard in the thread that iterates. What
-        is in flight when the iteration is ended is abandoned.
+        Items are taken and progress functions called in the thread that iterates. Work in progress
+        is abandoned when the iteration ends early.
 
         Args:
-            work: called in a thread of its own, with what it may ask of the model.
+            items: taken one at a time, each when there is room for it.
+            work: makes the result of an item; called in a thread of its own, with what computes.
         """
         rest, more = iter(items), True
         try:
             while True:
                 while more and self._has_room:
                     more = self._start(rest, work)
-                if not self._flights:
+                if not self._running:
                     return
                 outcome = self._events.get()()
                 if outcome is not None:
                     yield outcome
         finally:
-            self._shared.close()
-            until = time.monotonic() + _PATIENCE_S
-            for flight in self._flights.values():
-                flight.thread.join(max(0.0, until - time.monotonic()))
+            self._model.close()
+            until = time.monotonic() + _JOIN_TIMEOUT_S
+            for thread, _ in self._running.values():
+                thread.join(max(0.0, until - time.monotonic()))
 
     @property
     def _has_room(self) -> bool:
-        reading = sum(flight.reads for flight in self._flights.values())
-        return len(self._flights) < self._most and reading < self._readers
+        reading = sum(backend.is_reading for _, backend in self._running.values())
+        return len(self._running) < self._max_items and reading < self._max_readers
 
-    def _start(self, rest: Iterator[Item], work: Callable[[Item, Flight], Made]) -> bool:
-        """Start work on the next item; False if there is none."""
+    def _start(self, rest: Iterator[Item], work: Callable[[SharedBackend, Item], Made]) -> bool:
+        """Start work on the next item; return False if there is none."""
         for item in rest:
             self._count_time()
             number = self._started = self._started + 1
-            flight = Flight(self._shared.client(number), self._events)
-            flight.thread = threading.Thread(
-                target=self._fly,
-                args=(number, item, work, flight, self._share_s),
+            backend = SharedBackend(self._model.client(number), self._frames, self._events.put)
+            thread = threading.Thread(
+                target=self._work,
+                args=(number, item, work, backend, self._share_s),
                 name=f"video {number}",
                 daemon=True,
             )
-            self._flights[number] = flight
-            flight.thread.start()
+            self._running[number] = thread, backend
+            thread.start()
             return True
         return False
 
-    def _fly(
+    def _work(
         self,
         number: int,
         item: Item,
-        work: Callable[[Item, Flight], Made],
-        flight: Flight,
+        work: Callable[[SharedBackend, Item], Made],
+        backend: SharedBackend,
         begin_s: float,
     ) -> None:
-        """Work on an item. Runs in its thread."""
-        outcome: Made | BaseException
+        """Work on an item, in its thread."""
+        result: Made | BaseException
         try:
-            outcome = work(item, flight)
+            result = work(backend, item)
         except AbandonedError:
             return
-        except BaseException as error:  # noqa: BLE001 - handed on, whatever it is
-            outcome = error
-        self._events.put(lambda: self._land(number, item, outcome, begin_s))
+        except BaseException as error:  # noqa: BLE001 - raised or yielded in the other thread
+            result = error
+        self._events.put(lambda: self._finish(number, item, result, begin_s))
 
-    def _land(
-        self, number: int, item: Item, outcome: Made | BaseException, begin_s: float
+    def _finish(
+        self, number: int, item: Item, result: Made | BaseException, begin_s: float
     ) -> Outcome[Item, Made]:
         self._count_time()
-        del self._flights[number]
-        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
-            raise outcome
-        return Outcome(item, outcome, self._share_s - begin_s)
+        del self._running[number]
+        if isinstance(result, BaseException) and not isinstance(result, Exception):
+            raise result
+        return Outcome(item, result, self._share_s - begin_s)
 
     def _count_time(self) -> None:
         now = time.monotonic()
-        if self._flights:
-            self._share_s += (now - self._counted_at) / len(self._flights)
+        if self._running:
+            self._share_s += (now - self._counted_at) / len(self._running)
         self._counted_at = now
-
-
-class Flight:
-    """An item in flight: what its thread may ask of the model, and tell.
-
-    model: encodes frames. reads: whether it is still reading its video.
-    """
-
-    thread: threading.Thread
-
-    def __init__(self, model: SharedModelClient, events: SimpleQueue[Callable[[], Any]]) -> None:
-        self.model = model
-        self.reads = True
-        self._events = events
-
-    def generate_each(
-        self, prompts: Iterable[PromptInputs], settings: DecodingSettings
-    ) -> Iterator[Generation]:
-        """See `generation.generate_each`; once the prompts are through, the video is read."""
-        return self.model.generate_each(prompts, settings, after_last=self._has_read)
-
-    def tell(self, hear: Callable[[], None]) -> None:
-        """Call a function in the thread that iterates over the results."""
-        self._events.put(hear)
-
-    def _has_read(self) -> None:
-        self.reads = False
-        self.tell(lambda: None)  # there may be room for another one
