@@ -174,7 +174,7 @@ def test_at_most_so_many_are_in_flight_and_read_and_no_more_pictures_wait(
     good = [path for path in videos if path.name != "broken.mp4"]
     reading, most_reading, in_flight, most_in_flight = 0, 0, 0, 0
     lock = threading.Lock()
-    opened = captioner.engine._open
+    opened = captioner.engine._source.open
 
     class Counted:
         def __init__(self, path: Path) -> None:
@@ -200,7 +200,7 @@ def test_at_most_so_many_are_in_flight_and_read_and_no_more_pictures_wait(
             most_in_flight = max(most_in_flight, in_flight)
             yield path
 
-    monkeypatch.setattr(captioner.engine, "_open", Counted)
+    monkeypatch.setattr(captioner.engine._source, "open", Counted)
     for _ in captioner.engine.work_on(
         taken(), lambda backend, path: captioner.caption(path, backend=backend)
     ):

@@ -154,7 +154,7 @@ class PatchFrames:
     def _encode(self, path: str | Path) -> dict[str, Tensor]:
         runs = self._pixels.runs(path)
         encoder = FittingEncoder(self._model, BatchSize(self._batch_size))
-        chunks = list(encode_runs(encoder, runs, batch_size=self._batch_size, on_samples=_done))
+        chunks = list(encode_runs(encoder, runs, batch_size=self._batch_size))
         features = torch.cat([chunk.patches.to("cpu", self._stored_dtype) for chunk in chunks])
         if not bool(features.isfinite().all()):
             raise InputError(
@@ -253,10 +253,6 @@ class _Contents:
         if file not in self._known:
             self._known[file] = file_sha256(path)
         return self._known[file]
-
-
-def _done(_samples: int) -> None:
-    """Ignore the progress within a single video."""
 
 
 def _shown(stored: dict[str, Tensor]) -> Tensor:

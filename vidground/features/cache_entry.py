@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vidground.errors import FormatError
-from vidground.features.video_features import KnownVideo
+from vidground.features.video_features import VideoFacts
 from vidground.storage.bounded_folder import BoundedFolder, Lease
 from vidground.storage.row_file import HEADER_BYTES, RowReader, RowWriter
 from vidground.video.info import VideoInfo
@@ -82,7 +82,7 @@ class Entry:
             self.close()
             self._on_error(error)
 
-    def keep(self, video: KnownVideo, spans: Sequence[tuple[int, int]], dtype: torch.dtype) -> None:
+    def keep(self, video: VideoFacts, spans: Sequence[tuple[int, int]], dtype: torch.dtype) -> None:
         """Make it an entry. spans: the samples that each row is of. dtype: what rows stand for."""
         if self._open is None or not self._wanted or not self._is_wanted():
             return

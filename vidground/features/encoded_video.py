@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vidground.errors import InputError
 from vidground.features.frame_encoding import PatchChunk
-from vidground.features.video_features import OnSamples
 from vidground.settings import TORCH
 from vidground.video.info import VideoInfo
 
@@ -30,10 +28,6 @@ class EncodedVideo:
     warnings: tuple[str, ...] = ()
     vision: str = TORCH
     bits: int | None = None
-
-    def patches(self, _on_samples: OnSamples) -> Iterator[PatchChunk]:
-        """All chunks; nothing is left to be encoded."""
-        return iter(self.chunks)
 
     def require_made_with(self, *, fps: float, model: str, vision: str, bits: int | None) -> None:
         """Raise InputError if whoever asks would have encoded it in another way."""

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -22,25 +23,22 @@ from torch import nn
 from vidground.devices import to_device
 from vidground.errors import FormatError, InputError
 from vidground.features.cache_entry import Entry, StoredVideo
-from vidground.features.frame_encoding import FrameEncoder, PatchChunk, PixelEncoder, TokenChunk
-from vidground.features.rounding import pack, unpack
-from vidground.features.video_features import (
-    CompressedVideo,
-    DecodedVideo,
-    KnownVideo,
-    OfVideo,
-    OnSamples,
-    VideoPatches,
-    VideoTokens,
+from vidground.features.frame_encoding import (
+    FrameEncoder,
+    PatchChunk,
+    PixelEncoder,
+    TokenChunk,
+    compress_chunks,
 )
-from vidground.features.windows import Window
+from vidground.features.rounding import pack, unpack
+from vidground.features.video_features import VideoFacts, VideoFeatures
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import CacheSettings
 from vidground.storage.bounded_folder import BoundedFolder
 from vidground.storage.files import FileState, file_sha256, file_state
 
-Decode = Callable[[str], DecodedVideo]
-"""Opens the file, whose hash is given, to be decoded."""
+Decode = Callable[[str], VideoFeatures[PatchChunk]]
+"""Opens a file, given the hash of its content, to be decoded and encoded."""
 
 _VERSION = 3
 """Raised whenever the same video gives other features, tokens or facts than before."""
@@ -91,29 +89,20 @@ class FeatureCache:
                 self._give_up(error)
 
     def patches(
-        self,
-        path: str | PathLike[str],
-        decode: Decode,
-        *,
-        vision: PixelEncoder,
-        batch_size: int,
-    ) -> VideoPatches:
-        """A video as patch features, which are kept if they were not.
+        self, path: str | PathLike[str], decode: Decode, *, device: torch.device, batch_size: int
+    ) -> VideoFeatures[PatchChunk]:
+        """Return a video's patch features from the cache, or encode and cache them.
 
         Args:
-            vision: what computes as the cache's own does.
-            batch_size: frames of a chunk that comes from the cache.
+            path: of the video.
+            decode: encodes the file if it is not cached.
+            device: that cached features are copied to.
+            batch_size: number of frames in a chunk from the cache.
 
         Raises:
-            VideoError: the file cannot be read, or is no video.
+            VideoError: the file cannot be read, or is not a video.
         """
-        file = _File.now(path)
-        key = self._key(file)
-        stored = self._find(file, [key])
-        if stored is not None:
-            return _StoredPatches(stored, vision, batch_size, self.bits)
-        video = decode(file.sha256)
-        return _KeptPatches(video, self.bits, lambda: self._entry(file, key, "features", video))
+        return self._patches(_File.now(path), decode, device, batch_size, keep=True)
 
     def tokens(
         self,
@@ -121,31 +110,46 @@ class FeatureCache:
         decode: Decode,
         questions: Sequence[Sequence[int]],
         *,
-        vision: PixelEncoder,
+        encoder: PixelEncoder,
         batch_size: int,
-    ) -> VideoTokens:
-        """A video as frame tokens of these questions; the tokens are kept, features are not.
+    ) -> VideoFeatures[TokenChunk]:
+        """Return a video's frame tokens from the cache, or compute and cache them.
+
+        Patch features that are not cached already are not cached either.
 
         Args:
-            vision, batch_size: as for `patches`.
+            path: of the video.
+            decode: encodes the file if it is not cached.
+            questions: token ids of the Q-Former's tokenizer.
+            encoder: compresses patch features.
+            batch_size: number of frames in a chunk from the cache.
 
         Raises:
-            VideoError: the file cannot be read, or is no video.
+            VideoError: the file cannot be read, or is not a video.
         """
         file = _File.now(path)
-        features = self._key(file)
-        keys = [_digest(features, self._compressor, list(question)) for question in questions]
+        keys = [_digest(self._key(file), self._compressor, list(q)) for q in questions]
         stored = self._find(file, keys)
         if stored is not None:
-            return _StoredTokens(stored, vision, batch_size)
-        patches: VideoPatches
-        stored = self._find(file, [features])
+            return VideoFeatures(stored, _read_tokens(stored, encoder.device, batch_size))
+        patches = self._patches(file, decode, encoder.device, batch_size, keep=False)
+        facts, chunks = patches.facts, compress_chunks(encoder, patches.chunks, questions)
+        make_entries = partial(self._entries, file, keys, facts)
+        return VideoFeatures(facts, _write_tokens(VideoFeatures(facts, chunks), make_entries))
+
+    def _patches(
+        self, file: _File, decode: Decode, device: torch.device, batch_size: int, *, keep: bool
+    ) -> VideoFeatures[PatchChunk]:
+        key = self._key(file)
+        stored = self._find(file, [key])
         if stored is not None:
-            patches = _StoredPatches(stored, vision, batch_size, self.bits)
-        else:
-            patches = _KeptPatches(decode(file.sha256), self.bits, None)
-        video = CompressedVideo(patches, vision)
-        return _KeptTokens(video, lambda: [self._entry(file, key, "tokens", video) for key in keys])
+            return VideoFeatures(stored, _read_patches(stored, self.bits, device, batch_size))
+        video = decode(file.sha256)
+        make_entry = partial(self._entry, file, key, "features", video.facts) if keep else None
+        return VideoFeatures(video.facts, _round_patches(video, self.bits, make_entry))
+
+    def _entries(self, file: _File, keys: Sequence[str], facts: VideoFacts) -> list[Entry]:
+        return [self._entry(file, key, "tokens", facts) for key in keys]
 
     def _key(self, file: _File) -> str:
         # The end of its name may decide how a file is read.
@@ -167,12 +171,12 @@ class FeatureCache:
             self._give_up(error)
         return None
 
-    def _entry(self, file: _File, key: str, kind: str, video: KnownVideo) -> Entry:
+    def _entry(self, file: _File, key: str, kind: str, facts: VideoFacts) -> Entry:
         return Entry(
             self._folder,
             key,
-            most=min(len(video.times_s), video.info.frames),
-            samples=len(video.times_s),
+            most=min(len(facts.times_s), facts.info.frames),
+            samples=len(facts.times_s),
             metadata={"model": self._name[:_NAME_LENGTH], "kind": kind},
             is_wanted=file.is_unchanged,
             on_error=self._give_up,
@@ -221,98 +225,59 @@ class _File:
         return file_state(self.path) == self.state
 
 
-class _KeptPatches(OfVideo):
-    """Features of a file that is decoded now, rounded, and kept if there is an entry to make."""
-
-    def __init__(
-        self, video: DecodedVideo, bits: int, make_entry: Callable[[], Entry] | None
-    ) -> None:
-        super().__init__(video)
-        self._video = video
-        self._bits = bits
-        self._make_entry = make_entry
-
-    @torch.inference_mode()
-    def patches(self, on_samples: OnSamples) -> Iterator[PatchChunk]:
-        spans: list[tuple[int, int]] = []
-        dtype = torch.float32
-        with ExitStack() as stack:
-            entry = None
-            if self._make_entry is not None:
-                entry = stack.enter_context(closing(self._make_entry()))
-            for chunk in self._video.patches(on_samples):
-                rows, dtype = pack(chunk.patches, self._bits), chunk.patches.dtype
-                if entry is not None:
-                    entry.append(rows)
-                    spans += chunk.spans
-                yield PatchChunk(unpack(rows, self._bits, dtype), chunk.spans)
+@torch.inference_mode()
+def _round_patches(
+    video: VideoFeatures[PatchChunk], bits: int, make_entry: Callable[[], Entry] | None
+) -> Iterator[PatchChunk]:
+    """Yield rounded patch features, and write them to an entry if there is one to make."""
+    spans: list[tuple[int, int]] = []
+    dtype = torch.float32
+    with ExitStack() as stack:
+        entry = None if make_entry is None else stack.enter_context(closing(make_entry()))
+        for chunk in video.chunks:
+            rows, dtype = pack(chunk.patches, bits), chunk.patches.dtype
             if entry is not None:
-                entry.keep(self._video, spans, dtype)
-
-
-class _StoredPatches:
-    """Features out of the cache."""
-
-    def __init__(
-        self, stored: StoredVideo, vision: PixelEncoder, batch_size: int, bits: int
-    ) -> None:
-        self._stored = stored
-        self._vision = vision
-        self._batch_size = batch_size
-        self._bits = bits
-        self.info, self.times_s, self.warnings = stored.info, stored.times_s, stored.warnings
-
-    @torch.inference_mode()
-    def patches(self, on_samples: OnSamples) -> Iterator[PatchChunk]:
-        for (rows,), spans in self._stored.rows(self._batch_size):
-            on_device = to_device(rows, self._vision.device)
-            yield PatchChunk(unpack(on_device, self._bits, self._stored.dtype), spans)
-            on_samples(spans[-1][1] + 1)
-
-
-class _KeptTokens(OfVideo):
-    """Frame tokens that are made now, and kept."""
-
-    def __init__(self, video: CompressedVideo, make_entries: Callable[[], list[Entry]]) -> None:
-        super().__init__(video)
-        self._video = video
-        self._make_entries = make_entries
-
-    def tokens(
-        self, questions: Sequence[Sequence[int]], windows: Sequence[Window], on_samples: OnSamples
-    ) -> Iterator[TokenChunk]:
-        spans: list[tuple[int, int]] = []
-        dtype = torch.float32
-        with ExitStack() as stack:
-            entries = [stack.enter_context(closing(entry)) for entry in self._make_entries()]
-            for chunk in self._video.tokens(questions, windows, on_samples):
-                for entry, tokens in zip(entries, chunk.tokens, strict=True):
-                    entry.append(tokens)
-                    dtype = tokens.dtype
+                entry.append(rows)
                 spans += chunk.spans
-                yield chunk
-            for entry in entries:
-                entry.keep(self._video, spans, dtype)
+            yield PatchChunk(unpack(rows, bits, dtype), chunk.spans)
+        if entry is not None:
+            entry.keep(video.facts, spans, dtype)
 
 
-class _StoredTokens:
-    """Frame tokens out of the cache."""
+@torch.inference_mode()
+def _read_patches(
+    stored: StoredVideo, bits: int, device: torch.device, batch_size: int
+) -> Iterator[PatchChunk]:
+    """Yield the patch features of an entry."""
+    for (rows,), spans in stored.rows(batch_size):
+        yield PatchChunk(unpack(to_device(rows, device), bits, stored.dtype), spans)
 
-    def __init__(self, stored: StoredVideo, vision: PixelEncoder, batch_size: int) -> None:
-        self._stored = stored
-        self._vision = vision
-        self._batch_size = batch_size
-        self.info, self.times_s, self.warnings = stored.info, stored.times_s, stored.warnings
 
-    @torch.inference_mode()
-    def tokens(
-        self, _questions: Sequence[Sequence[int]], _windows: Sequence[Window], on_samples: OnSamples
-    ) -> Iterator[TokenChunk]:
-        # The questions are those that were looked up, and the windows need no less than all frames.
-        for tensors, spans in self._stored.rows(self._batch_size):
-            on_device = tuple(to_device(rows, self._vision.device) for rows in tensors)
-            yield TokenChunk(on_device, spans)
-            on_samples(spans[-1][1] + 1)
+def _write_tokens(
+    video: VideoFeatures[TokenChunk], make_entries: Callable[[], list[Entry]]
+) -> Iterator[TokenChunk]:
+    """Yield frame tokens, and write those of each question to its entry."""
+    spans: list[tuple[int, int]] = []
+    dtype = torch.float32
+    with ExitStack() as stack:
+        entries = [stack.enter_context(closing(entry)) for entry in make_entries()]
+        for chunk in video.chunks:
+            for entry, tokens in zip(entries, chunk.tokens, strict=True):
+                entry.append(tokens)
+                dtype = tokens.dtype
+            spans += chunk.spans
+            yield chunk
+        for entry in entries:
+            entry.keep(video.facts, spans, dtype)
+
+
+@torch.inference_mode()
+def _read_tokens(
+    stored: StoredVideo, device: torch.device, batch_size: int
+) -> Iterator[TokenChunk]:
+    """Yield the frame tokens of several entries, one per question."""
+    for tensors, spans in stored.rows(batch_size):
+        yield TokenChunk(tuple(to_device(rows, device) for rows in tensors), spans)
 
 
 def _identities(vision: FrameEncoder, model: D2VLM) -> tuple[str, str]:

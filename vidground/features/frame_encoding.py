@@ -4,7 +4,7 @@ A frame that is shown for many samples is encoded once. Knows no prompt and no a
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,39 +126,40 @@ class WindowTokens:
 
 @torch.inference_mode()
 def encode_runs(
-    vision: PixelEncoder,
-    runs: Iterable[FrameRun],
-    *,
-    batch_size: int,
-    on_samples: Callable[[int], None],
+    vision: PixelEncoder, runs: Iterable[FrameRun], *, batch_size: int
 ) -> Iterator[PatchChunk]:
-    """Encode frames as they are decoded, `batch_size` at a time.
+    """Encode frames as they are decoded.
 
     Args:
-        on_samples: told after each chunk how many samples are done so far.
+        vision: encodes the frames.
+        runs: sampled frames, in order.
+        batch_size: number of frames of a chunk; the last one may have fewer.
     """
     waiting: list[FrameRun] = []
     for run in runs:
         waiting.append(run)
         if len(waiting) == batch_size:
             yield _encode(vision, waiting)
-            on_samples(waiting[-1].last + 1)
             waiting = []
     if waiting:
         yield _encode(vision, waiting)
-        on_samples(waiting[-1].last + 1)
 
 
 def _encode(vision: PixelEncoder, runs: Sequence[FrameRun]) -> PatchChunk:
-    pixels = stack_pixels([run.pixels for run in runs], vision.device)
+    pixels = stack_pixels([run.pixels for run in runs], vision.device)  # (N, 3, S, S)
     return PatchChunk(vision.encode_pixels(pixels), tuple((run.first, run.last) for run in runs))
 
 
 def stack_pixels(pictures: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Pictures, each (3, S, S) uint8, as one tensor in main memory, (N, 3, S, S).
+    """Stack pictures in main memory.
 
-    device: where they go from there; for a card the memory is pinned, so that the copy does not
-        wait for the card's work.
+    Args:
+        pictures: N of (3, S, S) uint8.
+        device: where they are copied next. For a GPU the memory is pinned, so that the copy does
+            not wait for the GPU's work.
+
+    Returns:
+        (N, 3, S, S) uint8.
     """
     first = pictures[0]
     shape, pinned = (len(pictures), *first.shape), device.type == "cuda"
@@ -168,22 +169,30 @@ def stack_pixels(pictures: Sequence[Tensor], device: torch.device) -> Tensor:
 @torch.inference_mode()
 def compress_chunks(
     vision: PixelEncoder,
-    chunks: Iterable[PatchChunk],
+    chunks: Iterable[PatchChunk | TokenChunk],
     questions: Sequence[Sequence[int]],
-    windows: Sequence[Window],
+    windows: Sequence[Window] | None = None,
 ) -> Iterator[TokenChunk]:
-    """Compress frames with each question; those that no window shows are left out.
+    """Compress patch features with each question.
 
     Args:
-        chunks: all samples of a video, in order. questions: token ids for the Q-Former.
-        windows: those that are asked, rising; at least one.
+        vision: compresses the features.
+        chunks: all samples of a video, in order. Chunks that are compressed already are passed on.
+        questions: token ids of the Q-Former's tokenizer.
+        windows: in order, at least one; frames before the first and after the last are left out.
+            None for all frames.
     """
-    start, stop = windows[0].start, windows[-1].stop
     for chunk in chunks:
-        if chunk.spans[-1][1] < start or chunk.spans[0][0] >= stop:
+        if windows and not _is_within(chunk, windows[0].start, windows[-1].stop):
             continue
-        tokens = vision.compress_each(chunk.patches, questions)
-        yield TokenChunk(tokens.unbind(1), chunk.spans)
+        if isinstance(chunk, PatchChunk):
+            tokens = vision.compress_each(chunk.patches, questions)  # (N, Q, H)
+            chunk = TokenChunk(tokens.unbind(1), chunk.spans)  # Q of (N, H)
+        yield chunk
+
+
+def _is_within(chunk: PatchChunk | TokenChunk, start: int, stop: int) -> bool:
+    return chunk.spans[-1][1] >= start and chunk.spans[0][0] < stop
 
 
 @torch.inference_mode()

@@ -1,130 +1,85 @@
-"""A video as the model meets it: chunks of patch features or of frame tokens, and what is known.
+"""A video as the model reads it: facts about the file, and a generator of feature chunks.
 
-Chunks come from the file here; `feature_cache` has them from earlier runs. Knows no answers.
+Where chunks come from does not matter to their consumer: they are encoded while the file is
+decoded, read from the cache (`feature_cache`), or held in memory (`encoded_video`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
-from vidground.features.frame_encoding import (
-    PatchChunk,
-    PixelEncoder,
-    TokenChunk,
-    compress_chunks,
-    encode_runs,
-)
-from vidground.features.windows import Window
+from vidground.features.frame_encoding import PatchChunk, TokenChunk
 from vidground.storage.files import file_sha256
 from vidground.video.info import VideoInfo
 from vidground.video.isolated_reader import IsolatedReader
 from vidground.video.reader import VideoReader
 
 Reader = VideoReader | IsolatedReader
-OnSamples = Callable[[int], None]
-"""Told after each chunk how many samples are done so far."""
+AnyChunk = PatchChunk | TokenChunk
+
+Chunk = TypeVar("Chunk", PatchChunk, TokenChunk, AnyChunk)
+Chunk_co = TypeVar("Chunk_co", bound=AnyChunk, covariant=True)
 
 
-class KnownVideo(Protocol):
-    """What is known of a video; of its damage only when all chunks were taken.
-
-    times_s: the T sampled instants.
-    """
+class VideoFacts(Protocol):
+    """What is known about a video; complete only once all of its chunks have been consumed."""
 
     @property
     def info(self) -> VideoInfo:
-        """What was measured, with the hash of the file's content."""
+        """Measurements of the file, with the hash of its content."""
 
     @property
     def times_s(self) -> tuple[float, ...]:
-        """The sampled instants, in seconds."""
+        """Times of the T samples, in seconds; complete from the start."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of the file."""
+        """What a user should know about the file."""
 
 
-class VideoPatches(KnownVideo, Protocol):
-    """A video as patch features."""
+@dataclass(frozen=True)
+class VideoFeatures(Generic[Chunk_co]):
+    """Features of a video.
 
-    def patches(self, on_samples: OnSamples, /) -> Iterator[PatchChunk]:
-        """All frames in order, once."""
+    Attributes:
+        facts: read them again after the last chunk: damage is found while the file is decoded.
+        chunks: features of all frames in order, computed or read as they are consumed; once.
+    """
 
-
-class VideoTokens(KnownVideo, Protocol):
-    """A video as frame tokens."""
-
-    def tokens(
-        self,
-        questions: Sequence[Sequence[int]],
-        windows: Sequence[Window],
-        on_samples: OnSamples,
-        /,
-    ) -> Iterator[TokenChunk]:
-        """The frames that some window shows, in order, read with each question; once."""
+    facts: VideoFacts
+    chunks: Iterator[Chunk_co]
 
 
-class DecodedVideo:
-    """A file that is decoded and encoded now. sha256: its hash, if that is known already."""
+class FileFacts:
+    """Facts about a file that is being decoded; see `VideoFacts`.
 
-    def __init__(
-        self, reader: Reader, *, vision: PixelEncoder, batch_size: int, sha256: str | None = None
-    ) -> None:
+    Args:
+        reader: decodes the file.
+        sha256: hash of the file's content; None to compute it when it is needed.
+    """
+
+    def __init__(self, reader: Reader, sha256: str | None = None) -> None:
         self._reader = reader
-        self._vision = vision
-        self._batch_size = batch_size
         self._sha256 = sha256
         self.times_s: tuple[float, ...] = tuple(reader.times_s.tolist())
 
     @property
     def info(self) -> VideoInfo:
-        """See `KnownVideo.info`."""
+        """See `VideoFacts.info`."""
         if self._sha256 is None:
             self._sha256 = file_sha256(self._reader.info.path)
         return replace(self._reader.info, sha256=self._sha256)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """See `KnownVideo.warnings`."""
+        """See `VideoFacts.warnings`."""
         return self._reader.warnings
 
-    def patches(self, on_samples: OnSamples) -> Iterator[PatchChunk]:
-        """See `VideoPatches.patches`."""
-        runs = self._reader.runs()
-        return encode_runs(self._vision, runs, batch_size=self._batch_size, on_samples=on_samples)
 
-
-class OfVideo:
-    """Another view of a video: what is known of it stays what the video knows at the time."""
-
-    def __init__(self, video: KnownVideo) -> None:
-        self._known = video
-        self.times_s = video.times_s
-
-    @property
-    def info(self) -> VideoInfo:
-        """See `KnownVideo.info`."""
-        return self._known.info
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """See `KnownVideo.warnings`."""
-        return self._known.warnings
-
-
-class CompressedVideo(OfVideo):
-    """Frame tokens of a video whose patch features are there."""
-
-    def __init__(self, video: VideoPatches, vision: PixelEncoder) -> None:
-        super().__init__(video)
-        self._video = video
-        self._vision = vision
-
-    def tokens(
-        self, questions: Sequence[Sequence[int]], windows: Sequence[Window], on_samples: OnSamples
-    ) -> Iterator[TokenChunk]:
-        """See `VideoTokens.tokens`."""
-        chunks = self._video.patches(on_samples)
-        return compress_chunks(self._vision, chunks, questions, windows)
+def counted(chunks: Iterable[Chunk], on_samples: Callable[[int], None]) -> Iterator[Chunk]:
+    """Yield chunks; after each, call `on_samples` with the number of samples done so far."""
+    for chunk in chunks:
+        yield chunk
+        on_samples(chunk.spans[-1][1] + 1)

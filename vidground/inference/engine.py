@@ -18,21 +18,15 @@ import torch
 from vidground.devices import choose_device
 from vidground.errors import InputError, VidgroundError
 from vidground.features.encoded_video import EncodedVideo
-from vidground.features.feature_cache import FeatureCache
 from vidground.features.frame_encoding import (
     FittingEncoder,
     FrameEncoder,
     PatchChunk,
     TokenChunk,
+    compress_chunks,
     window_tokens,
 )
-from vidground.features.video_features import (
-    CompressedVideo,
-    DecodedVideo,
-    Reader,
-    VideoPatches,
-    VideoTokens,
-)
+from vidground.features.video_features import AnyChunk, VideoFeatures, counted
 from vidground.features.windows import Window, plan_windows, windows_about
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.inference.answers import Answer, Answers
@@ -41,6 +35,7 @@ from vidground.inference.batch_sizes import choose_sizes
 from vidground.inference.model_setup import open_vision, ready_model
 from vidground.inference.model_thread import ModelThread
 from vidground.inference.provenance import provenance_of, runtime_of
+from vidground.inference.video_source import VideoSource
 from vidground.inference.video_threads import Pipeline, in_order
 from vidground.language.prompts import Prompt, PromptIds, encode_prompt
 from vidground.memory import BatchSize
@@ -60,9 +55,8 @@ from vidground.settings import (
     check_decode_on,
     decode_on_card,
 )
-from vidground.video.isolated_reader import DecoderPool, IsolatedReader
+from vidground.video.isolated_reader import DecoderPool
 from vidground.video.nvdec import opens_card
-from vidground.video.reader import VideoReader
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -151,9 +145,14 @@ class Engine:
         self.backend: Backend = DirectBackend(
             self.model, self._encoder, rows=self._rows, frames=self._frames, graphs=batch.graphs
         )
-        self._cache: FeatureCache | None = None
-        if cache is not None:
-            self._cache = self._open_cache(cache)
+        self._source = VideoSource(
+            self.model,
+            self.vision,
+            fps=sampling.fps,
+            decoders=self._decoder,
+            decode_on=decode_on,
+            cache=cache,
+        )
         _ = self.window_length  # refuse a window that is too long before any work
 
     def encode(
@@ -174,20 +173,22 @@ class Engine:
             VideoError: the file cannot be read.
         """
         backend = backend or self.backend
-        video = self._patches(backend, path)
-        tracker = Tracker(os.fspath(path), len(video.times_s), 0, backend.relay(on_progress))
+        video = self._source.patches(path, backend.encoder, backend.chunk_size)
+        facts = video.facts
+        tracker = Tracker(os.fspath(path), len(facts.times_s), 0, backend.relay(on_progress))
         chunks = tuple(
-            PatchChunk(chunk.patches.cpu(), chunk.spans) for chunk in video.patches(tracker.samples)
+            PatchChunk(chunk.patches.cpu(), chunk.spans)
+            for chunk in counted(video.chunks, tracker.samples)
         )
         return EncodedVideo(
-            info=video.info,
-            times_s=video.times_s,
+            info=facts.info,
+            times_s=facts.times_s,
             fps=self.sampling.fps,
             model=str(self.model.name_or_path),
             chunks=chunks,
-            warnings=video.warnings,
-            vision=self._vision_name,
-            bits=self._bits,
+            warnings=facts.warnings,
+            vision=self._source.vision_name,
+            bits=self._source.bits,
         )
 
     def answer(
@@ -219,28 +220,41 @@ class Engine:
         backend = backend or self.backend
         encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
         questions = [prompt.question for prompt in encoded]
-        source: VideoTokens
-        if isinstance(video, EncodedVideo):
-            video.require_made_with(
-                fps=self.sampling.fps,
-                model=str(self.model.name_or_path),
-                vision=self._vision_name,
-                bits=self._bits,
-            )
-            source = CompressedVideo(video, backend.encoder)
-            path, done = video.info.path, len(video.times_s)
-        else:
-            source = self._tokens(backend, video, questions, keep=keep_tokens and not spans_s)
-            path, done = os.fspath(video), 0
-        samples = len(source.times_s)
+        kept = questions if keep_tokens and not spans_s else None
+        features = self._features(backend, video, kept)
+        facts, samples = features.facts, len(features.facts.times_s)
         windows = windows_about(self.windows(samples), spans_s, fps=self.sampling.fps)
+        if isinstance(video, EncodedVideo):
+            path, done = video.info.path, samples
+        else:
+            path, done = os.fspath(video), 0
         total = len(windows) * len(prompts)
         tracker = Tracker(path, samples, total, backend.relay(on_progress), done=done)
-        chunks = source.tokens(questions, windows, tracker.samples)
-        answers = tuple(self._generate(backend, chunks, encoded, windows, spans_s, tracker))
-        # Damage to the file is known only after its last frame.
-        info, warnings = source.info, source.warnings
-        return Answers(info, source.times_s, self.period_s, windows, answers, warnings)
+        chunks = features.chunks if done else counted(features.chunks, tracker.samples)
+        tokens = compress_chunks(backend.encoder, chunks, questions, windows)
+        answers = tuple(self._generate(backend, tokens, encoded, windows, spans_s, tracker))
+        # The facts are read only now: damage is found while the file is decoded.
+        return Answers(facts.info, facts.times_s, self.period_s, windows, answers, facts.warnings)
+
+    def _features(
+        self,
+        backend: Backend,
+        video: str | PathLike[str] | EncodedVideo,
+        questions: Sequence[Sequence[int]] | None,
+    ) -> VideoFeatures[AnyChunk]:
+        """Return patch features of a video, or frame tokens of questions if those are cached."""
+        encoder, size = backend.encoder, backend.chunk_size
+        if not isinstance(video, EncodedVideo):
+            if questions is not None:
+                return self._source.tokens(video, questions, encoder, size)
+            return self._source.patches(video, encoder, size)
+        video.require_made_with(
+            fps=self.sampling.fps,
+            model=str(self.model.name_or_path),
+            vision=self._source.vision_name,
+            bits=self._source.bits,
+        )
+        return VideoFeatures(video, iter(video.chunks))
 
     def work_on(
         self, items: Iterable[Item], work: Callable[[Backend, Item], Made]
@@ -325,7 +339,8 @@ class Engine:
 
     def provenance(self, prompt: str, answers: Answers) -> Provenance:
         """Everything that made an answer but what the question alone knows."""
-        runtime = runtime_of(self.model, vision=self._vision_name, bits=self._bits)
+        source = self._source
+        runtime = runtime_of(self.model, vision=source.vision_name, bits=source.bits)
         return provenance_of(
             answers,
             self.model,
@@ -333,65 +348,6 @@ class Engine:
             sampling=self.sampling,
             decoding=self.decoding,
             runtime=runtime,
-        )
-
-    @property
-    def _bits(self) -> int | None:
-        return None if self._cache is None else self._cache.bits
-
-    @property
-    def _vision_name(self) -> str:
-        return TORCH if self.vision is self.model else str(self.vision)
-
-    def _open(self, path: str | PathLike[str]) -> Reader:
-        fps, size = self.sampling.fps, self.model.config.image_size
-        if self._decoder is not None:
-            return IsolatedReader(self._decoder, path, fps=fps, image_size=size)
-        return VideoReader(path, fps=fps, image_size=size, decode_on=self.decode_on)
-
-    def _open_cache(self, settings: CacheSettings) -> FeatureCache:
-        # Of the weights those of the vision part alone matter, which the cache finds out itself.
-        runtime = runtime_of(self.model, vision=self._vision_name, bits=None)
-        return FeatureCache(
-            settings,
-            vision=self.vision,
-            model=self.model,
-            made_with={
-                **runtime,
-                "fps": self.sampling.fps,
-                "image_size": self.model.config.image_size,
-                "dtypes": f"{self.vision.dtype} {self.model.dtype}",
-            },
-        )
-
-    def _decoded(
-        self, backend: Backend, path: str | PathLike[str], sha256: str | None = None
-    ) -> DecodedVideo:
-        return DecodedVideo(
-            self._open(path), vision=backend.encoder, batch_size=backend.chunk_size, sha256=sha256
-        )
-
-    def _patches(self, backend: Backend, path: str | PathLike[str]) -> VideoPatches:
-        if self._cache is None:
-            return self._decoded(backend, path)
-        decode = partial(self._decoded, backend, path)
-        return self._cache.patches(
-            path, decode, vision=backend.encoder, batch_size=backend.chunk_size
-        )
-
-    def _tokens(
-        self,
-        backend: Backend,
-        path: str | PathLike[str],
-        questions: Sequence[Sequence[int]],
-        *,
-        keep: bool,
-    ) -> VideoTokens:
-        if self._cache is None or not keep:
-            return CompressedVideo(self._patches(backend, path), backend.encoder)
-        decode = partial(self._decoded, backend, path)
-        return self._cache.tokens(
-            path, decode, questions, vision=backend.encoder, batch_size=backend.chunk_size
         )
 
     def _generate(
