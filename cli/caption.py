@@ -54,21 +54,7 @@ def load(options: RunOptions, question: str | None) -> Worker:
     # Here, so that --help needs no torch.
     from vidground.captioner import DenseCaptioner
 
-    captioner = DenseCaptioner(
-        options.model.model,
-        device=options.model.device,
-        dtype=options.model.dtype,
-        weights=options.model.weights,
-        sampling=options.sampling,
-        decoding=options.decoding,
-        batch=options.batch,
-        isolation=options.isolation,
-        decode_on=options.decode_on,
-        cache=options.cache,
-        vision=options.model.vision,
-        provider=options.model.provider,
-        **options.model.load_options,
-    )
+    captioner = DenseCaptioner(options.model.model, **options.inference)
 
     def worker(jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:
         return captioner.engine.work_on(

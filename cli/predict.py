@@ -170,7 +170,7 @@ class PredictionRun:
             "option_penalty": penalty,
             "vision": model.vision,
             "provider": model.provider,
-            "load_options": model.load_options,
+            **model.load_options,
         }
 
 

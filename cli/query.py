@@ -83,22 +83,7 @@ def _load(options: RunOptions, texts: tuple[str, ...], grounding: GroundingSetti
     from vidground.grounder import Grounder
     from vidground.results.types import Groundings
 
-    grounder = Grounder(
-        options.model.model,
-        device=options.model.device,
-        dtype=options.model.dtype,
-        weights=options.model.weights,
-        sampling=options.sampling,
-        decoding=options.decoding,
-        grounding=grounding,
-        batch=options.batch,
-        isolation=options.isolation,
-        decode_on=options.decode_on,
-        cache=options.cache,
-        vision=options.model.vision,
-        provider=options.model.provider,
-        **options.model.load_options,
-    )
+    grounder = Grounder(options.model.model, grounding=grounding, **options.inference)
 
     def worker(jobs: Iterator[Job], on_progress: OnProgress) -> Outcomes:
         return grounder.engine.work_on(

@@ -20,9 +20,10 @@ from vidground.features.onnx_encoder import OnnxVision
 from vidground.features.onnx_folder import ExportFolder
 from vidground.generation.generation_queue import Generation
 from vidground.inference.engine import Engine
+from vidground.inference.inference_settings import InferenceSettings
 from vidground.language.prompts import captioning_question, chat_prompt, encode_prompt
 from vidground.model.d2vlm import D2VLM
-from vidground.settings import BatchSettings, DecodingSettings, SamplingSettings
+from vidground.settings import DecodingSettings, SamplingSettings
 from vidground.storage.atomic import write_atomically
 from vidground.video.preprocessing import normalize
 from vidground.video.reader import VideoReader
@@ -264,13 +265,8 @@ def _agreement(
 def _generations(
     model: D2VLM, vision: FrameEncoder, videos: Sequence[str | PathLike[str]]
 ) -> list[Generation]:
-    engine = Engine(
-        model,
-        vision=vision,
-        sampling=SamplingSettings(),
-        decoding=DecodingSettings(max_new_tokens=_ANSWER_TOKENS),
-        batch=BatchSettings(),
-    )
+    decoding = DecodingSettings(max_new_tokens=_ANSWER_TOKENS)
+    engine = Engine(model, InferenceSettings(vision=vision, decoding=decoding))
     prompt = chat_prompt(captioning_question())
     return [answer for video in videos for answer in engine.answer(video, [prompt]).of(0)]
 

@@ -6,34 +6,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, overload
+from typing import Unpack, overload
 
 import torch
 
 from vidground.errors import InputError, VidgroundError
 from vidground.features.encoded_video import EncodedVideo
-from vidground.features.frame_encoding import FrameEncoder
 from vidground.features.windows import distinct_spans, merge_curves
 from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
 from vidground.inference.backends import Backend
 from vidground.inference.engine import Engine
+from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
 from vidground.language.prompts import Prompt, chat_prompt, grounding_question
 from vidground.model.d2vlm import D2VLM
 from vidground.model.evidence import run_means
 from vidground.progress import OnProgress
 from vidground.results.types import GroundingResult, Moment, Provenance, Relevance
-from vidground.settings import (
-    CPU,
-    DEFAULT_MODEL,
-    FULL_WEIGHTS,
-    TORCH,
-    BatchSettings,
-    CacheSettings,
-    DecodingSettings,
-    GroundingSettings,
-    IsolationSettings,
-    SamplingSettings,
-)
+from vidground.settings import DEFAULT_MODEL, GroundingSettings
 
 __all__ = ["EncodedVideo", "Grounder"]
 
@@ -50,28 +39,10 @@ class Grounder:
     Args:
         model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a Hugging Face hub id, or a
             loaded `D2VLM`.
-        device: "cpu", "cuda" or "cuda:N"; None for a GPU if there is one, else the CPU.
-        dtype: of weights and computation; None for bfloat16 on GPUs with bfloat16 units and float32
-            on the CPU (`vidground.devices.choose_dtype`).
-        weights: "full", or "int8" to store the language model's linear layers in 8 bits, which
-            saves memory and changes scores slightly.
-        sampling: how frames are sampled.
-        decoding: how tokens are chosen.
         grounding: how relevance becomes moments.
-        batch: how much is computed at once.
-        isolation: limits for decoding videos in a separate process, which protects this one from
-            crashes and hangs; None to decode in this process.
-        decode_on: device that decodes videos: "cpu"; "cuda" or "cuda:N", on which a video fails
-            that cannot be decoded to the same frames as on the CPU; or "auto" for a GPU where
-            possible, else the CPU. A GPU without a number is the model's, else the first.
-        cache: on-disk cache of encoded videos, so that the next question about a video need not
-            encode it again; None for no cache.
-        vision: frame encoder: "torch" for the model's own, "onnx:DIR" for an export in folder DIR,
-            or a `FrameEncoder`.
-        provider: execution provider of an export: "cuda", "cpu" or "tensorrt"; None for one of the
-            first two, by the model's device.
-        load_options: revision, subfolder, cache_dir, token, local_files_only; see
-            `vidground.checkpoints.loading.load_model`.
+        options: fields of `InferenceSettings` (device, dtype, weights, sampling, decoding, batch,
+            isolation, decode_on, cache, vision, provider), and load options (revision, subfolder,
+            cache_dir, token, local_files_only).
 
     Raises:
         CheckpointError: the model or the export cannot be found or loaded.
@@ -82,36 +53,11 @@ class Grounder:
         self,
         model: str | Path | D2VLM = DEFAULT_MODEL,
         *,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        weights: str = FULL_WEIGHTS,
-        sampling: SamplingSettings = SamplingSettings(),
-        decoding: DecodingSettings = DecodingSettings(),
         grounding: GroundingSettings = GroundingSettings(),
-        batch: BatchSettings = BatchSettings(),
-        isolation: IsolationSettings | None = None,
-        decode_on: str = CPU,
-        cache: CacheSettings | None = None,
-        vision: str | FrameEncoder = TORCH,
-        provider: str | None = None,
-        **load_options: Any,
+        **options: Unpack[InferenceOptions],
     ) -> None:
         self.grounding = grounding
-        self.engine = Engine(
-            model,
-            device=device,
-            dtype=dtype,
-            weights=weights,
-            sampling=sampling,
-            decoding=decoding,
-            batch=batch,
-            isolation=isolation,
-            decode_on=decode_on,
-            cache=cache,
-            vision=vision,
-            provider=provider,
-            load_options=load_options,
-        )
+        self.engine = Engine(model, InferenceSettings.of(options))
 
     def encode(
         self,

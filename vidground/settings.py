@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal, get_args
 
 from vidground.errors import InputError
 
@@ -16,13 +17,24 @@ DEFAULT_MODEL = "d2vlm"
 OWN_MODEL_TYPE = "d2vlm"
 """`model_type` in config.json of a D2VLM in vidground's format."""
 
-TORCH, ONNX = "torch", "onnx:"
-"""Frame encoders: the model itself, or an export, as prefix of its folder."""
+Vision = Literal["torch"] | str
+TORCH: Final = "torch"
+ONNX: Final = "onnx:"
+"""Frame encoders: the model itself, or an export, as prefix of its folder ("onnx:DIR")."""
 
-FULL_WEIGHTS, INT8_WEIGHTS = WEIGHTS = ("full", "int8")
+Weights = Literal["full", "int8"]
+FULL_WEIGHTS: Final = "full"
+INT8_WEIGHTS: Final = "int8"
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 """Storage of the language model's linear weights: in the model's dtype, or in 8 bits."""
 
-CPU, AUTO, CUDA = "cpu", "auto", "cuda"
+Provider = Literal["tensorrt", "cuda", "cpu"]
+"""Execution providers of onnxruntime, by the names used here."""
+
+DecodeOn = Literal["cpu", "auto", "cuda"] | str
+CPU: Final = "cpu"
+AUTO: Final = "auto"
+CUDA: Final = "cuda"
 """Devices that decode videos: the CPU; an NVIDIA GPU where possible, else the CPU; a GPU only.
 "auto:N" and "cuda:N" name the GPU; without a number it is the model's, else the first."""
 
@@ -35,7 +47,7 @@ def _require(condition: bool, name: str, value: object, limit: str) -> None:
         raise InputError(f"{name} is {value}; it must be {limit}")
 
 
-def check_decode_on(value: str) -> None:
+def check_decode_on(value: DecodeOn) -> None:
     """Check the name of a device that decodes videos.
 
     Raises:

@@ -1,6 +1,7 @@
 """The options for the model, its device, sampling, generation and batch sizes."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,14 @@ from vidground.settings import (
     FULL_WEIGHTS,
     WEIGHTS,
     DecodingSettings,
+    Provider,
     SamplingSettings,
+    Vision,
+    Weights,
 )
+
+if TYPE_CHECKING:
+    from vidground.inference.inference_settings import InferenceOptions
 
 _SAMPLING, _DECODING = SamplingSettings(), DecodingSettings()
 
@@ -25,17 +32,22 @@ class ModelOptions:
     subfolder: str | None
     device: str | None
     dtype: str | None
-    weights: str
-    vision: str
-    provider: str | None
+    weights: Weights
+    vision: Vision
+    provider: Provider | None
     offline: bool
 
     @property
-    def load_options(self) -> dict[str, str | bool]:
+    def load_options(self) -> "InferenceOptions":
         """The load options of `DenseCaptioner` and `Grounder`."""
-        given = {"revision": self.revision, "subfolder": self.subfolder}
-        options: dict[str, str | bool] = {k: v for k, v in given.items() if v is not None}
-        return options | ({"local_files_only": True} if self.offline else {})
+        options: InferenceOptions = {}
+        if self.revision is not None:
+            options["revision"] = self.revision
+        if self.subfolder is not None:
+            options["subfolder"] = self.subfolder
+        if self.offline:
+            options["local_files_only"] = True
+        return options
 
     def announce(self) -> None:
         """Log that the model is being loaded, before torch is imported; download it if needed."""

@@ -6,7 +6,7 @@ Defaults come from `vidground.settings` and are shown in --help. Imports nothing
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,6 +45,9 @@ from vidground.settings import (
     SamplingSettings,
 )
 
+if TYPE_CHECKING:
+    from vidground.inference.inference_settings import InferenceOptions
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -62,6 +65,25 @@ class RunOptions:
     isolation: IsolationSettings | None
     cache: CacheSettings | None
     engine: EngineOptions
+
+    @property
+    def inference(self) -> "InferenceOptions":
+        """The keyword arguments of `DenseCaptioner` and `Grounder`."""
+        model = self.model
+        return {
+            "device": model.device,
+            "dtype": model.dtype,
+            "weights": model.weights,
+            "sampling": self.sampling,
+            "decoding": self.decoding,
+            "batch": self.batch,
+            "isolation": self.isolation,
+            "decode_on": self.decode_on,
+            "cache": self.cache,
+            "vision": model.vision,
+            "provider": model.provider,
+            **model.load_options,
+        }
 
 
 _UNWATCHED: dict[str, Any] = {"from_file": None, "dry_run": False, **LOCAL}

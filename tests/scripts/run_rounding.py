@@ -12,11 +12,13 @@ compared in their order: equal, and alike (an intersection over union of 0.9 or 
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from vidground import BatchSettings, CacheSettings, DecodingSettings, SamplingSettings
+from vidground import CacheSettings, DecodingSettings
 from vidground.export.parity import interval_overlaps
 from vidground.inference.engine import Engine
+from vidground.inference.inference_settings import InferenceSettings
 from vidground.language.prompts import captioning_question, chat_prompt, grounding_question
 
 LIKE = 0.9
@@ -29,19 +31,15 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=40, help="films to ask about")
     options = parser.parse_args()
     films = json.loads((options.folder / "etbench" / "dvc.json").read_text())[: options.limit]
-    settings = {
-        "sampling": SamplingSettings(),
-        "decoding": DecodingSettings(max_new_tokens=256),
-        "batch": BatchSettings(),
-    }
-    exact = Engine(options.model, **settings)
+    settings = InferenceSettings(decoding=DecodingSettings(max_new_tokens=256))
+    exact = Engine(options.model, settings)
     rounded = {
         f"features of {bits} bits": Engine(
-            exact.model, **settings, cache=CacheSettings(max_gib=0, bits=bits)
+            exact.model, replace(settings, cache=CacheSettings(max_gib=0, bits=bits))
         )
         for bits in (16, 8)
     }
-    rounded["weights of 8 bits"] = Engine(options.model, **settings, weights="int8")
+    rounded["weights of 8 bits"] = Engine(options.model, replace(settings, weights="int8"))
     overlaps: dict[str, list[float]] = {name: [] for name in rounded}
     answers, same = 0, dict.fromkeys(rounded, 0)
     for film in films:

@@ -7,10 +7,10 @@ annotation files nor how answers are scored.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -22,18 +22,12 @@ from vidground.features.windows import WindowEvent, distinct_spans, merge_events
 from vidground.grounder import moment_spans
 from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
 from vidground.inference.engine import Engine
+from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
 from vidground.inference.provenance import weight_bits
 from vidground.language.prompts import chat_prompt
 from vidground.language.response_parsing import format_interval, released_text
 from vidground.model.d2vlm import D2VLM
-from vidground.settings import (
-    FULL_WEIGHTS,
-    TORCH,
-    BatchSettings,
-    DecodingSettings,
-    GroundingSettings,
-    SamplingSettings,
-)
+from vidground.settings import GroundingSettings
 from vidground.training.data.video_folders import VideoFolders
 from vidground.training.evaluation.etbench_predictions import CAPTION_TASKS, OPTION_TASKS
 from vidground.training.evaluation.prediction_lines import Line
@@ -53,18 +47,10 @@ class Predictor:
 
     Args:
         model: a known name, a folder, a hub id, or a loaded `D2VLM`.
-        device: by default a GPU if there is one; see `Engine`.
-        dtype: by default the type that suits the device; see `Engine`.
-        weights: "full" or "int8"; see `Engine`.
-        sampling: frames per second and windows.
-        decoding: of every task, except that `option_penalty` replaces the repetition penalty of
-            E.T. Bench's multiple-choice tasks.
         grounding: score from which a moment counts as found, and the number of moments kept.
-        batch: number of questions answered at once.
-        option_penalty: repetition penalty of multiple-choice tasks.
-        vision: what encodes frames; see `Engine`.
-        provider: where an exported encoder runs; see `Engine`.
-        load_options: revision, subfolder, cache_dir, token, local_files_only.
+        option_penalty: repetition penalty of E.T. Bench's multiple-choice tasks, which replaces
+            that of `decoding`.
+        options: as of `Grounder`.
 
     Raises:
         CheckpointError: the model cannot be found or loaded.
@@ -75,37 +61,21 @@ class Predictor:
         self,
         model: str | Path | D2VLM,
         *,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        weights: str = FULL_WEIGHTS,
-        sampling: SamplingSettings = SamplingSettings(),
-        decoding: DecodingSettings = DecodingSettings(),
         grounding: GroundingSettings = GroundingSettings(),
-        batch: BatchSettings = BatchSettings(),
         option_penalty: float = OPTION_PENALTY,
-        vision: str = TORCH,
-        provider: str | None = None,
-        load_options: Mapping[str, Any] | None = None,
+        **options: Unpack[InferenceOptions],
     ) -> None:
-        of_options = replace(decoding, repetition_penalty=option_penalty)
-        self._engine = Engine(
-            model,
-            device=device,
-            dtype=dtype,
-            weights=weights,
-            sampling=sampling,
-            decoding=decoding,
-            batch=batch,
-            vision=vision,
-            provider=provider,
-            load_options=load_options,
-        )
+        settings = InferenceSettings.of(options)
+        self._engine = Engine(model, settings)
+        of_options = replace(settings.decoding, repetition_penalty=option_penalty)
         self._option_engine = Engine(
             self._engine.model,
-            sampling=sampling,
-            decoding=of_options,
-            batch=batch,
-            vision=self._engine.vision,
+            InferenceSettings(
+                sampling=settings.sampling,
+                decoding=of_options,
+                batch=settings.batch,
+                vision=self._engine.vision,
+            ),
         )
         self._grounding = grounding
 

@@ -6,21 +6,18 @@ Holds the model and the settings; knows nothing of moments, captions or files of
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
+from typing import TypeVar
 
 from vidground.devices import choose_device
 from vidground.errors import InputError, VidgroundError
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.frame_encoding import (
     FittingEncoder,
-    FrameEncoder,
     PatchChunk,
     TokenChunk,
     compress_chunks,
@@ -32,6 +29,7 @@ from vidground.generation.prompt_batch import PromptInputs
 from vidground.inference.answers import Answer, Answers
 from vidground.inference.backends import Backend, DirectBackend
 from vidground.inference.batch_sizes import choose_sizes
+from vidground.inference.inference_settings import InferenceSettings
 from vidground.inference.model_setup import open_vision, ready_model
 from vidground.inference.model_thread import ModelThread
 from vidground.inference.provenance import provenance_of, runtime_of
@@ -43,18 +41,7 @@ from vidground.model.d2vlm import D2VLM
 from vidground.outcomes import Outcome, one_by_one
 from vidground.progress import OnProgress, Tracker
 from vidground.results.types import Provenance
-from vidground.settings import (
-    CPU,
-    FULL_WEIGHTS,
-    TORCH,
-    BatchSettings,
-    CacheSettings,
-    DecodingSettings,
-    IsolationSettings,
-    SamplingSettings,
-    check_decode_on,
-    decode_on_card,
-)
+from vidground.settings import CPU, decode_on_card
 from vidground.video.isolated_reader import DecoderPool
 from vidground.video.nvdec import opens_card
 
@@ -63,79 +50,60 @@ Made = TypeVar("Made")
 
 
 class Engine:
-    """A loaded model with the settings it is run with.
+    """A loaded model with the settings that it is run with.
 
     Args:
-        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a hub id, or a `D2VLM` that is
-            loaded already.
-        device: default CUDA if there is one, else the CPU.
-        dtype: of the weights and of what is computed; default bfloat16 on cards that have units
-            for it and float32 on the CPU (`devices.choose_dtype`).
-        weights: "full", or "int8" to hold the weights of the language model's linear layers in 8
-            bits and compute in dtype all the same: less memory, and slightly other numbers.
-        vision: what encodes frames: "torch" (the model itself), "onnx:DIR" (what `vidground export
-            onnx` wrote to DIR), or a `FrameEncoder` of your own.
-        provider: where "onnx:DIR" runs, "cuda", "cpu" or "tensorrt"; default one of the first two,
-            by the model's device. TensorRT builds an engine first, which takes minutes.
-        isolation: limits of the process that videos are decoded in; None to decode in this one.
-        decode_on: where videos are decoded: "cpu"; "cuda" or "cuda:1", an NVIDIA card, on which a
-            video fails that is not surely decoded to the same pictures; or "auto", a card where
-            there is one and for the videos that it decodes, else the CPU, which a result's
-            warnings tell. A card without a number is the model's, else the first.
-        cache: what is kept of videos for later questions; None keeps and rounds nothing.
-        load_options: passed on to `checkpoint.load_model` (revision, subfolder, …).
+        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a Hugging Face hub id, or a
+            loaded `D2VLM`.
+        settings: how the model is loaded and run.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        tokenizers: of the model.
+        vision: encodes frames: the model or its replacement.
+        sampling: see `InferenceSettings`.
+        decoding: see `InferenceSettings`.
+        batch: see `InferenceSettings`.
+        decode_on: device that decodes videos, with the number of the GPU if it is not the first.
+        sizes: batch sizes chosen for this machine.
+        backend: runs the model in the calling thread.
 
     Raises:
-        CheckpointError: if the model cannot be loaded, or has no language tokenizer, or the export
-            is one of another model.
-        InputError: if the provider cannot be used, or there is no card that `decode_on` demands.
+        CheckpointError: the model cannot be loaded or has no language tokenizer, or the export
+            belongs to another model.
+        InputError: the provider or the device for decoding is not available, or a window is longer
+            than the model was trained on.
     """
 
     def __init__(
-        self,
-        model: str | Path | D2VLM,
-        *,
-        device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
-        weights: str = FULL_WEIGHTS,
-        vision: str | FrameEncoder = TORCH,
-        provider: str | None = None,
-        sampling: SamplingSettings,
-        decoding: DecodingSettings,
-        batch: BatchSettings,
-        isolation: IsolationSettings | None = None,
-        decode_on: str = CPU,
-        cache: CacheSettings | None = None,
-        load_options: Mapping[str, Any] | None = None,
+        self, model: str | Path | D2VLM, settings: InferenceSettings = InferenceSettings()
     ) -> None:
-        check_decode_on(decode_on)
+        batch, decode_on = settings.batch, settings.decode_on
         if decode_on != CPU:
-            place = model.device if isinstance(model, D2VLM) else choose_device(device)
+            place = model.device if isinstance(model, D2VLM) else choose_device(settings.device)
             card = place.index if place.type == "cuda" else None
             decode_on = decode_on_card(decode_on, card or 0)
         has_card = opens_card(decode_on)
         self.decode_on = decode_on
         self._decoder = None
-        if isolation is not None:
-            self._decoder = DecoderPool(isolation, decode_on=decode_on)
-        self.model, self.tokenizers = ready_model(
-            model, device=device, dtype=dtype, weights=weights, load_options=load_options
-        )
+        if settings.isolation is not None:
+            self._decoder = DecoderPool(settings.isolation, decode_on=decode_on)
+        self.model, self.tokenizers = ready_model(model, settings)
         if batch.graphs and self.model.device.type != "cuda":
             raise InputError(
                 f"graphs are CUDA graphs and the model is on {self.model.device}; use --device "
                 "cuda, or leave --graphs (graphs=True) out"
             )
-        self.sampling = sampling
-        self.decoding = decoding
+        self.sampling = settings.sampling
+        self.decoding = settings.decoding
         self.batch = batch
-        self.vision = open_vision(vision, self.model, provider)
+        self.vision = open_vision(settings.vision, self.model, settings.provider)
         self.sizes = choose_sizes(
             batch,
             self.model.config,
             device=self.model.device,
             item_bytes=self.model.dtype.itemsize,
-            new_tokens=decoding.max_new_tokens,
+            new_tokens=self.decoding.max_new_tokens,
             readers_use_card=has_card,
         )
         if self._decoder is not None:
@@ -148,10 +116,10 @@ class Engine:
         self._source = VideoSource(
             self.model,
             self.vision,
-            fps=sampling.fps,
+            fps=self.sampling.fps,
             decoders=self._decoder,
             decode_on=decode_on,
-            cache=cache,
+            cache=settings.cache,
         )
         _ = self.window_length  # refuse a window that is too long before any work
 

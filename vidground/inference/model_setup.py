@@ -1,47 +1,41 @@
-"""The model that questions are asked of: loaded, checked and arranged, and what encodes its frames.
-
-Knows no settings of sampling and decoding.
-"""
+"""Load and check the model of an engine, and open what encodes its frames."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from vidground.checkpoints.loading import load_model
 from vidground.devices import FOR_DEVICE, choose_device
 from vidground.errors import CheckpointError, InputError
 from vidground.features.frame_encoding import FrameEncoder
 from vidground.features.onnx_encoder import OnnxVision
+from vidground.inference.inference_settings import InferenceSettings
 from vidground.language.tokenizers import Tokenizers
 from vidground.model.d2vlm import D2VLM
 from vidground.model.int8_linear import hold_in_int8
 from vidground.model.packed_linear import pack_linears
-from vidground.settings import FULL_WEIGHTS, INT8_WEIGHTS, ONNX, TORCH, WEIGHTS
+from vidground.settings import FULL_WEIGHTS, INT8_WEIGHTS, ONNX, TORCH, Provider, Vision
 
 
-def ready_model(
-    model: str | Path | D2VLM,
-    *,
-    device: str | torch.device | None,
-    dtype: str | torch.dtype | None,
-    weights: str,
-    load_options: Mapping[str, Any] | None,
-) -> tuple[D2VLM, Tokenizers]:
-    """A model that can be asked, and its tokenizers; see `Engine` for the arguments.
+def ready_model(model: str | Path | D2VLM, settings: InferenceSettings) -> tuple[D2VLM, Tokenizers]:
+    """Load a model unless it is loaded already, and prepare it for inference.
+
+    Args:
+        model: see `Engine`.
+        settings: see `Engine`.
+
+    Returns:
+        The model in evaluation mode, and its tokenizers.
 
     Raises:
-        CheckpointError: it cannot be loaded, or has no language tokenizer.
-        InputError: there are no such weights, or something is asked of a model that is loaded.
+        CheckpointError: the model cannot be loaded, or has no language tokenizer.
+        InputError: the settings would load a model in another way that is loaded already.
     """
-    if weights not in WEIGHTS:
-        raise InputError(f"weights is {weights!r}; it must be {' or '.join(WEIGHTS)}")
+    device, dtype = settings.device, settings.dtype
+    weights, load_options = settings.weights, settings.load_options
     if not isinstance(model, D2VLM):
         place, kept = choose_device(device), dtype or FOR_DEVICE
-        model = load_model(model, device=place, dtype=kept, **dict(load_options or {}))
+        model = load_model(model, device=place, dtype=kept, **load_options)
         if weights == INT8_WEIGHTS:
             hold_in_int8(model.language_model)
     elif device is not None or dtype is not None or weights != FULL_WEIGHTS or load_options:
@@ -58,12 +52,19 @@ def ready_model(
     return model, model.tokenizers
 
 
-def open_vision(vision: str | FrameEncoder, model: D2VLM, provider: str | None) -> FrameEncoder:
-    """What encodes frames for a model; see `Engine` for the arguments.
+def open_vision(
+    vision: Vision | FrameEncoder, model: D2VLM, provider: Provider | None
+) -> FrameEncoder:
+    """Return what encodes frames for a model.
+
+    Args:
+        vision: see `InferenceSettings`.
+        model: reads the features.
+        provider: see `InferenceSettings`.
 
     Raises:
         CheckpointError: the export cannot be used.
-        InputError: there is no such encoder or provider.
+        InputError: the encoder or the provider does not exist.
     """
     if isinstance(vision, str) and vision.startswith(ONNX):
         return OnnxVision(vision.removeprefix(ONNX), model, provider=provider)
