@@ -81,7 +81,8 @@ def _scores(scores: Any) -> str:
 def _memory(size: ModelSize) -> dict[str, int]:
     """Return the bytes that the weights need, by type."""
     plain = {dtype: size.bytes_in(dtype) for dtype in ("float32", "bfloat16")}
-    return {**plain, "int8": size.bytes_with_int8("bfloat16")}
+    int8, int4 = size.bytes_with_int8("bfloat16"), size.bytes_with_int4("bfloat16")
+    return {**plain, "int8": int8, "int4": int4}
 
 
 def _to_dict(model: ListedModel) -> dict[str, Any]:

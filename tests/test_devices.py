@@ -1,5 +1,6 @@
 """The device a model runs on, the type it computes in there, and the way of tensors to it."""
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -8,7 +9,13 @@ import pytest
 import torch
 
 from tests.helpers.stated_cards import StatedCard, state_cards
-from vidground.devices import ChosenDtype, choose_device, choose_dtype, to_device
+from vidground.devices import (
+    SMALL_MODEL_PARAMETERS,
+    ChosenDtype,
+    choose_device,
+    choose_dtype,
+    to_device,
+)
 from vidground.errors import InputError
 
 RELEASED = 5_020_000_000
@@ -47,7 +54,31 @@ def test_rocm_has_bfloat16_on_every_card(monkeypatch: pytest.MonkeyPatch) -> Non
     assert choose_dtype(torch.device("cuda", 0), RELEASED).name == "bfloat16"
 
 
-@pytest.mark.parametrize("kind", ["cpu", "mps", "xpu"])
+@pytest.mark.parametrize(
+    ("units", "parameters", "name"),
+    [
+        (True, RELEASED, "bfloat16"),
+        (False, RELEASED, "float32"),
+        (True, SMALL_MODEL_PARAMETERS - 1, "float32"),
+    ],
+)
+def test_a_cpu_computes_a_large_model_in_what_it_has_units_for(
+    units: bool, parameters: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidground.devices.cpu_has_bfloat16", lambda: units)
+    assert choose_dtype("cpu", parameters).name == name
+
+
+def test_units_for_bfloat16_that_torch_may_not_use_do_not_count() -> None:
+    """oneDNN reads its limits when torch is imported."""
+    program = "from vidground.devices import cpu_has_bfloat16; print(cpu_has_bfloat16())"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    command = [sys.executable, "-c", program]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert printed.stdout == "False\n"
+
+
+@pytest.mark.parametrize("kind", ["mps", "xpu"])
 def test_everything_else_computes_in_float32(kind: str) -> None:
     chosen = choose_dtype(torch.device(kind), RELEASED)
     assert chosen.name == "float32"

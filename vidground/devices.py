@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FOR_DEVICE = "device"
 """Stands for the dtype that `choose_dtype` chooses, where a dtype can be given."""
 
+SMALL_MODEL_PARAMETERS = 30_000_000
+"""Below this many parameters, bfloat16 and several threads gain nothing on a CPU."""
+
 _NATIVE_BFLOAT16 = (8, 0)
 """Compute capability from which NVIDIA cards have units for bfloat16. Older ones emulate it."""
 _SHARE_OF_WEIGHTS = 0.75
@@ -85,13 +88,19 @@ def choose_dtype(device: str | torch.device, parameters: int = 0) -> ChosenDtype
     The released weights are stored in bfloat16, so that is what a card computes in if it has
     units for it. Older cards (compute capability below 8.0, such as T4 and V100) emulate it
     slowly: they compute in float32 if the weights fit, which cannot overflow, else in float16.
+    Processors with units for bfloat16 (AVX512-BF16, AMX) compute in it, too, but for small models.
     Everything else computes in float32.
 
     Args:
-        parameters: of the model; the choice for older cards depends on how many there are.
+        parameters: number of parameters of the model, on which the choice for CPUs and older cards
+            depends.
     """
     kind = str(device).partition(":")[0]
     if kind == "cpu":
+        if parameters >= SMALL_MODEL_PARAMETERS and cpu_has_bfloat16():
+            return ChosenDtype(
+                "bfloat16", "it is the type of the released weights, and the CPU has units for it"
+            )
         return ChosenDtype("float32", "every processor computes in it")
     if kind != "cuda":
         return ChosenDtype("float32", f"no other type has been tried on {kind}")
@@ -124,6 +133,18 @@ def has_bfloat16(capability: tuple[int, int]) -> bool:
         capability: its compute capability.
     """
     return capability >= _NATIVE_BFLOAT16
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this processor has units for bfloat16 (AVX512-BF16 or AMX) that torch uses."""
+    import torch
+
+    if not torch._C._has_mkldnn:
+        return False
+    units = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    native = any(getattr(torch.cpu, name, bool)() for name in units)
+    # The second answer follows the limits that the user sets for oneDNN.
+    return native and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -22,11 +22,11 @@ TORCH: Final = "torch"
 ONNX: Final = "onnx:"
 """Frame encoders: the model itself, or an export, as prefix of its folder ("onnx:DIR")."""
 
-Weights = Literal["full", "int8"]
+Weights = Literal["full", "int8", "int4"]
 FULL_WEIGHTS: Final = "full"
-INT8_WEIGHTS: Final = "int8"
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
-"""Storage of the language model's linear weights: in the model's dtype, or in 8 bits."""
+"""Storage of the language model's linear weights: in the model's dtype, or in 8 or 4 bits."""
+WEIGHT_BITS: dict[Weights, int] = {"int8": 8, "int4": 4}
 
 Provider = Literal["tensorrt", "cuda", "cpu"]
 """Execution providers of onnxruntime, by the names used here."""

@@ -73,17 +73,16 @@ MODEL_OPTIONS = [
     click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16"]),
-        help="Type of the weights. By default bfloat16 on a GPU with hardware support for it, "
-        "float32 on the CPU.",
+        help="Type of the weights. By default bfloat16 on a GPU or CPU with hardware support for "
+        "it, else float32.",
     ),
     click.option(
         "--weights",
         type=click.Choice(WEIGHTS),
         default=FULL_WEIGHTS,
         show_default=True,
-        help="int8: store the language model's weights in 8 bits, which saves memory and can "
-        "change "
-        "results.",
+        help="int8, int4: store the language model's weights in 8 or 4 bits, which saves memory "
+        "and changes results; int4 changes them more.",
     ),
     click.option(
         "--vision",

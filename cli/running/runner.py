@@ -31,7 +31,7 @@ from vidground.progress import OnProgress
 from vidground.results.conditions import first_objection
 from vidground.results.cues import UNSHAPED
 from vidground.results.formats import render
-from vidground.settings import FULL_WEIGHTS, CacheSettings
+from vidground.settings import WEIGHT_BITS, CacheSettings
 
 Load = Callable[[RunOptions], Worker]
 """Loads the model and returns the worker. Can be pickled by cloudpickle for other processes."""
@@ -197,7 +197,7 @@ def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
             "subfolder": model.subfolder,
             "dtype": model.dtype,
             "vision": model.vision,
-            **({} if model.weights == FULL_WEIGHTS else {"weight_bits": 8}),
+            **({"weight_bits": bits} if (bits := WEIGHT_BITS.get(model.weights)) else {}),
             **_vision(model.vision),
             **_features(options.cache),
             **asdict(options.sampling),

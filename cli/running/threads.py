@@ -11,11 +11,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from vidground.devices import SMALL_MODEL_PARAMETERS
+
 if TYPE_CHECKING:
     from vidground.checkpoints.announcement import Loading
-
-SMALL_MODEL_PARAMETERS = 30_000_000
-"""Below this many parameters an operator takes less time than it takes to wake a second thread."""
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -32,7 +31,10 @@ def sleep_while_waiting() -> None:
 
 
 def limit_threads(loading: Loading) -> None:
-    """Compute a small model on the CPU with one thread."""
+    """Compute a small model on the CPU with one thread.
+
+    One of its operators takes less time than it takes to wake a second thread.
+    """
     small = loading.device == "cpu" and loading.parameters < SMALL_MODEL_PARAMETERS
     if small and _may_set(_COUNTS):
         os.environ["OMP_NUM_THREADS"] = "1"

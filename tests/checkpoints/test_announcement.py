@@ -142,7 +142,7 @@ def test_models_lists_names_and_what_is_cached(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "d2vlm (default)\n" in done.stdout
     assert "referring 38.3 (accuracy), grounding 44.3 (F1), captioning 37.2 (F1)" in done.stdout
-    assert "memory  float32 20.1 GB, bfloat16 10.0 GB, int8 6.4 GB\n" in done.stdout
+    assert "memory  float32 20.1 GB, bfloat16 10.0 GB, int8 6.4 GB, int4 5.1 GB\n" in done.stdout
     assert "download it with: vidground download d2vlm\n" in done.stdout
     assert f"cached  {own} (" in done.stdout
     done = CliRunner().invoke(cli, ["models", "--json", "--cache-dir", str(tmp_path)])

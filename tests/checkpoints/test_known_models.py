@@ -71,3 +71,4 @@ def test_bytes_of_a_model() -> None:
     assert size == ModelSize(parameters=86, linear_weights=56, linear_outputs=14)
     assert (size.bytes_in("float32"), size.bytes_in("bfloat16")) == (344, 172)
     assert size.bytes_with_int8("bfloat16") == 56 + 14 * 4 + 30 * 2
+    assert size.bytes_with_int4("bfloat16") == 28 + (30 + 3) * 2

@@ -15,7 +15,8 @@ from tests.helpers.video_files import make_video
 from vidground import D2VLM, Grounder, InputError
 from vidground.cli.main import cli
 from vidground.inference.provenance import weight_bits
-from vidground.model.int8_linear import Int8Linear, hold_in_int8, is_in_int8, quantize_rows
+from vidground.model.int8_linear import Int8Linear, quantize_rows
+from vidground.model.quantization import linear_bits, quantize_linears
 from vidground.training.evaluation.predictor import Predictor
 
 pytestmark = pytest.mark.numbers
@@ -39,17 +40,25 @@ def test_no_weight_is_off_by_more_than_half_a_scale(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("tile_bytes", [1, 4 * 24 * 4, 1 << 20])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("width", [24, 64])  # torch's kernel takes multiples of 32 only
 def test_the_product_is_that_of_the_rounded_weights(
-    tile_bytes: int, dtype: torch.dtype, bias: bool, monkeypatch: pytest.MonkeyPatch
+    tile_bytes: int,
+    dtype: torch.dtype,
+    bias: bool,
+    rows: int,
+    width: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(vidground.model.int8_linear, "_TILE_BYTES", {"cpu": tile_bytes})
+    sizes = {"few rows": tile_bytes, "many rows": tile_bytes}
+    monkeypatch.setattr(vidground.model.int8_linear, "_TILE_BYTES", sizes)
     torch.manual_seed(0)
-    layer = nn.Linear(24, 10, bias=bias, dtype=dtype)
+    layer = nn.Linear(width, 10, bias=bias, dtype=dtype)
     held = Int8Linear(layer)
     weight, scale = quantize_rows(layer.weight.detach())
-    inputs = torch.randn(3, 5, 24).to(dtype)
+    inputs = torch.randn(3, rows, width).to(dtype)
     expected = nn.functional.linear(inputs, (weight * scale).to(dtype), layer.bias)
     close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
     with torch.inference_mode():
@@ -68,9 +77,9 @@ def test_all_linear_layers_inside_are_held_and_others_are_not() -> None:
         {"norm": nn.LayerNorm(8), "mlp": nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 8))}
     )
     before = sum(p.numel() * p.element_size() for p in part.parameters())
-    assert not is_in_int8(part)
-    hold_in_int8(part)
-    assert is_in_int8(part)
+    assert linear_bits(part) is None
+    quantize_linears(part, 8)
+    assert linear_bits(part) == 8
     assert not any(isinstance(layer, nn.Linear) for layer in part.modules())
     kept = [*part.parameters(), *part.buffers()]
     assert sum(p.numel() * p.element_size() for p in kept) < before / 2
@@ -87,7 +96,7 @@ def test_the_toy_model_answers_nearly_the_same(film: Path) -> None:
     full, held = Grounder("toy", device="cpu"), Grounder("toy", device="cpu", weights="int8")
     language_model = held.engine.model.language_model
     assert all(isinstance(layer.mlp.down_proj, Int8Linear) for layer in language_model.layers)
-    assert not is_in_int8(held.engine.model.vision)
+    assert linear_bits(held.engine.model.vision) is None
     expected, found = (g.query(film, "a red circle moves") for g in (full, held))
     gap = torch.tensor(expected.relevance.values) - torch.tensor(found.relevance.values)
     assert 0 < gap.abs().amax() < 0.1
@@ -99,9 +108,9 @@ def test_a_loaded_model_keeps_its_weights_and_other_words_are_refused() -> None:
     model = D2VLM.from_pretrained("toy")
     with pytest.raises(InputError, match="keeps its device, dtype, weights"):
         Grounder(model, weights="int8")
-    with pytest.raises(InputError, match="'int4'; it must be full or int8"):
-        Grounder("toy", weights="int4")
-    hold_in_int8(model.language_model)
+    with pytest.raises(InputError, match="'int2'; it must be full or int8 or int4"):
+        Grounder("toy", weights="int2")
+    quantize_linears(model.language_model, 8)
     assert weight_bits(Grounder(model).engine.model) == {"weight_bits": 8}
     assert Predictor(model).settings["weight_bits"] == 8
 

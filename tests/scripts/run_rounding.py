@@ -32,6 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     films = json.loads((options.folder / "etbench" / "dvc.json").read_text())[: options.limit]
     settings = InferenceSettings(decoding=DecodingSettings(max_new_tokens=256))
+    settings = replace(settings, dtype="float32")
     exact = Engine(options.model, settings)
     rounded = {
         f"features of {bits} bits": Engine(
@@ -39,7 +40,11 @@ def main() -> None:
         )
         for bits in (16, 8)
     }
-    rounded["weights of 8 bits"] = Engine(options.model, replace(settings, weights="int8"))
+    rounded["bfloat16"] = Engine(options.model, replace(settings, dtype="bfloat16"))
+    for bits, weights in ((8, "int8"), (4, "int4")):
+        rounded[f"weights of {bits} bits"] = Engine(
+            options.model, replace(settings, weights=weights)
+        )
     overlaps: dict[str, list[float]] = {name: [] for name in rounded}
     answers, same = 0, dict.fromkeys(rounded, 0)
     for film in films:

@@ -17,7 +17,7 @@ from vidground.checkpoints.hub import ModelFolder, find_base, find_model
 from vidground.checkpoints.hub_files import HubAccess
 from vidground.checkpoints.model_folder import PARTIAL_WEIGHTS, has_adapter, weight_files
 from vidground.checkpoints.stored_tensors import read_headers, size_of, stored_type
-from vidground.devices import choose_dtype
+from vidground.devices import SMALL_MODEL_PARAMETERS
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ def announce(
         model: as requested.
         files: of its weights.
         source: see `Loading`.
-        dtype: "auto" for the stored dtype; None if not yet known.
+        dtype: "auto" for the stored dtype; None if not yet known, as for large models on the CPU,
+            where it depends on the processor.
         device: None if not yet known.
 
     Returns:
@@ -85,6 +86,8 @@ def announce(
     stored = stored_type(tensors)
     if dtype == "auto":
         dtype = stored
+    elif dtype is None and device == "cpu" and size.parameters < SMALL_MODEL_PARAMETERS:
+        dtype = "float32"
     size_bytes = size.bytes_in(dtype or stored)
     loading = Loading(str(model), source, size.parameters, dtype, device, stored, size_bytes)
     _log.info("%s", loading, extra={"loading": loading})
@@ -119,8 +122,6 @@ def announce_early(
     hub = HubAccess(local_files_only=local_files_only)
     found = find_model(model, revision=revision, subfolder=subfolder, hub=hub)
     device = device or expected_device()
-    if dtype is None and device == "cpu":  # for a card it depends on which one it is
-        dtype = choose_dtype(device).name
     return announce(model, _files(found, hub), source=found.name, dtype=dtype, device=device)
 
 

@@ -24,7 +24,7 @@ _ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _WRAPPER = "base_model.model."  # peft's prefix of every name
 _FACTOR = re.compile(r".*\.lora_[AB]\b.*")
 _LINEAR = re.compile(r"(?:language_model|model)\.layers\.\d+\..*_proj\.weight")
-"""Weights that `model.int8_linear` stores in 8 bits, in vidground's and the released format."""
+"""Weights that `model.quantization` can store in fewer bits; both formats use these names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class ModelSize:
 
     Attributes:
         parameters: values of all tensors.
-        linear_weights: those among them that `weights="int8"` stores in 8 bits.
+        linear_weights: those among them that `weights="int8"` or `"int4"` stores in fewer bits.
         linear_outputs: number of float32 scales that these then have.
     """
 
@@ -62,6 +62,14 @@ class ModelSize:
         """Return the bytes of all weights with `weights="int8"` and everything else in `dtype`."""
         rest = self.parameters - self.linear_weights
         return self.linear_weights + 4 * self.linear_outputs + rest * _ITEM_BYTES[dtype]
+
+    def bytes_with_int4(self, dtype: str) -> int:
+        """Return the bytes of all weights with `weights="int4"` and everything else in `dtype`.
+
+        Each group of 32 weights has two values in `dtype`, its scale and its middle.
+        """
+        rest = self.parameters - self.linear_weights + self.linear_weights // 16
+        return self.linear_weights // 2 + rest * _ITEM_BYTES[dtype]
 
 
 @contextmanager

@@ -39,10 +39,10 @@ class InferenceSettings:
 
     Attributes:
         device: "cpu", "cuda" or "cuda:N"; None for a GPU if there is one, else the CPU.
-        dtype: of weights and computation; None for bfloat16 on GPUs with bfloat16 units and float32
-            on the CPU (`vidground.devices.choose_dtype`).
-        weights: "full", or "int8" to store the language model's linear layers in 8 bits, which
-            saves memory and changes scores slightly.
+        dtype: of weights and computation; None for bfloat16 where there are units for it, else
+            float32 (`vidground.devices.choose_dtype`).
+        weights: "full", or "int8" or "int4" to store the language model's linear layers in 8 or 4
+            bits, which saves memory and changes scores: slightly with 8 bits.
         sampling: how frames are sampled.
         decoding: how tokens are chosen.
         batch: how much is computed at once.

@@ -12,9 +12,9 @@ from vidground.features.onnx_encoder import OnnxVision
 from vidground.inference.inference_settings import InferenceSettings
 from vidground.language.tokenizers import Tokenizers
 from vidground.model.d2vlm import D2VLM
-from vidground.model.int8_linear import hold_in_int8
 from vidground.model.packed_linear import pack_linears
-from vidground.settings import FULL_WEIGHTS, INT8_WEIGHTS, ONNX, TORCH, Provider, Vision
+from vidground.model.quantization import quantize_linears
+from vidground.settings import FULL_WEIGHTS, ONNX, TORCH, WEIGHT_BITS, Provider, Vision
 
 
 def ready_model(model: str | Path | D2VLM, settings: InferenceSettings) -> tuple[D2VLM, Tokenizers]:
@@ -36,8 +36,8 @@ def ready_model(model: str | Path | D2VLM, settings: InferenceSettings) -> tuple
     if not isinstance(model, D2VLM):
         place, kept = choose_device(device), dtype or FOR_DEVICE
         model = load_model(model, device=place, dtype=kept, **load_options)
-        if weights == INT8_WEIGHTS:
-            hold_in_int8(model.language_model)
+        if weights in WEIGHT_BITS:
+            quantize_linears(model.language_model, WEIGHT_BITS[weights])
     elif device is not None or dtype is not None or weights != FULL_WEIGHTS or load_options:
         raise InputError(
             "a model that is loaded already keeps its device, dtype, weights and revision"

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from vidground.inference.answers import Answers
 from vidground.model.d2vlm import D2VLM
-from vidground.model.int8_linear import is_in_int8
+from vidground.model.quantization import linear_bits
 from vidground.results.types import Provenance
 from vidground.settings import DecodingSettings, SamplingSettings
 from vidground.version import __version__
@@ -15,7 +15,8 @@ from vidground.version import __version__
 
 def weight_bits(model: D2VLM) -> dict[str, int]:
     """In how many bits the language model's weights are held; empty for those of its type."""
-    return {"weight_bits": 8} if is_in_int8(model.language_model) else {}
+    bits = linear_bits(model.language_model)
+    return {} if bits is None else {"weight_bits": bits}
 
 
 def runtime_of(model: D2VLM, *, vision: str, bits: int | None) -> dict[str, str]:

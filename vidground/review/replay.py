@@ -28,7 +28,7 @@ from vidground.results.types import (
 )
 from vidground.settings import (
     FULL_WEIGHTS,
-    INT8_WEIGHTS,
+    WEIGHT_BITS,
     CacheSettings,
     DecodingSettings,
     GroundingSettings,
@@ -100,7 +100,7 @@ def replay(
     options = {
         "device": device or _device(before),
         "dtype": before.dtype,
-        "weights": INT8_WEIGHTS if before.settings.get("weight_bits") == 8 else FULL_WEIGHTS,
+        "weights": _weights(before),
         "sampling": _sampling(before),
         "decoding": _decoding(before),
         "cache": _rounding(before),
@@ -171,6 +171,12 @@ def _rounding(before: Provenance) -> CacheSettings | None:
     """Return settings that round features as the result's were, and cache nothing."""
     bits = before.runtime.get("features", "").removesuffix(" bit")
     return CacheSettings(max_gib=0, bits=int(bits)) if bits.isdigit() else None
+
+
+def _weights(before: Provenance) -> str:
+    """Return the storage of weights that the result was made with."""
+    bits = before.settings.get("weight_bits")
+    return next((name for name, known in WEIGHT_BITS.items() if known == bits), FULL_WEIGHTS)
 
 
 def _decoding(before: Provenance) -> DecodingSettings:

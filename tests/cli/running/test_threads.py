@@ -7,11 +7,8 @@ import sys
 import pytest
 
 from vidground.checkpoints.announcement import Loading
-from vidground.cli.running.threads import (
-    SMALL_MODEL_PARAMETERS,
-    limit_threads,
-    sleep_while_waiting,
-)
+from vidground.cli.running.threads import limit_threads, sleep_while_waiting
+from vidground.devices import SMALL_MODEL_PARAMETERS
 
 _VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS")
 
