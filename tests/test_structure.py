@@ -142,7 +142,7 @@ def test_packages_stay_small_and_their_init_files_hold_a_docstring_alone() -> No
                 "video.writing",
             },
         ),
-        ("onnxruntime", {"features.onnx_encoder"}),
+        ("onnxruntime", {"features.onnx_providers"}),
         ("ffmpeg", {"media.ffmpeg"}),
         ("imageio_ffmpeg", {"media.ffmpeg"}),
         ("pysubs2", {"results.timed_text"}),

@@ -439,7 +439,7 @@ def test_a_broken_onnxruntime_provider_is_named(
 
 def test_the_tiny_graph_is_a_sound_onnx_model() -> None:
     onnx = pytest.importorskip("onnx")
-    from vidground.features.onnx_encoder import _DOUBLING
+    from vidground.features.onnx_providers import _DOUBLING
 
     onnx.checker.check_model(onnx.load_from_string(_DOUBLING), full_check=True)
 

@@ -42,7 +42,7 @@ def entry_of(folder: BoundedFolder, key: str, errors: list[Exception]) -> Entry:
     return Entry(
         folder,
         key,
-        most=ROWS,
+        max_rows=ROWS,
         samples=2 * ROWS,
         metadata={"model": "m", "kind": "k"},
         is_wanted=lambda: True,
@@ -168,5 +168,5 @@ def test_an_entry_of_another_kind_is_damaged(tmp_path: Path) -> None:
     with closing(entry_of(folder, "1", errors)) as entry:
         entry.append(rows_of("1"))
         entry.keep(Known(), SPANS[:-1], torch.float32)
-    with pytest.raises(FormatError, match="do not fit together"):
+    with pytest.raises(FormatError, match="details do not match"):
         StoredVideo(folder, ["1"], "a")

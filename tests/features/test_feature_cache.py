@@ -280,7 +280,7 @@ def test_a_stored_video_goes_by_the_name_that_it_has_now(
 
 
 def test_a_vision_that_is_not_known_is_refused(tmp_path: Path, model: D2VLM) -> None:
-    with pytest.raises(InputError, match="not known what Named computes"):
+    with pytest.raises(InputError, match="unknown what Named computes"):
         Grounder(model, vision=Named(model, None), cache=cache_of(tmp_path))
 
 

@@ -58,7 +58,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
-    program = "from vidground.features import onnx_encoder; onnx_encoder.provider_faults()"
+    program = "from vidground.features import onnx_providers; onnx_providers.provider_faults()"
     environment = {key: os.environ[key] for key in os.environ.keys() - {"ORT_DISABLE_TELEMETRY"}}
     environment |= {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
@@ -224,7 +224,7 @@ def test_a_card_runs_cuda_and_tensorrt_only_where_it_is_asked_for(
     folder = exported(dtype, "vision").path  # first: torch would look for the GPU, too
     request.getfixturevalue("with_gpu")
     monkeypatch.setattr("onnxruntime.InferenceSession", Session)
-    monkeypatch.setattr("vidground.features.onnx_encoder._has_tensorrt", lambda: True)
+    monkeypatch.setattr("vidground.features.onnx_providers._has_tensorrt", lambda: True)
     monkeypatch.setattr(Session, "opened", [])
     model = cast("D2VLM", OnCard())
     assert OnnxVision(folder, model).provider == "cuda"
@@ -242,7 +242,7 @@ def test_a_card_runs_cuda_and_tensorrt_only_where_it_is_asked_for(
 def test_tensorrt_that_is_not_installed_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidground.features.onnx_encoder._has_tensorrt", lambda: False)
+    monkeypatch.setattr("vidground.features.onnx_providers._has_tensorrt", lambda: False)
     with pytest.raises(InputError, match="'tensorrt' here; TensorRT 10 is not installed"):
         OnnxVision(folder, golden_model(), provider="tensorrt")
 

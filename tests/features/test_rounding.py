@@ -54,5 +54,5 @@ def test_what_cannot_be_held_is_refused(bits: int, value: float) -> None:
 def test_features_that_are_no_numbers_are_never_kept(dtype: torch.dtype, bits: int) -> None:
     values = features().to(dtype)
     values[0, 0, 0] = torch.nan
-    with pytest.raises(InputError, match="patch features are beyond 65,504"):
+    with pytest.raises(InputError, match="patch features hold NaN or values beyond 65,504"):
         pack(values, bits)

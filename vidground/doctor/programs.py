@@ -50,7 +50,7 @@ def check_onnxruntime() -> Iterator[Finding]:
         )
     else:
         yield ok("packages", named, packages=installed)
-    from vidground.features.onnx_encoder import provider_faults
+    from vidground.features.onnx_providers import provider_faults
 
     for name, fault in provider_faults().items():
         if fault is None:

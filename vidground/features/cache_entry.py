@@ -1,6 +1,6 @@
-"""Entries of the feature cache: rows of tensors, and all that is known of the video they are of.
+"""Entries of the feature cache: rows of a tensor, and the facts about their video.
 
-`Entry` writes one while the video is encoded, `StoredVideo` reads it. Knows no keys.
+`Entry` writes one while the video is encoded; `StoredVideo` reads it. Knows no keys.
 """
 
 from __future__ import annotations
@@ -31,16 +31,20 @@ _DTYPES = {
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 _DETAILS_BYTES, _DETAILS_BYTES_PER_SAMPLE = 4 << 10, 40
-"""A generous share of an entry for what is known of the video."""
+"""Space reserved in an entry for the facts about the video."""
 
 
 class Entry:
-    """An entry that is being written. What goes wrong is told to `on_error` and no one else.
+    """An entry that is being written.
 
     Args:
-        folder: None keeps nothing. most: rows that may come. samples: of the video.
-        metadata: what `vidground cache info` tells entries apart by. is_wanted: asked at the end
-            whether the file is still the one that was hashed.
+        folder: of the cache; None writes nothing.
+        key: of the entry.
+        max_rows: maximum number of rows.
+        samples: number of samples of the video.
+        metadata: shown by `vidground cache info`.
+        is_wanted: called at the end; returns whether the file is unchanged since it was hashed.
+        on_error: called with errors of the file system, which are not raised.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class Entry:
         folder: BoundedFolder | None,
         key: str,
         *,
-        most: int,
+        max_rows: int,
         samples: int,
         metadata: dict[str, str],
         is_wanted: Callable[[], bool],
@@ -56,7 +60,7 @@ class Entry:
     ) -> None:
         self._folder = folder
         self._key = key
-        self._most = most
+        self._max_rows = max_rows
         self._details_bytes = _DETAILS_BYTES + _DETAILS_BYTES_PER_SAMPLE * samples
         self._metadata = metadata
         self._is_wanted = is_wanted
@@ -66,12 +70,12 @@ class Entry:
         self._wanted = folder is not None
 
     def append(self, rows: Tensor) -> None:
-        """Add rows, (N, …), in a type that numbers are kept in."""
+        """Add rows, (N, ...), of a dtype that can be stored."""
         if not self._wanted:
             return
         try:
             lease, writer = self._open = self._open or self._begin(rows)
-            if writer.count + len(rows) > self._most:
+            if writer.count + len(rows) > self._max_rows:
                 raise _AbandonedError
             lease.renew()
             data = rows.contiguous().cpu().view(torch.uint8).reshape(-1).numpy()
@@ -83,11 +87,17 @@ class Entry:
             self._on_error(error)
 
     def keep(self, video: VideoFacts, spans: Sequence[tuple[int, int]], dtype: torch.dtype) -> None:
-        """Make it an entry. spans: the samples that each row is of. dtype: what rows stand for."""
+        """Complete the entry.
+
+        Args:
+            video: facts about the video, complete.
+            spans: first and last sample of each row.
+            dtype: of the features before they were rounded.
+        """
         if self._open is None or not self._wanted or not self._is_wanted():
             return
         info = asdict(video.info)
-        del info["path"]  # it may be found again under another name
+        del info["path"]  # another file may have the same content
         details = {
             "info": info,
             "times_s": list(video.times_s),
@@ -104,14 +114,14 @@ class Entry:
         self._wanted = False
 
     def close(self) -> None:
-        """Remove what was written, unless it was kept."""
+        """Remove the entry unless it is complete."""
         self._wanted = False
         with suppress(_AbandonedError, OSError, FormatError), self._stack:
             raise _AbandonedError
 
     def _begin(self, rows: Tensor) -> tuple[Lease, RowWriter]:
         assert self._folder is not None
-        size = HEADER_BYTES + self._most * rows[0].nbytes + self._details_bytes
+        size = HEADER_BYTES + self._max_rows * rows[0].nbytes + self._details_bytes
         lease = self._stack.enter_context(self._folder.writing(self._key, size, flush=False))
         if lease is None:  # larger than the cache may be
             raise _AbandonedError
@@ -121,16 +131,27 @@ class Entry:
 
 
 class _AbandonedError(Exception):
-    """Makes the folder drop a file that it lent."""
+    """Makes the folder remove a file that is being written."""
 
 
 class StoredVideo:
-    """What is known of a video, with one or more tensors of as many rows.
+    """One or more entries on one video, opened; they have the same number of rows.
 
-    spans: the samples that each row is of. dtype: what rows stand for.
+    Args:
+        folder: of the cache.
+        keys: of the entries.
+        path: of the video.
+
+    Attributes:
+        info: measurements of the file.
+        times_s: times of the samples, in seconds.
+        warnings: what a user should know about the file.
+        spans: first and last sample of each row.
+        dtype: of the features before they were rounded.
 
     Raises:
-        FileNotFoundError: an entry is not there. FormatError: one is damaged.
+        FileNotFoundError: an entry does not exist.
+        FormatError: an entry is damaged.
     """
 
     def __init__(
@@ -140,7 +161,7 @@ class StoredVideo:
         try:
             for key in keys:
                 self._readers.append(RowReader(folder.used(key)))
-            self._understand(self._readers[0].details, os.fspath(path))
+            self._parse(self._readers[0].details, os.fspath(path))
         except (KeyError, TypeError, ValueError) as error:
             self.close()
             raise FormatError(f"an entry of {folder.folder} is damaged: {error}") from error
@@ -149,7 +170,7 @@ class StoredVideo:
             raise
 
     def rows(self, batch_size: int) -> Iterator[tuple[list[Tensor], tuple[tuple[int, int], ...]]]:
-        """So many rows of every tensor at a time, and their spans; once."""
+        """Yield rows of every entry and their spans, up to `batch_size` at a time; once."""
         try:
             for start in range(0, len(self.spans), batch_size):
                 spans = self.spans[start : start + batch_size]
@@ -162,7 +183,7 @@ class StoredVideo:
         for reader in self._readers:
             reader.close()
 
-    def _understand(self, details: dict[str, Any], path: str) -> None:
+    def _parse(self, details: dict[str, Any], path: str) -> None:
         self.info = VideoInfo(path=path, **details["info"])
         self.times_s: tuple[float, ...] = tuple(details["times_s"])
         self.warnings: tuple[str, ...] = tuple(details["warnings"])
@@ -170,7 +191,7 @@ class StoredVideo:
         stops = list(accumulate(details["counts"]))
         self.spans = tuple(zip([0, *stops[:-1]], [stop - 1 for stop in stops], strict=True))
         if any(reader.count != len(self.spans) for reader in self._readers):
-            raise ValueError("its parts do not fit together")
+            raise ValueError("its rows and the details do not match")
 
 
 def _tensor(reader: RowReader, start: int, stop: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A video that is encoded once and kept in memory, to be asked more than once."""
+"""A video encoded once and held in memory, to ask about it several times."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from vidground.video.info import VideoInfo
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """A video whose vision part is done: ask it as often as you like.
+    """The return value of `Grounder.encode`: pass it to `query`, `ask` or `caption`.
 
-    chunks: patch features of its frames, on the CPU: 0.72 MB a frame in 16 bit for the released
-    model. times_s: the T sampled instants. fps: the rate it was sampled at. model: whose vision
-    encoder it was; another model cannot read these features. vision: what that encoder ran on.
-    bits: what features were rounded to (see `CacheSettings`); None for not at all.
+    Attributes:
+        info: measurements of the file.
+        times_s: times of the T samples, in seconds.
+        fps: sampled frames per second.
+        model: name of the model that encoded it; other models cannot read its features.
+        chunks: patch features on the CPU: 0.72 MB per frame in 16 bits for the released model.
+        warnings: what a user should know about the file.
+        vision: what encoded the frames; see `InferenceSettings`.
+        bits: that features were rounded to (see `CacheSettings`); None if they were not rounded.
     """
 
     info: VideoInfo
@@ -30,7 +35,11 @@ class EncodedVideo:
     bits: int | None = None
 
     def require_made_with(self, *, fps: float, model: str, vision: str, bits: int | None) -> None:
-        """Raise InputError if whoever asks would have encoded it in another way."""
+        """Check that it was encoded with the settings of the engine that is asked.
+
+        Raises:
+            InputError: a setting differs.
+        """
         if self.fps != fps:
             raise InputError(
                 f"the video was encoded at {self.fps} fps and is asked at {fps}; "

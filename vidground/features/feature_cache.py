@@ -1,8 +1,8 @@
-"""What the vision part made of videos, kept on disk: encoded once, asked often.
+"""On-disk cache of encoded videos.
 
-Entries go by the content of a file and by everything that features depend on. All that is known
-of a video is kept with them, so that one that is found is neither decoded nor opened, and its
-answers are those of the first time. Knows no answers.
+Entries are found by the content of a file and everything that features depend on. They hold all
+facts about the video, so that a cached video is not opened, and its answers equal the first ones.
+Knows no answers.
 """
 
 from __future__ import annotations
@@ -41,28 +41,31 @@ Decode = Callable[[str], VideoFeatures[PatchChunk]]
 """Opens a file, given the hash of its content, to be decoded and encoded."""
 
 _VERSION = 3
-"""Raised whenever the same video gives other features, tokens or facts than before."""
+"""Raised by every change to the features, tokens or facts of the same video."""
 
 _GIBIBYTE = 1 << 30
 _NAME_LENGTH = 200
 _SAMPLED = 16 << 10
+"""Values of each tensor that a fingerprint reads one by one."""
 
 _log = logging.getLogger(__name__)
 
 
 class FeatureCache:
-    """Features and tokens that one model makes with its settings, in a folder shared with others.
+    """Patch features and frame tokens of one model and its settings, in a shared folder.
 
-    Trouble with the folder (a full disk, no permission) is logged once; from then on videos are
-    encoded as without it, and rounded all the same.
+    An error of the folder (a full disk, no permission) is logged once; from then on features are
+    rounded but no longer cached.
 
     Args:
-        vision: what encodes frames: `model`, or what tells by `content` what it computes. Its
-            weights must stay as they are from now on.
-        made_with: whatever else features depend on.
+        settings: folder, size and rounding.
+        vision: encodes frames: `model`, or an object whose attribute `content` names its weights.
+            The weights must not change while this object is used.
+        model: compresses patch features, and names the entries.
+        made_with: everything else that features depend on.
 
     Raises:
-        InputError: it is not known what `vision` computes.
+        InputError: it is unknown what `vision` computes.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class FeatureCache:
         made_with = {**made_with, "encoder": encoder, "bits": settings.bits}
         self._features = _digest(_VERSION, sorted(made_with.items()))
         self._compressor = compressor
-        self._told = False
+        self._has_failed = False
         self._folder: BoundedFolder | None = None
         if settings.max_gib > 0:
             size = max(1, int(settings.max_gib * _GIBIBYTE))
@@ -152,17 +155,17 @@ class FeatureCache:
         return [self._entry(file, key, "tokens", facts) for key in keys]
 
     def _key(self, file: _File) -> str:
-        # The end of its name may decide how a file is read.
+        # The suffix may decide how a file is read.
         return _digest(file.sha256, Path(file.path).suffix.lower(), self._features)
 
     def _find(self, file: _File, keys: Sequence[str]) -> StoredVideo | None:
-        folder = self._folder  # another thread may give it up meanwhile
+        folder = self._folder  # another thread may set it to None meanwhile
         if folder is None:
             return None
         try:
             try:
                 return StoredVideo(folder, keys, file.path)
-            except FormatError:  # cut off by a crash of the machine, for instance
+            except FormatError:  # truncated by a crash of the machine, for example
                 for key in keys:
                     folder.path(key).unlink(missing_ok=True)
         except FileNotFoundError:
@@ -175,7 +178,7 @@ class FeatureCache:
         return Entry(
             self._folder,
             key,
-            most=min(len(facts.times_s), facts.info.frames),
+            max_rows=min(len(facts.times_s), facts.info.frames),
             samples=len(facts.times_s),
             metadata={"model": self._name[:_NAME_LENGTH], "kind": kind},
             is_wanted=file.is_unchanged,
@@ -183,23 +186,23 @@ class FeatureCache:
         )
 
     def _give_up(self, error: Exception) -> None:
-        if self._folder is not None or not self._told:
-            _log.warning("nothing more is kept of videos for later questions: %s", error)
-        self._folder, self._told = None, True
+        if self._folder is not None or not self._has_failed:
+            _log.warning("encoded videos are no longer cached: %s", error)
+        self._folder, self._has_failed = None, True
 
 
 def part_fingerprint(part: nn.Module) -> str:
-    """Names the weights of a part of a model, in a moment.
+    """Return a fingerprint of the weights of a part of a model, quickly.
 
-    Of a large tensor, some thousands of values and the sum of all its bits, as integers, are
-    taken: training changes weights all over, and a sum of integers is the same in any order.
+    It covers some thousands of values of each tensor and the sum of all its bits as integers:
+    training changes weights everywhere, and a sum of integers does not depend on its order.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(part.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         values = tensor.detach().reshape(-1)
         if values.storage_offset() or not values.is_contiguous():
-            values = values.clone()  # bytes are read as longer words below
+            values = values.clone()  # its bytes are viewed as int64 below
         sampled = values[:: max(1, len(values) // _SAMPLED)].contiguous().cpu()
         digest.update(sampled.view(torch.uint8).numpy())
         whole = values.view(torch.uint8)
@@ -281,15 +284,16 @@ def _read_tokens(
 
 
 def _identities(vision: FrameEncoder, model: D2VLM) -> tuple[str, str]:
-    """What names the encoder of frames, and the compressor."""
+    """Return the fingerprints of the vision encoder and of the compressor."""
     parts = part_fingerprint(model.vision), part_fingerprint(model.compressor)
     if vision is model:
         return parts
     content = getattr(vision, "content", None)
     if not isinstance(content, str):
         raise InputError(
-            f"it is not known what {type(vision).__name__} computes, so its features cannot be "
-            "kept; give it an attribute `content`, a str that names its weights, or use cache=None"
+            f"it is unknown what {type(vision).__name__} computes, so its features cannot be "
+            "cached; give it an attribute `content`, a str that names its weights, or use "
+            "cache=None"
         )
     return f"{content} {parts[0]}", f"{content} {parts[1]}"
 

@@ -1,6 +1,6 @@
-"""Video frames to frame tokens, window by window, in memory that does not grow with the video.
+"""Encode video frames to frame tokens, window by window, in memory independent of the duration.
 
-A frame that is shown for many samples is encoded once. Knows no prompt and no answer.
+A frame that several samples show is encoded once. Knows neither prompts nor answers.
 """
 
 from collections import deque
@@ -19,50 +19,72 @@ from vidground.video.reader import FrameRun
 
 
 class FrameEncoder(Protocol):
-    """What turns frames into patch features, and those into frame tokens: `D2VLM` or a stand-in.
+    """Encodes frames and compresses their features: `D2VLM`, or a replacement of its vision part.
 
-    `encode_frames` takes frames of its device and dtype. A stand-in whose features shall be kept
-    in a cache also has `content`, a str that names its weights.
+    A replacement whose features may be cached also has `content`, a str that names its weights.
     """
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the computation."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """What it computes in."""
+        """Type of the computation."""
 
     def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        """Normalised frames, (N, 3, S, S), to patch features, (N, patches, width)."""
+        """Compute patch features.
+
+        Args:
+            pixel_values: normalised frames (N, 3, S, S), of this device and dtype.
+
+        Returns:
+            (N, patches, width).
+        """
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
-        """Patch features and Q questions, each as the Q-Former's token ids, to one token per frame
-        and question, (N, Q, H)."""
+        """Compute one token per frame and question.
+
+        Args:
+            patches: (N, patches, width).
+            questions: token ids of Q questions, of the Q-Former's tokenizer.
+
+        Returns:
+            (N, Q, H).
+        """
 
 
 class PixelEncoder(Protocol):
-    """What turns pixels into patch features, and those into frame tokens: `FittingEncoder`, or
-    the model as the thread of one video sees it."""
+    """Encodes pixels and compresses their features: a `FittingEncoder`, or a client of the model
+    thread."""
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the computation."""
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Frames, (N, 3, S, S) uint8 RGB in main memory, to patch features, (N, patches, width)."""
+        """Compute patch features.
+
+        Args:
+            pixels: (N, 3, S, S) uint8 RGB in main memory.
+
+        Returns:
+            (N, patches, width).
+        """
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         """See `FrameEncoder.compress_each`; the patch features may be on any device."""
 
 
 class FittingEncoder:
-    """A `PixelEncoder` that takes fewer frames at once when memory runs out.
+    """A `PixelEncoder` that halves its batch size when memory runs out.
 
-    Frames come to the device as 8-bit pixels, a quarter of their size in float32, and are
-    normalised there.
+    Pixels are copied to the device in 8 bits, a quarter of their size in float32, and normalised
+    there.
 
-    size: frames given to `vision` at once, at most.
+    Args:
+        vision: encodes the frames.
+        size: maximum number of frames that are passed to `vision` at once.
     """
 
     def __init__(self, vision: FrameEncoder, size: BatchSize) -> None:
@@ -81,8 +103,8 @@ class FittingEncoder:
         def encoded(part: Tensor) -> Tensor:
             return vision.encode_frames(normalize(part, dtype=vision.dtype, device=vision.device))
 
-        seen: Tensor = in_parts(encoded, pixels, self._size)
-        return seen
+        patches: Tensor = in_parts(encoded, pixels, self._size)
+        return patches
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
         """See `PixelEncoder.compress_each`."""
@@ -96,9 +118,11 @@ class FittingEncoder:
 
 @dataclass(frozen=True)
 class PatchChunk:
-    """Patch features of some consecutive frames.
+    """Patch features of N consecutive frames.
 
-    patches: (N, patches, width). spans: for each frame the first and last sample showing it.
+    Attributes:
+        patches: (N, patches, width).
+        spans: first and last sample that show each frame.
     """
 
     patches: Tensor
@@ -107,9 +131,11 @@ class PatchChunk:
 
 @dataclass(frozen=True)
 class TokenChunk:
-    """Frame tokens of some consecutive frames.
+    """Frame tokens of N consecutive frames.
 
-    tokens: for each question (N, H). spans: as in `PatchChunk`.
+    Attributes:
+        tokens: (N, H) for each question.
+        spans: first and last sample that show each frame.
     """
 
     tokens: tuple[Tensor, ...]
@@ -118,7 +144,12 @@ class TokenChunk:
 
 @dataclass(frozen=True)
 class WindowTokens:
-    """What the model gets to see of one window: for each question (T, H) frame tokens."""
+    """The frame tokens of one window.
+
+    Attributes:
+        window: a window of T samples.
+        tokens: (T, H) for each question.
+    """
 
     window: Window
     tokens: tuple[Tensor, ...]
@@ -199,11 +230,11 @@ def _is_within(chunk: PatchChunk | TokenChunk, start: int, stop: int) -> bool:
 def window_tokens(
     chunks: Iterable[TokenChunk], windows: Sequence[Window]
 ) -> Iterator[WindowTokens]:
-    """Hand out the tokens of every window as soon as it is whole.
+    """Yield the tokens of every window as soon as it is complete.
 
     Args:
-        chunks: all samples that the windows show, in order.
-        windows: rising by start and by stop, as `windows.plan_windows` makes them.
+        chunks: frame tokens of all samples in the windows, in order.
+        windows: sorted by start and by stop; see `windows.plan_windows`.
     """
     held: deque[tuple[int, int, list[Tensor]]] = deque()  # first and last sample, tokens
     remaining = deque(windows)
@@ -221,7 +252,7 @@ def window_tokens(
 def _cut(
     held: Iterable[tuple[int, int, list[Tensor]]], window: Window, questions: int
 ) -> tuple[Tensor, ...]:
-    """The tokens of a window's samples, a frame's token repeated for every sample showing it."""
+    """Return the tokens of a window's samples; each frame's token repeats for its samples."""
     shown = [
         (min(last + 1, window.stop) - max(first, window.start), tokens)
         for first, last, tokens in held

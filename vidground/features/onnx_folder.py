@@ -1,6 +1,6 @@
 """A folder of exported graphs: export.json, and the graph files that it names.
 
-Knows which weights a graph was made of; knows no runtime that could run it.
+Checks which weights a graph was made from. Knows no runtime.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ MANIFEST = "export.json"
 SCHEMA_VERSION = 1
 
 PARTS = ("vision", "compressor")
-"""What can be exported, named as the attributes of `D2VLM`."""
+"""Parts of a model that can be exported; names of `D2VLM`'s attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedPart:
     """A graph of one part of a model.
 
-    file: in the folder. dtype: "float32", "float16" or "int8". weights_digest: see
-    `weights_digest`. vnni_file: an int8 graph with the same results that is twice as fast on CPUs
-    with VNNI instructions, and wrong on others; None if there is none.
+    Attributes:
+        file: name in the folder.
+        dtype: "float32", "float16" or "int8".
+        weights_digest: see `weights_digest`.
+        vnni_file: an int8 graph with the same results that is twice as fast on CPUs with VNNI
+            instructions, and wrong on others; None if there is none.
     """
 
     file: str
@@ -44,9 +47,12 @@ class ExportedPart:
 
 @dataclass(frozen=True, slots=True)
 class ExportFolder:
-    """The graphs in a folder, and what else is known of them.
+    """The graphs in a folder, and what is known about them.
 
-    details: the rest of export.json: model, revision, preprocessing, opset, versions.
+    Attributes:
+        path: of the folder.
+        parts: graphs by the part of the model.
+        details: the rest of export.json: model, revision, preprocessing, opset, versions.
     """
 
     path: Path
@@ -55,7 +61,7 @@ class ExportFolder:
 
     @property
     def dtype(self) -> str:
-        """The type of the part that does most of the work."""
+        """Type of the part that does most of the work."""
         return next(self.parts[name] for name in PARTS if name in self.parts).dtype
 
     def save(self) -> None:
@@ -69,8 +75,7 @@ def read_export(path: str | Path) -> ExportFolder:
     """Read export.json.
 
     Raises:
-        CheckpointError: it is missing, damaged, of another version, or names files that are not
-            there.
+        CheckpointError: it is missing, damaged, of another version, or names missing files.
     """
     folder = Path(path).expanduser()
     if not (folder / MANIFEST).is_file():
@@ -101,10 +106,10 @@ def read_export(path: str | Path) -> ExportFolder:
 
 
 def check_weights(export: ExportFolder, model: D2VLM) -> None:
-    """See that the graphs were made of this model's weights.
+    """Check that the graphs were made from this model's weights.
 
     Raises:
-        CheckpointError: they were made of others.
+        CheckpointError: they were made from other weights.
     """
     for name, part in export.parts.items():
         found = weights_digest(getattr(model, name))
@@ -117,10 +122,10 @@ def check_weights(export: ExportFolder, model: D2VLM) -> None:
 
 
 def weights_digest(part: nn.Module) -> str:
-    """SHA-256 of a module's tensors: names, shapes, values.
+    """Return the SHA-256 of a module's tensors: names, shapes and values.
 
-    Values are rounded to bfloat16 first, so that weights stored in 16 bit have the same digest
-    when they are loaded in 32 or in bfloat16.
+    Values are rounded to bfloat16 first, so that weights stored in 16 bits have the same digest
+    whether they are loaded in float32 or bfloat16.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(part.state_dict().items()):

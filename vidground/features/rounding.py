@@ -1,7 +1,7 @@
-"""Patch features in 16 or 8 bits: what is kept of them, and what is made of that again.
+"""Patch features rounded to 16 or 8 bits for storage, and restored.
 
-Whoever keeps features works with what `unpack` gives from the start, so that the first answer is
-the later ones' too. Knows no files.
+With a cache the model reads restored features from the start, so that the first answer equals
+later ones. Knows no files.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from torch import Tensor
 
 from vidground.errors import InputError
 
-_SCALE_ROWS = 4  # a float32 for each channel is as many bytes as four more patches
+_SCALE_ROWS = 4  # a float32 per channel takes as many bytes as four int8 patches
 _LARGEST = 127
 
 
 def pack(features: Tensor, bits: int) -> Tensor:
-    """Features, (N, patches, width), as they are kept: N rows of the same size.
+    """Round features for storage.
 
-    16 bits: bfloat16 stays what it is, all else becomes float16. 8 bits: (N, patches + 4, width)
-    int8; a frame's channel c is `scale[c]` times its integers, and the last four patches are the
-    bytes of the scales in float32.
+    Args:
+        features: (N, patches, width), any float type.
+        bits: 16 or 8.
+
+    Returns:
+        16 bits: (N, patches, width) bfloat16 if the features are bfloat16, else float16. 8 bits:
+        (N, patches + 4, width) int8; channel c of a frame is `scale[c]` times its integers, and the
+        last four patches are the bytes of the scales in float32.
 
     Raises:
-        InputError: values are no numbers, or too large for float16.
+        InputError: a value is NaN, infinite, or too large for float16.
     """
     if bits == 8:
         return _quantized(features)
@@ -33,7 +38,16 @@ def pack(features: Tensor, bits: int) -> Tensor:
 
 
 def unpack(rows: Tensor, bits: int, dtype: torch.dtype) -> Tensor:
-    """The features of rows that `pack` made, in `dtype`."""
+    """Restore features.
+
+    Args:
+        rows: the return value of `pack`.
+        bits: as for `pack`.
+        dtype: of the features.
+
+    Returns:
+        (N, patches, width).
+    """
     if bits == 16:
         return rows.to(dtype)
     frames, _, width = rows.shape
@@ -55,6 +69,6 @@ def _quantized(features: Tensor) -> Tensor:
 def _require_finite(values: Tensor) -> None:
     if not bool(values.isfinite().all()):
         raise InputError(
-            "patch features are beyond 65,504, the most that 16 bits hold, or no numbers; run "
-            "without a cache (cache=None, --no-cache), or load the model in bfloat16"
+            "patch features hold NaN or values beyond 65,504, the maximum of float16; run without "
+            "a cache (cache=None, --no-cache), or load the model in bfloat16"
         )

@@ -1,6 +1,6 @@
-"""Long videos: overlapping windows of samples, and one timeline out of their results.
+"""Split long videos into overlapping windows of samples, and merge the results of windows.
 
-Pure arithmetic over sample indices and seconds. Knows no model and no file.
+Arithmetic on sample indices and seconds. Knows neither models nor files.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,22 @@ from itertools import pairwise
 
 from vidground.errors import InputError
 
-_SAME_EVENT_IOU = 0.5  # two spans that agree this much where both windows look are one event
+_SAME_EVENT_IOU = 0.5
+"""Two events with this intersection over union, where both windows overlap, are the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Samples [start, stop) that the model sees at once; of these it owns [own_start, own_stop).
+    """A range of samples that the model sees at once.
 
-    Windows overlap, what they own does not: every sample has one owner, the window in which
-    it lies farther from the edge.
+    Windows overlap, but each sample is owned by one window: the one in which it is farther from the
+    edge.
+
+    Attributes:
+        start: first sample.
+        stop: one after the last sample.
+        own_start: first sample that it owns.
+        own_stop: one after the last sample that it owns.
     """
 
     start: int
@@ -30,14 +37,15 @@ class Window:
 
 
 def plan_windows(samples: int, *, length: int, overlap: float) -> list[Window]:
-    """Cover `samples` samples with windows of at most `length`, all but equally long.
+    """Split samples into windows of nearly equal length.
 
     Args:
-        samples: at least 1. length: samples per window, at least 1.
-        overlap: share of a window in common with the next, in [0, 0.5].
+        samples: number of samples, at least 1.
+        length: maximum number of samples per window, at least 1.
+        overlap: share of a window that overlaps the next one, in [0, 0.5].
 
     Raises:
-        InputError: if samples or length is below 1.
+        InputError: `samples` or `length` is below 1.
     """
     if samples < 1 or length < 1:
         raise InputError(f"{samples} samples in windows of {length}; both must be at least 1")
@@ -55,7 +63,14 @@ def plan_windows(samples: int, *, length: int, overlap: float) -> list[Window]:
 
 @dataclass(frozen=True, slots=True)
 class WindowEvent:
-    """An event as one window saw it: inclusive samples of the whole video, caption, score."""
+    """An event found in one window.
+
+    Attributes:
+        first: first sample, counted from the start of the video.
+        last: last sample, inclusive.
+        text: caption.
+        score: mean relevance of its samples.
+    """
 
     first: int
     last: int
@@ -65,7 +80,13 @@ class WindowEvent:
 
 @dataclass(slots=True)
 class _Chain:
-    """One event as it grows from window to window; kept if owned, or seen by two windows."""
+    """An event that is merged from window to window.
+
+    Attributes:
+        event: merged so far.
+        window: index of the last window that it was found in.
+        kept: whether its window owns it, or two windows found it.
+    """
 
     event: WindowEvent
     window: int
@@ -75,14 +96,18 @@ class _Chain:
 def windows_about(
     windows: Sequence[Window], spans_s: Sequence[tuple[float, float]], *, fps: float
 ) -> tuple[Window, ...]:
-    """The windows to ask: the first that holds every span that the question refers to, for
-    windows overlap and one is enough; all of them if it refers to none.
+    """Return the windows to ask a question that refers to intervals.
 
     Args:
-        spans_s: seconds. fps: samples per second of video.
+        windows: of the video.
+        spans_s: (start_s, end_s) of the intervals, in seconds.
+        fps: samples per second of video.
+
+    Returns:
+        The first window that contains all intervals; all windows if there are no intervals.
 
     Raises:
-        InputError: a span is not in the video, or no window holds all of them.
+        InputError: an interval is not in the video, or no window contains all of them.
     """
     if not spans_s:
         return tuple(windows)
@@ -108,11 +133,18 @@ def windows_about(
 def merge_events(
     windows: Sequence[Window], per_window: Sequence[Sequence[WindowEvent]]
 ) -> list[WindowEvent]:
-    """The events of all windows on one timeline, sorted by time.
+    """Merge the events of all windows.
 
-    Neighbouring windows both see the stretch they share. Two events whose spans agree there,
-    or that carry the same caption and overlap, are one event. Every other event is kept if its
-    middle belongs to the window that saw it, so that nothing is told twice.
+    Two events of neighbouring windows are one event if their spans agree in the overlap of the
+    windows, or if they have the same caption and touch. Any other event is kept if its window owns
+    its middle, so that nothing is reported twice.
+
+    Args:
+        windows: of the video.
+        per_window: events of each window.
+
+    Returns:
+        Events sorted by time.
     """
     chains: list[_Chain] = []
     for index, (window, events) in enumerate(zip(windows, per_window, strict=True)):
@@ -132,25 +164,28 @@ def merge_events(
 
 
 def join_repeats(events: Sequence[WindowEvent]) -> list[WindowEvent]:
-    """Events whose captions are equal and that touch become one; sorted by time.
+    """Merge events that have the same caption and touch.
 
-    They touch if they overlap or at most one sample period lies between the last sample of one
-    and the first of the other. The score is the mean over the samples of both.
+    Events touch if they overlap or are on consecutive samples. The merged score is the mean over
+    the samples of both.
+
+    Returns:
+        Events sorted by time.
     """
     joined: list[WindowEvent] = []
-    latest: dict[str, int] = {}  # by caption, where the last event with it stands
+    latest: dict[str, int] = {}  # index of the last event with each caption
     for event in sorted(events, key=lambda event: (event.first, event.last, event.text)):
         text = event.text.casefold()
         at = latest.get(text)
         if at is not None and event.first <= joined[at].last + 1:
-            joined[at] = _grown(joined[at], event)
+            joined[at] = _extended(joined[at], event)
         else:
             latest[text] = len(joined)
             joined.append(event)
     return sorted(joined, key=lambda event: (event.first, event.last, event.text))
 
 
-def _grown(event: WindowEvent, more: WindowEvent) -> WindowEvent:
+def _extended(event: WindowEvent, more: WindowEvent) -> WindowEvent:
     own, other = event.last - event.first + 1, more.last - more.first + 1
     score = (event.score * own + more.score * other) / (own + other)
     return replace(event, last=max(event.last, more.last), score=score)
@@ -161,7 +196,7 @@ def _owns(window: Window, event: WindowEvent) -> bool:
 
 
 def _same_event(old: WindowEvent, new: WindowEvent, before: Window, after: Window) -> bool:
-    """Whether two neighbouring windows describe one event."""
+    """Return whether the events of two neighbouring windows are one event."""
     if old.text.casefold() == new.text.casefold() and new.first <= old.last + 1:
         return True
     shared = range(after.start, before.stop)
@@ -169,7 +204,7 @@ def _same_event(old: WindowEvent, new: WindowEvent, before: Window, after: Windo
 
 
 def _overlap(old: WindowEvent, new: WindowEvent, shared: range) -> float:
-    """Intersection over union of two spans within the samples that both windows see."""
+    """Return the intersection over union of two spans within the overlap of their windows."""
     spans = [
         (max(event.first, shared.start), min(event.last + 1, shared.stop)) for event in (old, new)
     ]
@@ -181,7 +216,11 @@ def _overlap(old: WindowEvent, new: WindowEvent, shared: range) -> float:
 
 
 def _joined(old: WindowEvent, new: WindowEvent, before: Window, after: Window) -> WindowEvent:
-    """One event of two views: over both if an edge cut one of them, else the owner's view."""
+    """Merge an event found in two windows.
+
+    The result covers both spans if the edge of a window cut one of them; else it is the event of
+    the window that owns it.
+    """
     better = max((old, new), key=lambda event: event.score)
     if old.last == before.stop - 1 or new.first == after.start or old.first < after.start:
         return replace(better, first=min(old.first, new.first), last=max(old.last, new.last))
@@ -189,7 +228,7 @@ def _joined(old: WindowEvent, new: WindowEvent, before: Window, after: Window) -
 
 
 def merge_curves(windows: Sequence[Window], curves: Sequence[Sequence[float]]) -> list[float]:
-    """One value per sample of the video: the value of the window that owns the sample."""
+    """Return one value per sample of the video: that of the window which owns the sample."""
     return [
         float(value)
         for window, curve in zip(windows, curves, strict=True)
@@ -200,19 +239,26 @@ def merge_curves(windows: Sequence[Window], curves: Sequence[Sequence[float]]) -
 def span_seconds(
     times_s: Sequence[float], first: int, last: int, *, period_s: float, duration_s: float
 ) -> tuple[float, float]:
-    """An inclusive span of samples as half-open seconds.
+    """Convert an inclusive span of samples to half-open seconds.
 
-    It reaches from the time of its first sample to that of its last, as the released model's
-    answers do: training rounded true starts and ends to samples alike, so that neither is
-    biased. A single sample lasts until the next one would be due, or the video ends.
+    The span reaches from the time of its first sample to that of its last, as in the released
+    model's answers: training rounded starts and ends to samples in the same way, so that neither is
+    biased. A single sample lasts for one sample period, or until the end of the video.
 
     Args:
-        times_s: sampled instants. period_s: distance of samples. duration_s: end of the video.
+        times_s: times of the samples.
+        first: first sample.
+        last: last sample, inclusive.
+        period_s: time between samples.
+        duration_s: end of the video.
+
+    Returns:
+        Start and end in seconds.
     """
     start, end = float(times_s[first]), float(times_s[last])
     if end <= start:
         end = min(start + period_s, duration_s)
-    if end <= start:  # a last frame that is shown for no time at all
+    if end <= start:  # the last frame of the video has no duration
         end = start + period_s
     return start, end
 
@@ -220,10 +266,14 @@ def span_seconds(
 def distinct_spans(
     spans: Sequence[tuple[int, int, float]], *, iou: float = 0.5
 ) -> list[tuple[int, int, float]]:
-    """Spans (first, last, score), best first, without those that an earlier one overlaps.
+    """Drop spans that overlap a better one (non-maximum suppression).
 
     Args:
-        iou: a span whose intersection over union with a better one reaches this is left out.
+        spans: (first, last, score) of each span, in inclusive samples.
+        iou: intersection over union with a better span from which a span is dropped.
+
+    Returns:
+        The remaining spans, best first.
     """
     kept: list[tuple[int, int, float]] = []
     for first, last, score in sorted(spans, key=lambda span: (-span[2], span[0], span[1])):
