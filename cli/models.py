@@ -75,7 +75,7 @@ def _lines(model: ListedModel) -> list[str]:
 
 
 def _scores(scores: Any) -> str:
-    return ", ".join(text.format(scores[key]) for key, text in _SCORES.items())
+    return ", ".join(text.format(scores[key]) for key, text in _SCORES.items() if key in scores)
 
 
 def _memory(size: ModelSize) -> dict[str, int]:

@@ -17,6 +17,10 @@ DEFAULT_MODEL = "d2vlm"
 OWN_MODEL_TYPE = "d2vlm"
 """`model_type` in config.json of a D2VLM in vidground's format."""
 
+TimeTokens = Literal["evidence", "matching"]
+"""How a model says times: `<evi>` stands for an interval that it gathers as evidence (D2VLM);
+`<vid>` is matched to one frame (E.T. Chat)."""
+
 Vision = Literal["torch"] | str
 TORCH: Final = "torch"
 ONNX: Final = "onnx:"

@@ -131,7 +131,7 @@ def test_models_lists_names_and_what_is_cached(tmp_path: Path) -> None:
     broken = cached(tmp_path, "someone/broken", "")
     (broken / "model.safetensors").unlink()
     listed = {model.name: model for model in list_models(tmp_path)}
-    assert list(listed) == ["toy", "d2vlm", "d2vlm-mcqa", "someone/model"]
+    assert list(listed) == ["toy", "d2vlm", "d2vlm-mcqa", "etchat", "someone/model"]
     assert listed["d2vlm"].copies == ()
     (copy,) = listed["d2vlm-mcqa"].copies
     assert (copy.path, copy.revision) == (own, COMMIT)

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel
 
 from tests.helpers.tokenizer_files import (
     GOLDEN_CHECKPOINT,
+    etchat_checkpoint,
     make_language_tokenizer,
     released_checkpoint,
 )
@@ -221,10 +222,22 @@ def test_tensors_that_do_not_fit_are_named(released: Path) -> None:
     assert "1 of another shape (lm_head.weight (8, 48), expected (320, 48))" in str(caught.value)
 
 
-def test_models_of_et_chat_are_refused(released: Path) -> None:
-    change_config(released, use_matching=True, use_evidence=False)
-    with pytest.raises(CheckpointError, match=r"E.T. Chat.*use_matching is True"):
+@pytest.mark.parametrize("both", [True, False])
+def test_a_model_says_times_in_one_way(released: Path, both: bool) -> None:
+    change_config(released, use_matching=both, use_evidence=both)
+    with pytest.raises(CheckpointError, match=f"use_matching is {both}; exactly one"):
         load_model(released)
+
+
+def test_et_chat_is_loaded_with_its_own_head_and_token(tmp_path: Path) -> None:
+    folder = etchat_checkpoint(tmp_path)
+    model = load_model(folder)
+    assert (model.config.time_tokens, model.config.time_token_id) == ("matching", 301)
+    expected = load_file(folder / "model.safetensors")["vid_head.3.weight"]
+    torch.testing.assert_close(model.evidence_head[3].weight.detach(), expected, rtol=0, atol=0)
+    make_language_tokenizer(folder)
+    with pytest.raises(CheckpointError, match="lacks the token <vid>"):
+        load_model(folder)
 
 
 def test_ids_are_read_from_the_tokenizer(tmp_path: Path) -> None:
@@ -237,7 +250,7 @@ def test_ids_are_read_from_the_tokenizer(tmp_path: Path) -> None:
 
 def test_a_tokenizer_of_another_model_is_refused(released: Path) -> None:
     make_language_tokenizer(released, evidence_id=310, evidence_end_id=311)
-    with pytest.raises(CheckpointError, match=r"\(301, 302\).*\(310, 311\)"):
+    with pytest.raises(CheckpointError, match=r"token_id 301, .*token_id 310, "):
         load_model(released)
 
 

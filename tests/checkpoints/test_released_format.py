@@ -99,8 +99,8 @@ def test_rotary_base_is_taken_over(theta: float) -> None:
     ("key", "value", "said"),
     [
         ("model_type", "llama", "model_type is 'llama'.*'d2vlm'.*'etchat_phi3'"),
-        ("use_matching", True, "E.T. Chat.*use_matching is True"),
-        ("use_evidence", False, "use_evidence is False"),
+        ("use_matching", True, "use_evidence is True, use_matching is True"),
+        ("use_evidence", False, "use_evidence is False, use_matching is False"),
         ("bi_attention", False, "bi_attention is False"),
         ("mm_projector", "mlp2x_gelu", "mm_projector is 'mlp2x_gelu'"),
         ("vision_output_token", "cls", "vision_output_token is 'cls'"),

@@ -95,7 +95,7 @@ def test_every_evidence_of_the_question_needs_its_interval(
 ) -> None:
     evidence = model.config.evidence_token_id
     prompt = PromptInputs([7], [evidence], make_prompt(model, 2).frame_tokens, spans)
-    with pytest.raises(InputError, match="1 intervals by <evi>"):
+    with pytest.raises(InputError, match="1 time tokens"):
         batch_prompts(model, [prompt])
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from tests.helpers.paths import CHECKPOINT
+from tests.helpers.paths import CHECKPOINT, GOLDEN
 
 GOLDEN_CHECKPOINT = CHECKPOINT
+ETCHAT_CHECKPOINT = GOLDEN / "etchat" / "checkpoint"
 QUESTION_TOKENIZER = GOLDEN_CHECKPOINT / "qformer_tokenizer"
 
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -74,6 +75,18 @@ def released_checkpoint(folder: Path, *, prefix_space: bool = False) -> Path:
     """Make `folder` a complete checkpoint in the released form: golden weights and tokenizers."""
     shutil.copytree(GOLDEN_CHECKPOINT, folder, dirs_exist_ok=True)
     make_language_tokenizer(folder, prefix_space=prefix_space)
+    return folder
+
+
+def etchat_checkpoint(folder: Path, *, language: bool = True) -> Path:
+    """As `released_checkpoint`, of E.T. Chat, whose tokenizer has `<vid>` in place of `<evi>`."""
+    shutil.copytree(ETCHAT_CHECKPOINT, folder, dirs_exist_ok=True)
+    shutil.copytree(QUESTION_TOKENIZER, folder / QUESTION_TOKENIZER.name)
+    if language:
+        make_language_tokenizer(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            text = (folder / name).read_text().replace('"<evi>"', '"<vid>"')
+            (folder / name).write_text(text)
     return folder
 
 

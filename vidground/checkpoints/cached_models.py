@@ -17,7 +17,6 @@ from vidground.checkpoints.known_models import (
     OFFICIAL_LINEAR_OUTPUTS,
     OFFICIAL_LINEAR_WEIGHTS,
     OFFICIAL_PARAMETERS,
-    OFFICIAL_REPOSITORY,
     KnownModel,
     choose_folder,
 )
@@ -26,7 +25,7 @@ from vidground.checkpoints.stored_tensors import ModelSize, read_headers, size_o
 from vidground.errors import CheckpointError
 
 OFFICIAL_SIZE = ModelSize(OFFICIAL_PARAMETERS, OFFICIAL_LINEAR_WEIGHTS, OFFICIAL_LINEAR_OUTPUTS)
-"""Size of the released models."""
+"""Size of the released models, D2VLM and E.T. Chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def list_models(cache_dir: str | Path | None = None) -> list[ListedModel]:
         if known.folder is not None:
             copies = tuple(filter(None, [_copy(known.name, known.folder, None)]))
         size = copies[0].size if copies else None
-        if size is None and known.repository == OFFICIAL_REPOSITORY:
+        if size is None and known.repository is not None:
             size = OFFICIAL_SIZE
         listed.append(ListedModel(known.name, known, size, copies))
     others: dict[str, list[CachedCopy]] = {}
@@ -97,7 +96,7 @@ def _cached(cache: Path) -> Iterator[tuple[str | None, CachedCopy]]:
         repository = snapshot.parents[1].name.removeprefix("models--").replace("--", "/")
         folders = models_of_repository(snapshot)
         known = {
-            choose_folder(model, folders): model.name
+            choose_folder(model, models_of_repository(snapshot, model)): model.name
             for model in KNOWN_MODELS.values()
             if model.repository == repository
         }

@@ -21,10 +21,10 @@ from vidground.checkpoints.model_folder import (
     check_complete,
     choose_model,
     has_adapter,
-    is_d2vlm,
     local_folder,
     models_in,
     read_json,
+    time_tokens_in,
 )
 from vidground.errors import CheckpointError, InputError
 from vidground.language.tokenizers import QUESTION_FOLDER
@@ -287,10 +287,19 @@ def _find_on_hub(
     return cache_first(fetch, asked, hub, f" --revision {revision}" if revision else "")
 
 
-def models_of_repository(root: Path) -> list[str]:
-    """Return the folders with a D2VLM in a repository's snapshot; "" is the snapshot itself."""
-    folders = models_in(root, levels=REPOSITORY_LEVELS)
-    return [folder for folder in folders if is_d2vlm(root / folder)]
+def models_of_repository(root: Path, known: KnownModel | None = None) -> list[str]:
+    """Return the folders with a model in a repository's snapshot; "" is the snapshot itself.
+
+    Args:
+        root: the snapshot.
+        known: take only models that say times as this one does.
+    """
+    folders = {f: time_tokens_in(root / f) for f in models_in(root, levels=REPOSITORY_LEVELS)}
+    return [
+        folder
+        for folder, time_tokens in folders.items()
+        if time_tokens and (known is None or time_tokens == known.time_tokens)
+    ]
 
 
 def _choose_known(root: Path, known: KnownModel, repository: str) -> str:
@@ -299,7 +308,7 @@ def _choose_known(root: Path, known: KnownModel, repository: str) -> str:
     Raises:
         CheckpointError: the folders' names do not tell.
     """
-    choices = models_of_repository(root)
+    choices = models_of_repository(root, known)
     chosen = choose_folder(known, choices)
     if chosen is None:
         listed = ", ".join(choice or "the repository itself" for choice in choices) or "none"

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidground.settings import DEFAULT_MODEL
+from vidground.settings import DEFAULT_MODEL, TimeTokens
 
 OFFICIAL_REPOSITORY = "wenzhengzeng/D2VLM-Models"
 """Hub repository of the released weights."""
+ETCHAT_REPOSITORY = "PolyU-ChenLab/ETChat-Phi3-Mini-Stage-3"
+"""Hub repository of E.T. Chat's released weights."""
 
 RELEASED_MODEL_TYPE = "etchat_phi3"
 """`model_type` in config.json of a D2VLM in the released format, and of models of E.T. Chat."""
@@ -38,6 +40,7 @@ class KnownModel:
         scores: published scores by metric, in percent.
         folder: of a bundled model; None for a model on the hub.
         repository: on the hub; None for a bundled model.
+        time_tokens: how it says times, see `D2VLMConfig`.
         folders: names that its folder there may have, letters and digits only, likeliest first.
         aliases: other names to load it by.
     """
@@ -47,6 +50,7 @@ class KnownModel:
     scores: Mapping[str, float] = field(default_factory=dict)
     folder: Path | None = None
     repository: str | None = None
+    time_tokens: TimeTokens = "evidence"
     folders: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
 
@@ -72,6 +76,15 @@ _MODELS = (
         repository=OFFICIAL_REPOSITORY,
         folders=("d2vlmmcqaenhanced", "d2vlmmcqa"),
         aliases=("d2vlm-mcqa-enhanced",),
+    ),
+    KnownModel(
+        "etchat",
+        "E.T. Chat, the model that D2VLM is compared with; it names single frames and cannot say "
+        "that an event does not happen",
+        {"gnd_f1": 33.5, "cap_f1": 31.4, "cap_sim": 17.1},
+        repository=ETCHAT_REPOSITORY,
+        time_tokens="matching",
+        aliases=("et-chat",),
     ),
 )
 

@@ -42,10 +42,10 @@ from vidground.checkpoints.stored_tensors import (
 from vidground.checkpoints.tensors import fill, read_tensors, stored_dtype
 from vidground.devices import FOR_DEVICE, choose_device, choose_dtype
 from vidground.errors import CheckpointError, InputError
-from vidground.language.tokenizers import Tokenizers, check_sizes
+from vidground.language.tokenizers import TokenIds, Tokenizers, check_sizes
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
-from vidground.settings import DEFAULT_MODEL
+from vidground.settings import DEFAULT_MODEL, TimeTokens
 
 _ATTENTION = ("sdpa", "eager")  # implementations that support the model's masks
 
@@ -154,11 +154,13 @@ def open_checkpoint(
         )
     if adapter:
         base = find_base(found, hub)
-        files, tensors = _with_base(found, base)
+        files, tensors = _with_base(found, base, config.time_tokens)
     else:
         files = weight_files(found.path)
         tensors = read_tensors(files)
-    return Checkpoint(config, released, tuple(files), translate(tensors) if released else tensors)
+    if released:
+        tensors = translate(tensors, config.time_tokens)
+    return Checkpoint(config, released, tuple(files), tensors)
 
 
 def build_model(
@@ -192,7 +194,7 @@ def _own_config(values: dict[str, Any], found: ModelFolder) -> D2VLMConfig:
 
 
 def _with_base(
-    found: ModelFolder, base: ModelFolder
+    found: ModelFolder, base: ModelFolder, time_tokens: TimeTokens
 ) -> tuple[list[Path], Iterator[tuple[str, Tensor]]]:
     """Return files and released tensors of a base with an adapter applied to it."""
     if has_adapter(base.path):
@@ -206,7 +208,7 @@ def _with_base(
     kept = (
         (name, tensor)
         for name, tensor in read_tensors(files, skip=replaced)
-        if not of_base_only(name)
+        if not of_base_only(name, time_tokens)
     )
     whole = (
         (plain_name(name), tensor) for name, tensor in read_tensors([partial] if trained else [])
@@ -223,7 +225,11 @@ def _with_base(
 def _load_tokenizers(found: ModelFolder, checkpoint: Checkpoint, hub: HubAccess) -> Tokenizers:
     """Load a model's tokenizers, and set the configuration's token ids to theirs."""
     config = checkpoint.config
-    tokenizers = Tokenizers.load(found.path, question_folder=find_question_tokenizer(found, hub))
+    tokenizers = Tokenizers.load(
+        found.path,
+        question_folder=find_question_tokenizer(found, hub),
+        time_tokens=config.time_tokens,
+    )
     check_sizes(
         tokenizers,
         language_rows=config.text_config.vocab_size,
@@ -231,15 +237,14 @@ def _load_tokenizers(found: ModelFolder, checkpoint: Checkpoint, hub: HubAccess)
     )
     if tokenizers.language is not None:
         ids = tokenizers.ids
-        written = (config.evidence_token_id, config.evidence_end_token_id)
-        if checkpoint.released and written != (ids.evidence, ids.evidence_end):
+        written = {name: getattr(config, name) for name in _named_ids(config, ids)}
+        if checkpoint.released and written != _named_ids(config, ids):
             raise CheckpointError(
-                f"{found.name}: {CONFIG} has evidence_token_id, evidence_end_token_id = {written}, "
-                f"the tokenizer has {(ids.evidence, ids.evidence_end)}; one of them belongs to "
-                "another model"
+                f"{found.name}: {CONFIG} has {_listed(written)}, the tokenizer has "
+                f"{_listed(_named_ids(config, ids))}; one of them belongs to another model"
             )
-        config.evidence_token_id = ids.evidence
-        config.evidence_end_token_id = ids.evidence_end
+        for name, token_id in _named_ids(config, ids).items():
+            setattr(config, name, token_id)
         config.turn_end_token_id = ids.turn_end
     elif checkpoint.released:
         generation = found.path / GENERATION_CONFIG
@@ -247,6 +252,17 @@ def _load_tokenizers(found: ModelFolder, checkpoint: Checkpoint, hub: HubAccess)
         settings.append(read_json(found.path / CONFIG))
         config.turn_end_token_id = turn_end_token(*settings, source=found.name)
     return tokenizers
+
+
+def _named_ids(config: D2VLMConfig, ids: TokenIds) -> dict[str, int | None]:
+    """Return the ids of a model's time tokens by their names in its configuration."""
+    if config.matches:
+        return {"match_token_id": ids.evidence}
+    return {"evidence_token_id": ids.evidence, "evidence_end_token_id": ids.evidence_end}
+
+
+def _listed(ids: dict[str, int | None]) -> str:
+    return ", ".join(f"{name} {token_id}" for name, token_id in ids.items())
 
 
 def _compute_buffers(model: D2VLM, device: torch.device) -> None:

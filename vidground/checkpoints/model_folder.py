@@ -6,12 +6,13 @@ Reads names and JSON only, no tensors.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE, known_model
 from vidground.errors import CheckpointError
-from vidground.settings import OWN_MODEL_TYPE
+from vidground.settings import OWN_MODEL_TYPE, TimeTokens
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -103,19 +104,28 @@ def choose_model(root: Path, subfolder: str | None, *, source: str) -> str:
     raise CheckpointError(f"{source} holds no model: there is no {CONFIG}")
 
 
-def is_d2vlm(folder: Path) -> bool:
-    """Return whether a folder's configuration is that of a D2VLM, in either format.
+def time_tokens_in(folder: Path) -> TimeTokens | None:
+    """Return how the model in a folder says times, in either format.
 
-    False for models of E.T. Chat, for parts such as the vision encoder, and for damaged files.
+    None for models of earlier stages of training, for parts such as the vision encoder, and for
+    damaged files.
     """
     try:
         values = read_json(folder / CONFIG)
     except CheckpointError:
-        return False
+        return None
     kind = values.get("model_type")
-    return kind == OWN_MODEL_TYPE or (
-        kind == RELEASED_MODEL_TYPE and bool(values.get("use_evidence"))
-    )
+    if kind == OWN_MODEL_TYPE:
+        return "matching" if values.get("time_tokens") == "matching" else "evidence"
+    return time_tokens_of(values) if kind == RELEASED_MODEL_TYPE else None
+
+
+def time_tokens_of(config: Mapping[str, Any]) -> TimeTokens | None:
+    """Return how a model in the released format says times; None if it does not."""
+    evidence, matching = (bool(config.get(key)) for key in ("use_evidence", "use_matching"))
+    if evidence == matching:
+        return None
+    return "matching" if matching else "evidence"
 
 
 def has_adapter(folder: Path) -> bool:

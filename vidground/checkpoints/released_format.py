@@ -1,4 +1,5 @@
-"""Translate the released D2VLM format, its configuration and tensor names, into vidground's.
+"""Translate the released format of D2VLM and E.T. Chat, its configuration and tensor names, into
+vidground's.
 
 Reads no files; see `vidground.checkpoints.loading`.
 """
@@ -13,9 +14,11 @@ import torch
 from torch import Tensor
 
 from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE
+from vidground.checkpoints.model_folder import time_tokens_of
+from vidground.checkpoints.stored_tensors import TIME_HEADS
 from vidground.errors import CheckpointError
 from vidground.model.configuration import D2VLMConfig
-from vidground.settings import DEFAULT_MODEL
+from vidground.settings import DEFAULT_MODEL, TimeTokens
 
 OFFICIAL_QFORMER_VOCABULARY = 30523  # BERT's 30,522 tokens and [DEC]
 
@@ -44,10 +47,8 @@ _TEXT_KEYS = (
 _SIZES = {"num_layers": "num_hidden_layers", "num_heads": "num_attention_heads"}
 
 # Settings of the released code that are supported: value, value if the key is absent, and the
-# meaning of other values. The one that distinguishes E.T. Chat comes first.
+# meaning of other values.
 _REQUIRED: dict[str, tuple[Any, Any, str]] = {
-    "use_matching": (False, False, "it matches frames with <vid> tokens, as E.T. Chat does"),
-    "use_evidence": (True, None, "it has no evidence tokens"),
     "bi_attention": (True, None, "its frames see only earlier frames"),
     "mm_projector": ("qformer", None, "it has another compressor"),
     "vision_output_token": ("patch", None, "its compressor reads no patches"),
@@ -56,15 +57,22 @@ _REQUIRED: dict[str, tuple[Any, Any, str]] = {
     "conv_type": ("phi3", None, "its prompts have another form"),
     "tie_word_embeddings": (False, False, "its output layer is its embedding table"),
 }
-_NEEDED = (*_TEXT_KEYS[:6], "vision_processor", "evidence_token_id", "evidence_end_token_id")
+_NEEDED = (*_TEXT_KEYS[:6], "vision_processor")
+_NEEDED_IDS: dict[TimeTokens, tuple[str, ...]] = {
+    "evidence": ("evidence_token_id", "evidence_end_token_id"),
+    "matching": ("match_token_id",),
+}
 
 
-def check_supported(config: Mapping[str, Any], source: str) -> None:
-    """Check that a configuration is that of a released D2VLM.
+def check_supported(config: Mapping[str, Any], source: str) -> TimeTokens:
+    """Check that a configuration is that of a released D2VLM or E.T. Chat.
 
     Args:
         config: content of config.json.
         source: of the model, for messages.
+
+    Returns:
+        How the model says times.
 
     Raises:
         CheckpointError: it is not, or a key is missing.
@@ -73,18 +81,28 @@ def check_supported(config: Mapping[str, Any], source: str) -> None:
     if kind != RELEASED_MODEL_TYPE:
         raise CheckpointError(
             f"{source}: model_type is {kind!r}; vidground loads {D2VLMConfig.model_type!r} (its "
-            f"own format) and {RELEASED_MODEL_TYPE!r} (released D2VLM), such as {DEFAULT_MODEL}"
+            f"own format) and {RELEASED_MODEL_TYPE!r} (released D2VLM and E.T. Chat), such as "
+            f"{DEFAULT_MODEL}"
+        )
+    time_tokens = time_tokens_of(config)
+    if time_tokens is None:
+        flags = {key: config.get(key, False) for key in ("use_evidence", "use_matching")}
+        said = ", ".join(f"{key} is {value!r}" for key, value in flags.items())
+        raise CheckpointError(
+            f"{source} is neither a D2VLM nor an E.T. Chat that says times: {said}; exactly one of "
+            f"them must be true. Choose another model, such as {DEFAULT_MODEL}"
         )
     for key, (needed, default, meaning) in _REQUIRED.items():
         value = config.get(key, default)
         if value != needed:
             raise CheckpointError(
-                f"{source} is not a D2VLM: {meaning} ({key} is {value!r}, needed: {needed!r}); "
-                f"run it with its own code, or choose a D2VLM such as {DEFAULT_MODEL}"
+                f"{source} is another kind of model: {meaning} ({key} is {value!r}, needed: "
+                f"{needed!r}); run it with its own code, or choose one such as {DEFAULT_MODEL}"
             )
-    absent = [key for key in _NEEDED if key not in config]
+    absent = [key for key in (*_NEEDED, *_NEEDED_IDS[time_tokens]) if key not in config]
     if absent:
         raise CheckpointError(f"{source}: config.json lacks {', '.join(absent)}; fetch it again")
+    return time_tokens
 
 
 def released_config(config: Mapping[str, Any], *, source: str) -> D2VLMConfig:
@@ -99,9 +117,9 @@ def released_config(config: Mapping[str, Any], *, source: str) -> D2VLMConfig:
         source: of the model, for messages.
 
     Raises:
-        CheckpointError: the configuration is not that of a supported D2VLM.
+        CheckpointError: the configuration is not that of a supported model.
     """
-    check_supported(config, source)
+    time_tokens = check_supported(config, source)
     overrides = config.get("tiny_overrides", {})
     vision = _sizes(overrides.get("vision", {}))
     qformer = {"vocab_size": OFFICIAL_QFORMER_VOCABULARY, **_sizes(overrides.get("qformer", {}))}
@@ -116,8 +134,8 @@ def released_config(config: Mapping[str, Any], *, source: str) -> D2VLMConfig:
         text_config={key: config[key] for key in _TEXT_KEYS if key in config},
         num_query_tokens=queries,
         target_decay=float(config.get("alpha", 2.0)),
-        evidence_token_id=config["evidence_token_id"],
-        evidence_end_token_id=config["evidence_end_token_id"],
+        time_tokens=time_tokens,
+        **{name: config[name] for name in _NEEDED_IDS[time_tokens]},
     )
 
 
@@ -186,15 +204,17 @@ _RENAMES = tuple(
         (r"model\.(layers|norm|embed_tokens)", r"language_model.\1"),
         (r"lm_head", "lm_head"),
         (r"frm_head", "frame_head"),
-        (r"evi_head", "evidence_head"),
     )
 )
 _QKV_BIAS = re.compile(rf"{_BLOCK}\.attn\.(q|v)_bias")
 _POSITIONS = "model.qformer_bert.bert.embeddings.position_ids"  # 0 … 511, written by old code
 
 
-def our_name(released: str) -> str | None:
+def our_name(released: str, time_tokens: TimeTokens = "evidence") -> str | None:
     """Return vidground's name of a released tensor; None if the model has no such tensor."""
+    head = TIME_HEADS[time_tokens]
+    if released.startswith(head):
+        return f"evidence_head.{released.removeprefix(head)}"
     for pattern, ours in _RENAMES:
         match = pattern.match(released)
         if match:
@@ -202,11 +222,17 @@ def our_name(released: str) -> str | None:
     return None
 
 
-def translate(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+def translate(
+    tensors: Iterable[tuple[str, Tensor]], time_tokens: TimeTokens = "evidence"
+) -> Iterator[tuple[str, Tensor]]:
     """Yield released tensors under vidground's names; unknown tensors keep their released name.
 
     The query and value biases of the vision encoder are concatenated, with zeros for the key, which
     has no bias.
+
+    Args:
+        tensors: released names and values.
+        time_tokens: of the model, see `D2VLMConfig`.
 
     Raises:
         CheckpointError: a block has only one of the two biases.
@@ -216,7 +242,7 @@ def translate(tensors: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tens
         bias = _QKV_BIAS.fullmatch(name)
         if bias is None:
             if name != _POSITIONS:
-                yield our_name(name) or name, tensor
+                yield our_name(name, time_tokens) or name, tensor
             continue
         # Cloned, since its file may be closed before the other bias is read.
         parts = biases.setdefault(bias[1], {})

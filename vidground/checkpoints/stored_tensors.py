@@ -17,6 +17,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from vidground.errors import CheckpointError
+from vidground.settings import TimeTokens
 
 _FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _ITEM_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -25,6 +26,9 @@ _WRAPPER = "base_model.model."  # peft's prefix of every name
 _FACTOR = re.compile(r".*\.lora_[AB]\b.*")
 _LINEAR = re.compile(r"(?:language_model|model)\.layers\.\d+\..*_proj\.weight")
 """Weights that `model.quantization` can store in fewer bits; both formats use these names."""
+
+TIME_HEADS: dict[TimeTokens, str] = {"evidence": "evi_head.", "matching": "vid_head."}
+"""Released names of the head on the states that predict a time token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def opened(path: Path, framework: Literal["pt", "np"]) -> Iterator[Any]:
 def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
     """Return the tensors of a model by plain name; the last file wins.
 
-    Factors of low-rank updates, which will be merged, and tensors that only a base model has are
+    Factors of low-rank updates, which will be merged, and the head that only a base model has are
     left out.
 
     Raises:
@@ -99,10 +103,12 @@ def read_headers(files: Iterable[Path]) -> dict[str, StoredTensor]:
     for path in files:
         with opened(path, "np") as stored:
             for name in stored.keys():  # noqa: SIM118 - the file is not a mapping
-                if not _FACTOR.fullmatch(name) and not of_base_only(name):
+                if not _FACTOR.fullmatch(name):
                     part = stored.get_slice(name)
                     dtype = _FLOATS.get(part.get_dtype())
                     found[plain_name(name)] = StoredTensor(tuple(part.get_shape()), dtype)
+    if any(name.startswith(TIME_HEADS["evidence"]) for name in found):
+        return {name: tensor for name, tensor in found.items() if not of_base_only(name)}
     return found
 
 
@@ -142,6 +148,13 @@ def plain_name(saved: str) -> str:
     return saved.removeprefix(_WRAPPER).replace(".base_layer.", ".")
 
 
-def of_base_only(released: str) -> bool:
-    """Return whether a tensor of a base model is not part of a D2VLM trained on it."""
-    return released.startswith("vid_head.")  # matches <vid> tokens in E.T. Chat
+def of_base_only(released: str, time_tokens: TimeTokens = "evidence") -> bool:
+    """Return whether a tensor of a base model is not part of a model trained on it.
+
+    Args:
+        released: its name.
+        time_tokens: of the trained model, see `D2VLMConfig`.
+    """
+    return any(
+        released.startswith(head) for kind, head in TIME_HEADS.items() if kind != time_tokens
+    )

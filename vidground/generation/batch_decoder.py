@@ -18,7 +18,7 @@ from vidground.generation.prefix_cache import shared_prefix
 from vidground.generation.prompt_batch import PromptBatch
 from vidground.generation.weight_memo import cached_for_weights
 from vidground.model.d2vlm import D2VLM, DecoderContext
-from vidground.model.evidence import best_interval, interval_mean, relevance, widened
+from vidground.model.evidence import interval_mean, widened
 from vidground.model.kv_cache import RowCache
 from vidground.model.rows import keep_rows
 
@@ -75,12 +75,12 @@ class Decoder:
 
     @property
     def matching(self) -> Tensor:
-        """(B, H): what an `<evi>` predicted now is matched by."""
+        """(B, H): what a time token predicted now is matched by."""
         return self._state["matching"][: len(self)]
 
     @property
     def memory(self) -> Tensor:
-        """(B, T, H): what the frames mean as evidence; 0 at padding."""
+        """(B, T, H): what the frames add to a time token; 0 at padding."""
         return self._state["memory"][: len(self)]
 
     def add(self, batch: PromptBatch) -> None:
@@ -92,11 +92,13 @@ class Decoder:
         self._cache.add(first, rows, length, shared_prefix(model, batch.prefix))
         batch = batch.after_prefix()
         context = model.context(batch.position_ids, batch.visible(), self._cache)
-        hidden = model.run_layers(batch.embeds, 0, config.evidence_layer, context)
+        hidden = model.run_layers(batch.embeds, 0, config.memory_layer, context)
         memory = batch.at_frames(hidden)
-        hidden = model.run_layers(hidden, config.evidence_layer, config.matching_layer, context)
-        frame_keys = model.frame_head(batch.at_frames(hidden))
-        matching, logits = _finish(model, hidden, context, batch)
+        hidden = model.run_layers(hidden, config.memory_layer, config.matching_layer, context)
+        last = model.run_layers(hidden, config.matching_layer, config.layers, context)
+        keys = last if config.frame_key_layer == config.layers else hidden
+        frame_keys = model.frame_head(batch.at_frames(keys))
+        matching, logits = batch.at_end(hidden), model.logits(batch.at_end(last))
         memory = memory.masked_fill(~batch.frame_mask[..., None], 0)
         self._put(first, "memory", widened(memory))  # once, and not at every step
         self._put(first, "frame_keys", widened(frame_keys))
@@ -154,7 +156,7 @@ class Decoder:
         return StepInputs(embeds[:, None], positions, *context.rotary, context.mask)
 
     def evidence(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Relevance (B, T) of the frames to an `<evi>` predicted now, and its interval.
+        """Relevance (B, T) of the frames to a time token predicted now, and its interval.
 
         Returns:
             curve, and first and last frame, (B,) each, inclusive.
@@ -162,17 +164,14 @@ class Decoder:
         rows = slice(len(self))
         frame_mask = self._state["frame_mask"][rows]
         keys = self._state["frame_keys"][rows]
-        curve = relevance(self.model.evidence_head(self.matching), keys)
-        curve = curve.masked_fill(~frame_mask, 0.0)
-        threshold = self.model.config.evidence_threshold
-        return curve, *best_interval(curve, frame_mask, threshold=threshold)
+        return self.model.find_time(self.matching, keys, frame_mask)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """(B,) tokens to (B, H) embeddings, without the meaning of evidence."""
         return self.model.get_input_embeddings()(tokens)  # type: ignore[no-any-return]
 
     def meaning(self, first: Tensor, last: Tensor) -> Tensor:
-        """What an `<evi>` with these intervals adds to its embedding (paper, eq. 4): (B, H)."""
+        """What a time token with these intervals adds to its embedding (paper, eq. 4): (B, H)."""
         return interval_mean(self.memory, first, last).to(self.logits.dtype)
 
     def _put(self, first: int, name: str, values: Tensor) -> None:
@@ -202,19 +201,10 @@ def compute_step(model: D2VLM, cache: RowCache, inputs: StepInputs) -> StepOutpu
     cache.step(inputs.positions, inputs.shape[1])
     rotary = inputs.cosines, inputs.sines
     context = DecoderContext(rotary, inputs.positions[:, None], inputs.mask, cache)
-    hidden = model.run_layers(inputs.embeds, 0, model.config.matching_layer, context)
-    return _finish(model, hidden, context)
-
-
-def _finish(
-    model: D2VLM, hidden: Tensor, context: DecoderContext, batch: PromptBatch | None = None
-) -> tuple[Tensor, Tensor]:
-    """The last layer: the state to match with, and logits, of each row's last position."""
-    matching_layer = model.config.matching_layer
-    last = model.run_layers(hidden, matching_layer, matching_layer + 1, context)
-    if batch is None:
-        return hidden[:, -1], model.logits(last[:, -1])
-    return batch.at_end(hidden), model.logits(batch.at_end(last))
+    config = model.config
+    hidden = model.run_layers(inputs.embeds, 0, config.matching_layer, context)
+    last = model.run_layers(hidden, config.matching_layer, config.layers, context)
+    return hidden[:, -1], model.logits(last[:, -1])
 
 
 class _IdleDecoders(list[Decoder]):

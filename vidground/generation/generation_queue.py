@@ -127,7 +127,7 @@ class GenerationQueue:
         vocabulary = self._model.lm_head.out_features
         self._rows: list[Row] = []
         self._lent = None
-        self._chooser = TokenChooser(vocabulary, config.evidence_token_id, device)
+        self._chooser = TokenChooser(vocabulary, config.time_token_id, device)
         self._next = torch.empty(0)  # (B, H): what the next step is fed
 
     @property
@@ -225,7 +225,7 @@ class GenerationQueue:
                 decoder.step(self._next)  # (B, H)
             logits = decoder.logits  # (B, V)
             token = self._chooser.choose(logits)  # (B,)
-            is_evidence = token == config.evidence_token_id  # (B,)
+            is_evidence = token == config.time_token_id  # (B,)
             self._next = decoder.embed(token)  # (B, H)
             evidence = None
             if is_evidence.is_cuda or bool(is_evidence.any()):  # a GPU is not waited for
@@ -255,7 +255,7 @@ class GenerationQueue:
 
     def _record(self, tokens: Tensor, found: Sequence[_StepEvidence | None]) -> None:
         """Give every row its tokens up to its end, and the evidence of its `<evi>` among them."""
-        evidence_id = self._model.config.evidence_token_id
+        evidence_id = self._model.config.time_token_id
         chosen: list[tuple[Row, int, int, int]] = []  # row, its index, step, position
         for index, (row, ids) in enumerate(zip(self._rows, tokens.tolist(), strict=True)):
             for step, token in enumerate(ids):

@@ -90,11 +90,11 @@ def check_prompt(model: D2VLM, prompt: PromptInputs) -> None:
     """Raise InputError if there is no frame, or not one span for every `<evi>`."""
     if prompt.frame_tokens.shape[0] == 0:
         raise InputError("a prompt has 0 frames; it needs at least 1")
-    references = [*prompt.before, *prompt.after].count(model.config.evidence_token_id)
+    references = [*prompt.before, *prompt.after].count(model.config.time_token_id)
     if references != len(prompt.spans):
         raise InputError(
-            f"the question refers to {references} intervals by <evi> and {len(prompt.spans)} "
-            "are given; give one per <evi>"
+            f"the question holds {references} time tokens and {len(prompt.spans)} spans are "
+            "given; give one for each"
         )
 
 
@@ -107,7 +107,7 @@ def embed_prompt(model: D2VLM, prompt: PromptInputs) -> Tensor:
     frames = prompt.frame_tokens
     ids = torch.tensor([*prompt.before, *prompt.after], device=frames.device, dtype=torch.long)
     text = model.get_input_embeddings()(ids)
-    places = (ids == model.config.evidence_token_id).nonzero().squeeze(1)
+    places = (ids == model.config.time_token_id).nonzero().squeeze(1)
     if prompt.spans:
         start, end = torch.tensor(prompt.spans, device=frames.device, dtype=torch.float64).T
         first, last = interval_frames(start, end, frames.shape[0])
@@ -149,6 +149,6 @@ def batch_prompts(model: D2VLM, prompts: Sequence[PromptInputs], *, length: int 
 def _common_prefix(model: D2VLM, prompts: Sequence[PromptInputs]) -> tuple[int, ...]:
     """The text before the frames, if it is the same in all and refers to none of them."""
     first = tuple(prompts[0].before)
-    refers = model.config.evidence_token_id in first
+    refers = model.config.time_token_id in first
     same = all(tuple(prompt.before) == first for prompt in prompts)
     return first if same and not refers else ()

@@ -48,13 +48,13 @@ class TokenChooser:
 
     Args:
         vocabulary: how many tokens there are.
-        evidence_token_id: of `<evi>`, which may be repeated freely.
+        time_token_id: of `<evi>` or `<vid>`, which may be repeated freely.
     """
 
     def __init__(
-        self, vocabulary: int, evidence_token_id: int, device: torch.device | str = "cpu"
+        self, vocabulary: int, time_token_id: int, device: torch.device | str = "cpu"
     ) -> None:
-        self._evidence_token_id = evidence_token_id
+        self._time_token_id = time_token_id
         self._settings: list[DecodingSettings] = []
         self._vocabulary = vocabulary
         self._device = device
@@ -82,7 +82,7 @@ class TokenChooser:
         tokens = scores.argmax(-1)
         if self._penalises:
             rows.seen.scatter_(1, tokens[:, None], True)
-            rows.seen[:, self._evidence_token_id].fill_(False)
+            rows.seen[:, self._time_token_id].fill_(False)
         return tokens
 
     def penalised(self, logits: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class TokenChooser:
         chosen = [] if settings is None else [settings]
         seen = torch.zeros(len(chosen), self._vocabulary, dtype=torch.bool)
         seen[:, list(prompt)] = True
-        seen[:, self._evidence_token_id] = False
+        seen[:, self._time_token_id] = False
         seeds = torch.tensor([_signed(one.seed) for one in chosen], dtype=torch.int64)
 
         def column(values: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ FRAMES = "<image>"
 _HEAD = f"<|system|>\nYou are a helpful AI assistant.{TURN_END}\n<|user|>\n"
 _TAIL = f"{TURN_END}\n<|assistant|>\n"
 # Every control token of Phi-3's tokenizer has one of these forms; so does the frames' placeholder.
-_CONTROL = re.compile(r"<\|[^\s<>]*\|>|</?(?:evi|image|s|unk)>")
+_CONTROL = re.compile(r"<\|[^\s<>]*\|>|</?(?:evi|vid|image|s|unk)>")
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,8 @@ def _stages(
 ) -> _Stages:
     """Split a response at its first </evi>; later ones are counted and removed."""
     tokens, truncated = _response(token_ids, ids)
-    ends = tokens.count(ids.evidence_end)
+    ends_at = [index for index, token in enumerate(tokens) if token == ids.evidence_end]
+    ends = len(ends_at)
     if not evidence_stage:
         answer = [token for token in tokens if token != ids.evidence_end]
         return _Stages((), _pieces(answer, ids=ids, decode=decode), ends, truncated, staged=False)
@@ -223,7 +224,7 @@ def _stages(
         has_text = any(piece.text.strip() for piece in pieces)
         evidence, answer_pieces = ((), pieces) if has_text else (pieces, ())
         return _Stages(evidence, answer_pieces, ends, truncated, staged=True)
-    cut = tokens.index(ids.evidence_end)
+    cut = ends_at[0]
     gathered = tokens[:cut]
     answer = [token for token in tokens[cut:] if token != ids.evidence_end]
     return _Stages(

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidground.errors import CheckpointError
+from vidground.settings import TimeTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 EVIDENCE = "<evi>"
 """Stands for one interval of the video (paper, section 3.2)."""
+MATCH = "<vid>"
+"""Stands for one instant of the video, in models that match frames (E.T. Chat)."""
 EVIDENCE_END = "</evi>"
 """Ends the evidence stage of a response; the answer follows."""
 TURN_END = "<|end|>"
@@ -40,14 +43,14 @@ class TokenIds:
     """Ids of the language tokenizer's control tokens.
 
     Attributes:
-        evidence: of `<evi>`.
-        evidence_end: of `</evi>`.
+        evidence: of `<evi>`, or of `<vid>` for a model that matches frames.
+        evidence_end: of `</evi>`; None for a model that matches frames.
         turn_end: of `<|end|>`.
         pad: of the padding token.
     """
 
     evidence: int
-    evidence_end: int
+    evidence_end: int | None
     turn_end: int
     pad: int
 
@@ -59,32 +62,45 @@ class Tokenizers:
         language: None for a checkpoint without one; such a model runs on token ids, and methods
             that need the tokenizer raise CheckpointError.
         question: the Q-Former's tokenizer.
+        time_tokens: how the model says times, which decides on the control tokens.
     """
 
     language: PreTrainedTokenizerBase | None
     question: PreTrainedTokenizerBase
+    time_tokens: TimeTokens
 
     def __init__(
-        self, language: PreTrainedTokenizerBase | None, question: PreTrainedTokenizerBase
+        self,
+        language: PreTrainedTokenizerBase | None,
+        question: PreTrainedTokenizerBase,
+        time_tokens: TimeTokens = "evidence",
     ) -> None:
         self.language = language
         self.question = question
+        self.time_tokens = time_tokens
 
     @classmethod
-    def load(cls, folder: str | Path, *, question_folder: str | Path | None = None) -> Tokenizers:
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        question_folder: str | Path | None = None,
+        time_tokens: TimeTokens = "evidence",
+    ) -> Tokenizers:
         """Read both tokenizers from local files.
 
         Args:
             folder: of the model; its tokenizer.json is the language tokenizer.
             question_folder: of the Q-Former's tokenizer (for released weights, a copy of
                 bert-base-uncased's); None for the one inside the model's folder.
+            time_tokens: of the model, see `D2VLMConfig`.
 
         Raises:
             CheckpointError: there is no Q-Former tokenizer, or a tokenizer cannot be read.
         """
         root = Path(folder)
         question = Path(question_folder) if question_folder is not None else root / QUESTION_FOLDER
-        return cls(_load_language(root), _load_question(question))
+        return cls(_load_language(root), _load_question(question), time_tokens)
 
     def save(self, folder: str | Path) -> None:
         """Write the language files to `folder` and the Q-Former's to its `qformer_tokenizer`."""
@@ -106,9 +122,10 @@ class Tokenizers:
                 "the language tokenizer has no padding token; set pad_token in its "
                 "tokenizer_config.json"
             )
+        matches = self.time_tokens == "matching"
         return TokenIds(
-            evidence=self._control_id(EVIDENCE),
-            evidence_end=self._control_id(EVIDENCE_END),
+            evidence=self._control_id(MATCH if matches else EVIDENCE),
+            evidence_end=None if matches else self._control_id(EVIDENCE_END),
             turn_end=self._control_id(TURN_END),
             pad=int(pad),
         )

@@ -1,4 +1,4 @@
-"""The sizes and constants of a D2VLM model, as saved in its config.json.
+"""The sizes and constants of a model, as saved in its config.json.
 
 Knows no weights; how a released configuration becomes this one stands in
 `vidground.checkpoints.released_format`.
@@ -14,7 +14,7 @@ from transformers import (
     PretrainedConfig,
 )
 
-from vidground.settings import OWN_MODEL_TYPE
+from vidground.settings import OWN_MODEL_TYPE, TimeTokens
 
 
 def _as(cls: type[PretrainedConfig], value: dict[str, Any] | PretrainedConfig | None) -> Any:
@@ -32,17 +32,21 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
     vision_config: EVA-CLIP ViT (InstructBLIP's); its last block's output is used as it is.
     qformer_config: the compressor's Q-Former; its vocabulary holds one token more than BERT's.
     text_config: Phi-3 language model. num_query_tokens: learned queries per frame.
+    time_tokens: how times are said: "evidence" for `<evi>`, which stands for an interval (D2VLM);
+        "matching" for `<vid>`, which stands for one frame (E.T. Chat).
     evidence_layer: decoder layers run before the state that evidence memory is read from.
     evidence_threshold: frames below this share of the highest relevance are outside the
         interval, in (0, 1]. target_decay: base of the relevance target's fall per frame of
         distance from the interval (the paper's alpha).
     evidence_stage: whether a response gathers evidence before it answers; a model that was
-        trained without answers at once, and the `<evi>` of its answer are its evidence.
-    evidence_semantics: whether an `<evi>` that was said carries what its interval shows on to
+        trained without answers at once, and the `<evi>` of its answer are its evidence. Always
+        false with "matching".
+    evidence_semantics: whether a time token that was said carries what its frames show on to
         what follows, or is a plain token.
     max_frames: frames per prompt at most, the longest the weights were trained on.
     evidence_token_id, evidence_end_token_id, turn_end_token_id: `<evi>`, `</evi>` and the token
-        that ends an answer, as the language tokenizer numbers them.
+        that ends an answer, as the language tokenizer numbers them. match_token_id: `<vid>`; used
+        with "matching" only, as the first two are with "evidence".
     """
 
     model_type = OWN_MODEL_TYPE
@@ -58,6 +62,7 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
         qformer_config: dict[str, Any] | InstructBlipQFormerConfig | None = None,
         text_config: dict[str, Any] | Phi3Config | None = None,
         num_query_tokens: int = 32,
+        time_tokens: TimeTokens = "evidence",
         evidence_layer: int = 6,
         evidence_threshold: float = 0.6,
         target_decay: float = 2.0,
@@ -65,8 +70,9 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
         evidence_semantics: bool = True,
         max_frames: int = 350,
         evidence_token_id: int = 32011,
-        evidence_end_token_id: int = 32012,
+        evidence_end_token_id: int | None = 32012,
         turn_end_token_id: int = 32007,
+        match_token_id: int = 32011,
         **kwargs: Any,
     ) -> None:
         self.vision_config = _as(InstructBlipVisionConfig, vision_config)
@@ -78,12 +84,14 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
         self.evidence_layer = evidence_layer
         self.evidence_threshold = evidence_threshold
         self.target_decay = target_decay
-        self.evidence_stage = evidence_stage
+        self.time_tokens = time_tokens
+        self.evidence_stage = evidence_stage and time_tokens == "evidence"
         self.evidence_semantics = evidence_semantics
         self.max_frames = max_frames
         self.evidence_token_id = evidence_token_id
         self.evidence_end_token_id = evidence_end_token_id
         self.turn_end_token_id = turn_end_token_id
+        self.match_token_id = match_token_id
         kwargs.setdefault("tie_word_embeddings", False)
         super().__init__(**kwargs)
 
@@ -93,9 +101,37 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
         return int(self.vision_config.image_size)
 
     @property
+    def layers(self) -> int:
+        """Decoder layers in all."""
+        return int(self.text_config.num_hidden_layers)
+
+    @property
     def matching_layer(self) -> int:
-        """Decoder layers run before the state that evidence is matched with: all but one."""
-        return int(self.text_config.num_hidden_layers) - 1
+        """Decoder layers run before the state that predicts times: all but one."""
+        return self.layers - 1
+
+    @property
+    def matches(self) -> bool:
+        """Whether time tokens are matched to single frames."""
+        return bool(self.time_tokens == "matching")
+
+    @property
+    def time_token_id(self) -> int:
+        """The token that stands for a time: `<evi>` or `<vid>`."""
+        return int(self.match_token_id if self.matches else self.evidence_token_id)
+
+    @property
+    def memory_layer(self) -> int:
+        """Decoder layers run before the frames' states that a time token adds to its embedding.
+
+        0 for the frame tokens themselves.
+        """
+        return 0 if self.matches else self.evidence_layer
+
+    @property
+    def frame_key_layer(self) -> int:
+        """Decoder layers run before the frames' states that time tokens are compared with."""
+        return self.layers if self.matches else self.matching_layer
 
 
 AutoConfig.register(D2VLMConfig.model_type, D2VLMConfig)

@@ -1,4 +1,4 @@
-"""D2VLM: the parts and how states flow through them. Knows no text, no files, no decode loop.
+"""The model: its parts and how states flow through them. Knows no text, no files, no decode loop.
 
 The vision encoder, the Q-Former and the decoder layers are transformers' classes; the pooling
 to one token per frame, the two heads and the staged run through the layers are ours.
@@ -20,7 +20,9 @@ from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer
 from vidground.errors import InputError
 from vidground.model.compressor import FrameCompressor
 from vidground.model.configuration import D2VLMConfig
+from vidground.model.evidence import best_interval, relevance
 from vidground.model.kv_cache import KeyValueCache, RowCache
+from vidground.model.matching import match_probabilities
 from vidground.model.vision_encoder import VisionEncoder
 from vidground.storage.atomic import open_to_umask
 
@@ -57,11 +59,13 @@ class DecoderContext:
 
 
 class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no types
-    """Factorized temporal grounding and answering (paper, section 3).
+    """Factorized temporal grounding and answering (paper, section 3); or E.T. Chat, which has the
+    same parts and says times in another way (`D2VLMConfig.time_tokens`).
 
-    The language model is run in stages, so that the two states that evidence needs are taken
-    where they arise: `run_layers(0, evidence_layer)`, then up to `matching_layer`, then the
-    last layer. `tokenizers` travel with the weights when the model is saved.
+    The language model is run in stages, so that the two states that times need are taken
+    where they arise: `run_layers(0, memory_layer)`, then up to `matching_layer`, then the
+    last layer. `evidence_head` reads the state that predicts a time token, `frame_head` those of
+    the frames it is compared with. `tokenizers` travel with the weights when the model is saved.
     """
 
     config_class = D2VLMConfig
@@ -151,6 +155,29 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
                 **{_CACHE: context.cache},
             )
         return hidden
+
+    def find_time(
+        self, states: Tensor, frame_keys: Tensor, frame_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What time tokens predicted by these states stand for.
+
+        Args:
+            states: (B, H) that predict a token, after `matching_layer` layers.
+            frame_keys: (B, T, H) outputs of the frame head.
+            frame_mask: (B, T), false at padding.
+
+        Returns:
+            the relevance of the frames, (B, T) float32, 0 at padding; and the first and last frame,
+            (B,) each, inclusive. See `vidground.model.evidence` and `vidground.model.matching`.
+        """
+        said = self.evidence_head(states)
+        if self.config.matches:
+            curve = match_probabilities(said, frame_keys, frame_mask)
+            frame = curve.argmax(-1)
+            return curve, frame, frame
+        curve = relevance(said, frame_keys).masked_fill(~frame_mask, 0.0)
+        threshold = self.config.evidence_threshold
+        return curve, *best_interval(curve, frame_mask, threshold=threshold)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Token logits, (..., V), of states that left the last layer."""
