@@ -31,8 +31,8 @@ class DenseCaptioner:
         >>> captions.save("match.srt")
 
     Args:
-        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a Hugging Face hub id, or a
-            loaded `D2VLM`.
+        model: a known name ("d2vlm", "d2vlm-mcqa", "etchat", "toy"), a folder, a Hugging Face hub
+            id, or a loaded `D2VLM`.
         options: fields of `InferenceSettings` (device, dtype, weights, sampling, decoding, batch,
             isolation, decode_on, cache, vision, provider), and load options (revision, subfolder,
             cache_dir, token, local_files_only).
@@ -134,8 +134,8 @@ def window_events(reading: Reading) -> list[WindowEvent]:
     """Return the captioned events of one window; evidence without a caption is left out."""
     events = []
     for ordinal, text in caption_segments(reading.parsed):
-        evidence = reading.generation.evidence[ordinal]
-        score = float(evidence.curve[evidence.first : evidence.last + 1].mean())
+        evidence = reading.evidence[ordinal]
+        score = evidence.score
         start = reading.window.start
         if text:
             events.append(WindowEvent(start + evidence.first, start + evidence.last, text, score))

@@ -37,8 +37,8 @@ class Grounder:
         >>> result.moments[0].start_s, result.moments[0].end_s
 
     Args:
-        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a Hugging Face hub id, or a
-            loaded `D2VLM`.
+        model: a known name ("d2vlm", "d2vlm-mcqa", "etchat", "toy"), a folder, a Hugging Face hub
+            id, or a loaded `D2VLM`.
         grounding: how relevance becomes moments.
         options: fields of `InferenceSettings` (device, dtype, weights, sampling, decoding, batch,
             isolation, decode_on, cache, vision, provider), and load options (revision, subfolder,
@@ -249,6 +249,8 @@ class Grounder:
 def moment_spans(reading: Reading, *, share: float) -> list[tuple[int, int, float]]:
     """Return every peak of every evidence curve that an answer refers to.
 
+    Evidence that was matched to frames is one moment, whatever its curve.
+
     Args:
         reading: the answer of a window.
         share: see `peaks`.
@@ -260,7 +262,11 @@ def moment_spans(reading: Reading, *, share: float) -> list[tuple[int, int, floa
     return [
         (start + first, start + last, score)
         for evidence in reading.referred
-        for first, last, score in peaks(evidence.curve, threshold=share)
+        for first, last, score in (
+            [(evidence.first, evidence.last, evidence.score)]
+            if evidence.matched
+            else peaks(evidence.curve, threshold=share)
+        )
     ]
 
 

@@ -10,7 +10,7 @@ from tests.helpers.training_runs import tiny_model
 from vidground.generation.generation_queue import Evidence, Generation
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.model.d2vlm import D2VLM
-from vidground.settings import DecodingSettings
+from vidground.settings import DecodingSettings, TimeTokens
 
 Said = tuple[str, Sequence[tuple[int, int]], float]
 """A response, the frames of each of its `<evi>`, and their relevance (elsewhere it is 0)."""
@@ -21,8 +21,14 @@ Script = Callable[[str, int], Said]
 class ScriptedModel:
     """The model, and what it was asked: questions in order, their spans, and the settings."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
-        self.model: D2VLM = tiny_model()
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        script: Script,
+        *,
+        time_tokens: TimeTokens = "evidence",
+    ) -> None:
+        self.model: D2VLM = tiny_model(time_tokens=time_tokens)
         self.script = script
         self.asked: list[str] = []
         self.spans: list[Any] = []
@@ -58,5 +64,6 @@ class ScriptedModel:
         for position, (first, last) in zip(positions, spans, strict=True):
             curve = torch.zeros(frames)
             curve[first : last + 1] = score
-            evidence.append(Evidence(position, first, last, curve))
+            matched = (first,) if self.model.config.matches else ()
+            evidence.append(Evidence(position, first, last, curve, matched))
         return Generation(ids, tuple(evidence), torch.zeros(frames), truncated=False)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from vidground.model.d2vlm import D2VLM
+from vidground.settings import TimeTokens
 from vidground.training.data.collation import Collator, Sample
 from vidground.training.data.samples import PreferenceSample, Response, SftSample, TrainingPrompt
 from vidground.training.logs import LOG, JsonLog
@@ -89,9 +90,10 @@ class SignalAt(TrainerCallback):
             os.kill(os.getpid(), self.number)
 
 
-def tiny_model(seed: int = 0) -> D2VLM:
+def tiny_model(seed: int = 0, *, time_tokens: TimeTokens = "evidence") -> D2VLM:
     sizes = {"image_size": IMAGE_SIZE, "patch_size": 10, "vision_layers": 1, "vision_width": 32}
-    return make_toy_model(toy_config(**sizes, text_layers=4, text_width=32), seed=seed)
+    config = toy_config(**sizes, text_layers=4, text_width=32, time_tokens=time_tokens)
+    return make_toy_model(config, seed=seed)
 
 
 def random_samples(model: D2VLM, count: int, kind: str = "sft") -> Samples:

@@ -37,14 +37,16 @@ _SHORTEST_CAPTION = 6
 _SHORTEST_SENTENCE = 8
 
 
-def answer_text(response: str, rules: Rules) -> str | None:
+def answer_text(response: str, rules: Rules, *, staged: bool = True) -> str | None:
     """Return the part to score: the whole response, or what follows `</evi>` (strict rules).
 
     Args:
         response: what the model said. Of several `</evi>` the last one counts.
         rules: without `</evi>` the strict ones give None.
+        staged: False for a model that answers without gathering evidence first, such as E.T. Chat;
+            the strict rules read its whole response.
     """
-    if rules == "official":
+    if rules == "official" or not staged:
         return response
     return response.rpartition(EVIDENCE_END)[2] if EVIDENCE_END in response else None
 

@@ -36,6 +36,8 @@ class Prediction:
         idx: number within task and source, from 0.
         video: path relative to the videos' folder.
         response: what the model said.
+        staged: whether the model gathers evidence before it answers; all that another one says is
+            its answer.
         targets: true intervals in seconds; for vhd those of all annotators.
         captions: one for each target (dvc, slc); empty for other tasks.
         options: number of options; 0 for tasks without.
@@ -51,6 +53,7 @@ class Prediction:
     captions: tuple[str, ...] = ()
     options: int = 0
     right_option: int = 0
+    staged: bool = True
 
 
 def load_predictions(path: str | Path) -> list[Mapping[str, Any]]:
@@ -157,6 +160,7 @@ def read_prediction(item: Any, name: str) -> Prediction:
         captions=_captions(item, len(targets), name) if task in CAPTION_TASKS else (),
         options=options,
         right_option=right_option,
+        staged=item.get("staged") is not False,
     )
 
 

@@ -65,7 +65,7 @@ class Reading:
 
 def read_response(prediction: Prediction, rules: Rules) -> Reading:
     """Return the times, and for dense captioning the captions, of one response."""
-    text = answer_text(prediction.response, rules) or ""
+    text = answer_text(prediction.response, rules, staged=prediction.staged) or ""
     captions: tuple[TimedCaption, ...] = ()
     if prediction.task in CAPTION_TASKS:
         captions = read_captions(text)

@@ -108,7 +108,8 @@ class Predictor:
 
         These are `a`, the response with evidence as `start - end` in seconds (empty if there is an
         `error`); `moments`, [start_s, end_s, score] of every moment, best first, whatever its
-        score; `found`, whether the best one reaches the threshold; and `warnings`.
+        score; `found`, whether the best one reaches the threshold; `staged`, false for a model
+        that matches frames, which answers at once; and `warnings`.
 
         Args:
             path: of the video.
@@ -161,6 +162,8 @@ class Predictor:
             "found": any(score >= self._grounding.found_threshold for *_, score in spans),
             "moments": [[*answers.seconds(a, b), score] for a, b, score in spans],
         }
+        if config.matches:
+            line["staged"] = False
         warnings = [*answers.warnings, *answer_notes(answers, readings)]
         return line | ({"warnings": warnings} if warnings else {})
 
@@ -173,17 +176,14 @@ class Predictor:
     ) -> str:
         """Return one response from the answers of all windows."""
         if len(readings) > 1 and task in (*CAPTION_TASKS, *_LIST_TASKS):
-            return _merged_response(task, answers, readings)
+            staged = not self._engine.model.config.matches
+            return _merged_response(task, answers, readings, staged=staged)
         scores = [max((score for *_, score in spans), default=-1.0) for spans in per_window]
         best = readings[scores.index(max(scores))]
-        seconds = [
-            answers.seconds(best.window.start + evidence.first, best.window.start + evidence.last)
-            for evidence in best.generation.evidence
-        ]
         tokenizers = self._engine.tokenizers
         return released_text(
-            best.generation.token_ids,
-            seconds,
+            best.token_ids,
+            best.times_s,
             ids=tokenizers.ids,
             decode=tokenizers.decode,
             evidence_stage=self._engine.model.config.evidence_stage,
@@ -249,7 +249,9 @@ def _asks_together(questions: Sequence[Question]) -> list[list[Question]]:
     return list(asks.values())
 
 
-def _merged_response(task: str, answers: Answers, readings: Sequence[Reading]) -> str:
+def _merged_response(
+    task: str, answers: Answers, readings: Sequence[Reading], *, staged: bool
+) -> str:
     """Return the events of several windows, merged, in the form of one window's response."""
     per_window = [
         window_events(reading) if task in CAPTION_TASKS else _interval_events(reading)
@@ -264,7 +266,7 @@ def _merged_response(task: str, answers: Answers, readings: Sequence[Reading]) -
         text = " ".join(f"{interval} , {caption}." for interval, caption in parts)
     else:
         text = " , ".join(interval for interval, _ in parts)
-    return f"{evidence} </evi> {text}".strip()
+    return f"{evidence} </evi> {text}".strip() if staged else text
 
 
 def _interval_events(reading: Reading) -> list[WindowEvent]:

@@ -25,7 +25,7 @@ ABSENT = "absent"
 OPTION_PENALTY = 1.2
 """Repetition penalty of E.T. Bench's multiple-choice tasks, as in the released evaluation."""
 
-ANSWER_FIELDS = ("a", "found", "moments", "warnings", "error")
+ANSWER_FIELDS = ("a", "staged", "found", "moments", "warnings", "error")
 """Fields that a prediction adds to its sample."""
 
 Key = tuple[str, str, int]

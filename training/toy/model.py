@@ -16,6 +16,7 @@ from vidground.errors import InputError
 from vidground.language.tokenizers import Tokenizers
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
+from vidground.settings import TimeTokens
 from vidground.training.toy.tokenizers import make_toy_tokenizers
 
 __all__ = ["make_toy_model", "make_toy_tokenizers", "toy_config"]
@@ -35,6 +36,7 @@ def toy_config(
     vision_width: int = 96,
     text_layers: int = 8,
     text_width: int = 128,
+    time_tokens: TimeTokens = "evidence",
 ) -> D2VLMConfig:
     """Return the configuration of a toy model; about 2.3 million parameters by default.
 
@@ -45,6 +47,7 @@ def toy_config(
         vision_width: of the vision encoder and the compressor, a multiple of 32.
         text_layers: layers of the language model, 2 or more.
         text_width: of the language model, a multiple of 32.
+        time_tokens: how the model says times, see `D2VLMConfig`.
 
     Raises:
         InputError: sizes do not fit together.
@@ -54,8 +57,9 @@ def toy_config(
         multiple = width >= _HEAD_WIDTH and width % _HEAD_WIDTH == 0
         _check(multiple, f"{name} {width}", f"a multiple of {_HEAD_WIDTH}")
     _check(text_layers >= 2, f"text_layers {text_layers}", "2 or more")
-    tokenizers = make_toy_tokenizers()
+    tokenizers = make_toy_tokenizers(time_tokens)
     ids = tokenizers.ids
+    named = {"evidence_token_id": ids.evidence, "evidence_end_token_id": ids.evidence_end}
     return D2VLMConfig(
         vision_config=InstructBlipVisionConfig(
             image_size=image_size,
@@ -71,9 +75,9 @@ def toy_config(
         num_query_tokens=8,
         evidence_layer=text_layers // 2,
         max_frames=128,
-        evidence_token_id=ids.evidence,
-        evidence_end_token_id=ids.evidence_end,
+        time_tokens=time_tokens,
         turn_end_token_id=ids.turn_end,
+        **({"match_token_id": ids.evidence} if time_tokens == "matching" else named),
     )
 
 
@@ -88,7 +92,7 @@ def make_toy_model(config: D2VLMConfig | None = None, *, seed: int = 0) -> D2VLM
         torch.manual_seed(seed)
         model = D2VLM(config if config is not None else toy_config())
         _initialise_for_training(model)
-    model.tokenizers = make_toy_tokenizers()
+    model.tokenizers = make_toy_tokenizers(model.config.time_tokens)
     return model
 
 

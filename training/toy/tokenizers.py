@@ -30,10 +30,12 @@ from vidground.language.prompts import chat_prompt
 from vidground.language.tokenizers import (
     EVIDENCE,
     EVIDENCE_END,
+    MATCH,
     QUESTION_START,
     TURN_END,
     Tokenizers,
 )
+from vidground.settings import TimeTokens
 from vidground.training.toy.captions import ACTION_PHRASES, COLORS, SHAPES, plural, words
 from vidground.training.toy.questions import phrases, vocabulary
 
@@ -56,9 +58,14 @@ _ENOUGH = 1 << 14
 """More pieces than the merges of all words can make, so that training ends at whole words."""
 
 
-def make_toy_tokenizers() -> Tokenizers:
-    """Return the tokenizers of a toy model, about 700 and 150 tokens; the same in every call."""
-    return Tokenizers(_language_tokenizer(), _question_tokenizer())
+def make_toy_tokenizers(time_tokens: TimeTokens = "evidence") -> Tokenizers:
+    """Return the tokenizers of a toy model, about 700 and 150 tokens; the same in every call.
+
+    Args:
+        time_tokens: of the model; `<vid>` has the id that `<evi>` has otherwise.
+    """
+    language = _language_tokenizer(MATCH if time_tokens == "matching" else EVIDENCE)
+    return Tokenizers(language, _question_tokenizer(), time_tokens)
 
 
 def _known_words() -> list[str]:
@@ -68,7 +75,7 @@ def _known_words() -> list[str]:
     return sorted(word for word in found if word.isalpha())
 
 
-def _language_tokenizer() -> PreTrainedTokenizerFast:
+def _language_tokenizer(time_token: str) -> PreTrainedTokenizerFast:
     merges = _merges(_known_words())
     pieces = [
         *(_UNKNOWN, _TEXT_START, _TEXT_END),
@@ -88,7 +95,7 @@ def _language_tokenizer() -> PreTrainedTokenizerFast:
         [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     backend.add_tokens([AddedToken(text, normalized=False) for text in (_SYSTEM, *phrases())])
-    controls = (_UNKNOWN, _TEXT_START, _TEXT_END, *_CHAT, EVIDENCE, EVIDENCE_END)
+    controls = (_UNKNOWN, _TEXT_START, _TEXT_END, *_CHAT, time_token, EVIDENCE_END)
     backend.add_special_tokens([_control(token) for token in controls])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -96,7 +103,7 @@ def _language_tokenizer() -> PreTrainedTokenizerFast:
         eos_token=_PAD,
         pad_token=_PAD,
         unk_token=_UNKNOWN,
-        additional_special_tokens=[EVIDENCE, EVIDENCE_END],
+        additional_special_tokens=[time_token, EVIDENCE_END],
         clean_up_tokenization_spaces=False,
         model_max_length=_MAX_TOKENS,
     )

@@ -152,22 +152,26 @@ class _GreedyAnswer:
         self._length = batch.embeds.shape[1]
         self._run(batch.embeds, batch.position_ids, batch.visible())
         states = self.steps[0][0]
-        self._memory = batch.at_frames(states[model.config.evidence_layer])[0]
-        self._frame_keys = model.frame_head(batch.at_frames(states[model.config.matching_layer]))[0]
+        self._memory = batch.at_frames(states[model.config.memory_layer])[0]
+        keys = states[model.config.frame_key_layer]
+        self._frame_keys = model.frame_head(batch.at_frames(keys))[0]
         self.prompt_curve = self._relevance()
 
     def choose(self) -> None:
-        """Append the likeliest token, and find its evidence if it is an `<evi>`."""
+        """Append the likeliest token, and find its frames if it is a time token."""
         config = self._model.config
         token = int(self.steps[-1][1][0, -1].argmax())
         self.ended = token == config.turn_end_token_id
         embeds = self._model.get_input_embeddings()(
             torch.tensor([[token]], device=self._model.device)
         )
-        if token == config.evidence_token_id:
+        if token == config.time_token_id:
             curve = self._relevance()
-            first, last = best_run(curve.tolist(), threshold=config.evidence_threshold)
-            self.evidence.append(Evidence(len(self.token_ids), first, last, curve))
+            first = last = int(curve.argmax())
+            if not config.matches:
+                first, last = best_run(curve.tolist(), threshold=config.evidence_threshold)
+            matched = (first,) if config.matches else ()
+            self.evidence.append(Evidence(len(self.token_ids), first, last, curve, matched))
             if config.evidence_semantics:
                 embeds = embeds + self._memory[first : last + 1].mean(0)
         self.token_ids.append(token)
@@ -192,6 +196,9 @@ class _GreedyAnswer:
     def _relevance(self) -> Tensor:
         state = self.steps[-1][0][self._model.config.matching_layer][0, -1]
         scores = self._frame_keys @ self._model.evidence_head(state)
+        if self._model.config.matches:
+            curve: Tensor = scores.float().softmax(0)
+            return curve.cpu()
         return torch.sigmoid(scores.float() / state.shape[-1] ** 0.5).cpu()
 
 

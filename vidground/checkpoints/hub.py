@@ -80,7 +80,7 @@ def find_model(
     """Return the folder of a model, downloaded if needed.
 
     Args:
-        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, or a hub repository
+        model: a known name ("d2vlm", "d2vlm-mcqa", "etchat", "toy"), a folder, or a hub repository
             ("owner/name", or "owner/name/sub/folder" for one of several models in it). A folder
             with a known name is used if it holds a model; a `Path`, or a name that starts with
             "./", always means a folder.

@@ -89,8 +89,8 @@ def load_model(
     Every parameter comes from the checkpoint, and every tensor of the checkpoint is used.
 
     Args:
-        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, or a hub repository; see
-            `vidground.checkpoints.hub.find_model`.
+        model: a known name ("d2vlm", "d2vlm-mcqa", "etchat", "toy"), a folder, or a hub repository;
+            see `vidground.checkpoints.hub.find_model`.
         revision: branch, tag or commit of the hub repository.
         subfolder: of the model in a folder or repository that holds several.
         cache_dir: the hub cache; None for the default. Cached files are not downloaded again.

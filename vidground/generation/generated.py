@@ -18,16 +18,25 @@ only, so that sums over a prompt's positions are grouped alike whatever it is re
 
 @dataclass(frozen=True)
 class Evidence:
-    """One generated `<evi>`.
+    """One generated time token, `<evi>` or `<vid>`.
 
     position: its index in the answer's tokens. first, last: its interval in frames, inclusive.
-    curve: (T,) float32 on the CPU, relevance of every frame of the prompt.
+    curve: (T,) float32 on the CPU, relevance of every frame of the prompt; for a `<vid>` the
+        probability that it means the frame.
+    matched: the frames that it was matched to, for a `<vid>`; they replace the curve's peaks.
     """
 
     position: int
     first: int
     last: int
     curve: Tensor
+    matched: tuple[int, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """Mean relevance of the interval's frames, or of the matched ones, in [0, 1]."""
+        frames = self.curve[self.first : self.last + 1]
+        return float((self.curve[list(self.matched)] if self.matched else frames).mean())
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,9 @@ class GenerationQueue:
         spans = torch.stack([torch.stack((s.first[i], s.last[i])) for s, i in at]).tolist()
         curves = torch.stack([s.curve[i] for s, i in at]).cpu()
         for (row, _, _, position), (first, last), curve in zip(chosen, spans, curves, strict=True):
-            row.evidence.append(Evidence(position, first, last, curve[: row.frames].clone()))
+            matched = (first,) if self._model.config.matches else ()
+            curve = curve[: row.frames]
+            row.evidence.append(Evidence(position, first, last, curve.clone(), matched))
             row.finite = row.finite and bool(curve.isfinite().all())
 
     def _answer(self, row: Row) -> Generation | Exception | None:

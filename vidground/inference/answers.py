@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from vidground.features.windows import Window, span_seconds
 from vidground.generation.generation_queue import Evidence, Generation
-from vidground.language.response_parsing import ParsedAnswer, answer_text, parse_answer
+from vidground.language.response_parsing import ParsedAnswer, Times, answer_text, parse_answer
+from vidground.language.spoken_times import join_instants
 from vidground.language.tokenizers import Tokenizers
 from vidground.video.info import VideoInfo
 
@@ -71,12 +74,19 @@ class Reading:
     Attributes:
         window: that was asked.
         generation: tokens and evidence.
+        token_ids: the tokens as they were parsed; `<vid> - <vid>`, which is one interval, is one
+            token here.
+        evidence: what each time token of `token_ids` stands for.
+        times_s: start and end of each in seconds, or one number for an instant.
         parsed: the parts of the answer.
         text: the answer as a sentence, with evidence as times.
     """
 
     window: Window
     generation: Generation
+    token_ids: Sequence[int]
+    evidence: tuple[Evidence, ...]
+    times_s: tuple[Times, ...]
     parsed: ParsedAnswer
     text: str
 
@@ -84,7 +94,7 @@ class Reading:
     def referred(self) -> list[Evidence]:
         """The evidence that the answer refers to; without an answer, all evidence gathered."""
         ordinals = self.parsed.answer_evidence or self.parsed.evidence
-        return [self.generation.evidence[ordinal] for ordinal in ordinals]
+        return [self.evidence[ordinal] for ordinal in ordinals]
 
 
 def read_answers(
@@ -103,15 +113,31 @@ def read_answers(
     """
     readings = []
     for window, generation in zip(answers.windows, answers.of(prompt), strict=True):
-        intervals = [
-            answers.seconds(window.start + evidence.first, window.start + evidence.last)
-            for evidence in generation.evidence
-        ]
-        tokens, ids, decode = generation.token_ids, tokenizers.ids, tokenizers.decode
+        ids, decode = tokenizers.ids, tokenizers.decode
+        tokens: Sequence[int] = generation.token_ids
+        evidence = generation.evidence
+        if tokenizers.time_tokens == "matching":
+            tokens, ordinals = join_instants(tokens, ids=ids, decode=decode)
+            evidence = tuple(_joined([evidence[i] for i in each]) for each in ordinals)
+        times_s = tuple(_times_s(answers, window, item) for item in evidence)
         parsed = parse_answer(tokens, ids=ids, decode=decode, evidence_stage=evidence_stage)
-        text = answer_text(tokens, intervals, ids=ids, decode=decode, evidence_stage=evidence_stage)
-        readings.append(Reading(window, generation, parsed, text))
+        text = answer_text(tokens, times_s, ids=ids, decode=decode, evidence_stage=evidence_stage)
+        readings.append(Reading(window, generation, tokens, evidence, times_s, parsed, text))
     return readings
+
+
+def _joined(instants: Sequence[Evidence]) -> Evidence:
+    """Return the interval between two matched frames, or the instant of one."""
+    frames = tuple(frame for instant in instants for frame in instant.matched)
+    curve = torch.stack([instant.curve for instant in instants]).amax(0)
+    return Evidence(instants[0].position, min(frames), max(frames), curve, frames)
+
+
+def _times_s(answers: Answers, window: Window, evidence: Evidence) -> Times:
+    """Return the times that a time token reads as; those of matched frames in the order said."""
+    if evidence.matched:
+        return tuple(answers.times_s[window.start + frame] for frame in evidence.matched)
+    return answers.seconds(window.start + evidence.first, window.start + evidence.last)
 
 
 def answer_notes(answers: Answers, readings: Sequence[Reading]) -> list[str]:

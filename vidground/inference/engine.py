@@ -36,6 +36,7 @@ from vidground.inference.provenance import provenance_of, runtime_of
 from vidground.inference.video_source import VideoSource
 from vidground.inference.video_threads import Pipeline, in_order
 from vidground.language.prompts import Prompt, PromptIds, encode_prompt
+from vidground.language.spoken_times import matched_prompt
 from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.outcomes import Outcome, one_by_one
@@ -53,8 +54,8 @@ class Engine:
     """A loaded model with the settings that it is run with.
 
     Args:
-        model: a known name ("d2vlm", "d2vlm-mcqa", "toy"), a folder, a Hugging Face hub id, or a
-            loaded `D2VLM`.
+        model: a known name ("d2vlm", "d2vlm-mcqa", "etchat", "toy"), a folder, a Hugging Face hub
+            id, or a loaded `D2VLM`.
         settings: how the model is loaded and run.
 
     Attributes:
@@ -186,6 +187,10 @@ class Engine:
             InputError: a prompt does not fit, or no window contains all spans.
         """
         backend = backend or self.backend
+        said_s = spans_s  # the spans of the time tokens as this model says them
+        if self.model.config.matches and spans_s:
+            said = [matched_prompt(prompt, spans_s) for prompt in prompts]
+            prompts, said_s = [prompt for prompt, _ in said], said[0][1]
         encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
         questions = [prompt.question for prompt in encoded]
         kept = questions if keep_tokens and not spans_s else None
@@ -200,7 +205,7 @@ class Engine:
         tracker = Tracker(path, samples, total, backend.relay(on_progress), done=done)
         chunks = features.chunks if done else counted(features.chunks, tracker.samples)
         tokens = compress_chunks(backend.encoder, chunks, questions, windows)
-        answers = tuple(self._generate(backend, tokens, encoded, windows, spans_s, tracker))
+        answers = tuple(self._generate(backend, tokens, encoded, windows, said_s, tracker))
         # The facts are read only now: damage is found while the file is decoded.
         return Answers(facts.info, facts.times_s, self.period_s, windows, answers, facts.warnings)
 

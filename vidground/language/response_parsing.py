@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from vidground.errors import InputError
 from vidground.language.tokenizers import EVIDENCE_END, TokenIds
 
+Times = tuple[float, ...]
+"""Start and end of an interval in seconds, or one instant."""
+
 Decode = Callable[[Sequence[int]], str]
 """Converts token ids to text, see `Tokenizers.decode`."""
 
@@ -134,28 +137,33 @@ def caption_segments(parsed: ParsedAnswer) -> list[tuple[int, str]]:
     return captions
 
 
-def format_interval(start_s: float, end_s: float) -> str:
-    """Format an interval as `19 - 32 s`, with up to two decimals."""
-    return f"{_number(start_s)} - {_number(end_s)} s"
+def format_interval(*times_s: float) -> str:
+    """Format an interval as `19 - 32 s`, or an instant as `19 s`, with up to two decimals.
+
+    Args:
+        times_s: start and end, or one instant, in seconds.
+    """
+    return f"{_numbers(times_s)} s"
 
 
 def answer_text(
     token_ids: Sequence[int],
-    intervals: Sequence[tuple[float, float]],
+    intervals: Sequence[Times],
     *,
     ids: TokenIds,
     decode: Decode,
-    write: Callable[[float, float], str] = format_interval,
+    write: Callable[..., str] = format_interval,
     evidence_stage: bool = True,
 ) -> str:
     """Return the answer as a sentence, with each evidence token replaced by its times.
 
     Args:
         token_ids: see `parse_answer`.
-        intervals: (start, end) in seconds of every evidence token of the response, in order.
+        intervals: (start, end) in seconds of every evidence token of the response, in order; or
+            one number for an instant.
         ids: see `parse_answer`.
         decode: see `parse_answer`.
-        write: formats an interval.
+        write: formats an interval from its one or two numbers.
         evidence_stage: see `parse_answer`.
 
     Raises:
@@ -178,7 +186,7 @@ def answer_text(
 
 def released_text(
     token_ids: Sequence[int],
-    spans: Sequence[tuple[float, float]],
+    spans: Sequence[Times],
     *,
     ids: TokenIds,
     decode: Decode,
@@ -188,12 +196,12 @@ def released_text(
 
     Args:
         token_ids: see `parse_answer`.
-        spans: (first, last) in seconds of every evidence token of the response, in order; whole
-            numbers are written without decimals.
+        spans: (first, last) in seconds of every evidence token of the response, in order, or one
+            number for an instant; whole numbers are written without decimals.
         ids: see `parse_answer`.
         decode: see `parse_answer`.
         evidence_stage: see `parse_answer`. Without it the text begins with the `</evi>` of an empty
-            stage, so that it is read as an answer.
+            stage, so that it is read as an answer, if the model has such a token.
 
     Raises:
         InputError: the number of spans is not that of evidence tokens.
@@ -203,9 +211,11 @@ def released_text(
         tokens = [token for token in tokens if token != ids.evidence_end]
     pieces = _pieces(tokens, ids=ids, decode=decode)
     _check_count("spans", spans, len(pieces) - 1)
-    text = pieces[0].text if evidence_stage else f"{EVIDENCE_END} {pieces[0].text.lstrip()}"
-    for (start, end), piece in zip(spans, pieces[1:], strict=True):
-        text += f"{_number(start)} - {_number(end)} {piece.text}"
+    text = pieces[0].text
+    if not evidence_stage and ids.evidence_end is not None:
+        text = f"{EVIDENCE_END} {text.lstrip()}"
+    for times, piece in zip(spans, pieces[1:], strict=True):
+        text += f"{_numbers(times)} {piece.text}"
     return text.strip()
 
 
@@ -313,6 +323,10 @@ def _check_count(name: str, given: Sequence[object], needed: int) -> None:
 def _spaced(left: str, right: str) -> str:
     """Join two texts, with a space if two words would run together."""
     return f"{left} {right}" if left[-1:].isalnum() and right[:1].isalnum() else left + right
+
+
+def _numbers(times_s: Times) -> str:
+    return " - ".join(map(_number, times_s))
 
 
 def _number(value: float) -> str:

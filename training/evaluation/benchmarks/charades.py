@@ -63,7 +63,8 @@ def score_charades(predictions: Sequence[Mapping[str, Any]]) -> CharadesScores:
 
 
 def _overlap(prediction: Prediction) -> float | None:
-    answer = read_intervals(answer_text(prediction.response, "strict") or "")
+    text = answer_text(prediction.response, "strict", staged=prediction.staged)
+    answer = read_intervals(text or "")
     found = answer or read_intervals(evidence_text(prediction.response))
     return _iou(found[0], prediction.targets[0]) if found else None
 
