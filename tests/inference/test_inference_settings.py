@@ -38,5 +38,5 @@ def test_wrong_keyword_arguments_are_refused_by_name(kind: type) -> None:
         kind("toy", sampler=SamplingSettings())
     with pytest.raises(InputError, match="decode_on is 'gpu'"):
         kind("toy", decode_on="gpu")
-    with pytest.raises(InputError, match="weights is 'int4'; it must be full or int8"):
-        kind(tiny_model(), weights="int4")
+    with pytest.raises(InputError, match="weights is 'int3'; it must be one of full, int8"):
+        kind(tiny_model(), weights="int3")

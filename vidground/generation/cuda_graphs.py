@@ -1,7 +1,7 @@
-"""A decoding step recorded once and replayed, so that a GPU does not wait for the host in between.
+"""CUDA graphs: a decoding step is recorded once and replayed, without launching every kernel.
 
 A recording reads and writes the same memory every time: inputs are copied to where they were when
-the step was recorded. Knows tensors; no model.
+the step was recorded. Knows tensors only.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from torch import Tensor
 
 from vidground.generation.held_signals import held_signals
 
-_WARM_UP = 2  # runs before recording, in which libraries take the memory that they keep
+_WARM_UP = 2
+"""Number of runs before recording, in which libraries allocate the memory that they keep."""
+
 _TOLERANCE = 0.05
-"""A replayed step whose numbers are farther off than this share of the largest one is wrong."""
+"""Maximum deviation of a replayed step, relative to the largest output."""
 
 _RECORDING = threading.Lock()
-"""CUDA allows one recording at a time in a process."""
+"""CUDA allows one recording at a time per process."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ _log = logging.getLogger(__name__)
 class ReplayError(RuntimeError):
     """A replayed step computed other numbers than the step itself.
 
-    It may have written anywhere in the memory that it was recorded with, such as a cache.
+    It may have overwritten memory that it was recorded with, such as a cache.
     """
 
 
@@ -38,8 +40,12 @@ class ReplayError(RuntimeError):
 class StepInputs:
     """The inputs of one step.
 
-    embeds: (B, 1, H). positions: (B,). cosines, sines: (B, 1, D) of the positions. mask: which of
-    S cached positions are seen, (B, 1, 1, S), in the form that attention takes.
+    Attributes:
+        embeds: (B, 1, H).
+        positions: (B,), where the step writes to the cache.
+        cosines: (B, 1, D), rotary embeddings of the positions.
+        sines: (B, 1, D), rotary embeddings of the positions.
+        mask: (B, 1, 1, S), which of S cached positions are seen, in the form that attention takes.
     """
 
     embeds: Tensor
@@ -50,26 +56,34 @@ class StepInputs:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All of them, in order."""
+        """All inputs, in order."""
         return tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and positions: what a recording is good for."""
+        """B and S; each combination needs a recording of its own."""
         return self.mask.shape[0], self.mask.shape[3]
 
 
 StepOutputs = tuple[Tensor, ...]
 Compute = Callable[[StepInputs], StepOutputs]
 Record = Callable[[Callable[[], StepOutputs]], tuple[Callable[[], None], StepOutputs]]
-"""Records a function without arguments; returns what replays it and where its outputs are then."""
+"""Records a function without arguments; returns a function that replays it, and its outputs, which
+every replay overwrites."""
 Recorder = Callable[[], Record]
-"""Makes what records; the recordings of one `Record` may share memory."""
+"""Creates a `Record`; the recordings of one `Record` may share memory."""
 
 
 @dataclass
 class _Recording:
-    """inputs, outputs: the memory it works on. trusted: whether a replay has been checked."""
+    """A recorded step.
+
+    Attributes:
+        inputs: memory that it reads.
+        replay: runs it.
+        outputs: memory that it writes.
+        trusted: whether a replay has been checked.
+    """
 
     inputs: StepInputs
     replay: Callable[[], None]
@@ -77,27 +91,27 @@ class _Recording:
     trusted: bool = False
 
     def holds(self, inputs: StepInputs) -> bool:
-        """Whether the inputs are those it was recorded with."""
+        """Return whether these are the inputs that it was recorded with."""
         return all(map(torch.equal, self.inputs.tensors, inputs.tensors))
 
     def __call__(self, inputs: StepInputs) -> StepOutputs:
-        """The outputs of a replay, in memory of their own."""
-        for kept, new in zip(self.inputs.tensors, inputs.tensors, strict=True):
-            kept.copy_(new)
+        """Replay the step; return copies of its outputs."""
+        for recorded, new in zip(self.inputs.tensors, inputs.tensors, strict=True):
+            recorded.copy_(new)
         self.replay()
         return tuple(output.clone() for output in self.outputs)
 
 
 class StepGraphs:
-    """A step and its recordings, one for each shape of its inputs.
+    """A step and its recordings, one per shape of its inputs.
 
-    A recording is used once a replay of it, with inputs other than those it was recorded with, has
-    given the numbers of the step itself. If one cannot be made or fails that check, a warning is
-    logged and all steps from then on are computed without recordings.
+    A recording is used once a replay with other inputs than the recorded ones has computed the same
+    numbers as the step itself. If a recording fails or does not pass this check, a warning is
+    logged, and all later steps are computed without recordings.
 
     Args:
         compute: the step.
-        recorder: None for CUDA graphs.
+        recorder: records steps; None for CUDA graphs.
     """
 
     def __init__(self, compute: Compute, recorder: Recorder | None = None) -> None:
@@ -108,11 +122,11 @@ class StepGraphs:
         self._works = True
 
     def __call__(self, inputs: StepInputs) -> StepOutputs:
-        """The step's outputs, in memory of their own.
+        """Compute or replay the step; the outputs are not overwritten by later steps.
 
         Raises:
-            ReplayError: the first replay of a recording went wrong. What the step works on must be
-                computed again; calling again works.
+            ReplayError: the first replay of a recording was wrong. The memory that the step writes
+                must be computed again; calling again works.
         """
         if not self._works:
             return self._compute(inputs)
@@ -125,39 +139,39 @@ class StepGraphs:
             return recording(inputs)
 
     def forget(self) -> None:
-        """Drop all recordings, because the memory that they work on was replaced."""
+        """Drop all recordings, because the memory that they use was replaced."""
         self._recordings.clear()
-        self._record = None  # CUDA does not accept a memory pool again that all graphs have left
+        self._record = None  # CUDA does not accept a memory pool whose graphs are all gone
 
     def _recorded(self, inputs: StepInputs) -> StepOutputs:
         """Record the step, and compute it."""
         compute = self._compute
-        kept = StepInputs(*(tensor.clone() for tensor in inputs.tensors))
+        own = StepInputs(*(tensor.clone() for tensor in inputs.tensors))
         try:
             self._record = self._record or self._recorder()
             with held_signals():
-                replay, outputs = self._record(lambda: compute(kept))
+                replay, outputs = self._record(lambda: compute(own))
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             if isinstance(error.__context__, torch.OutOfMemoryError):
-                raise error.__context__ from None  # a recording that was cut short fails again
+                raise error.__context__ from None  # leaving the aborted capture failed as well
             self._give_up(str(error))
         else:
-            self._recordings[inputs.shape] = _Recording(kept, replay, outputs)
+            self._recordings[inputs.shape] = _Recording(own, replay, outputs)
         return compute(inputs)
 
     def _checked(self, recording: _Recording, inputs: StepInputs) -> StepOutputs:
-        """Replay for the first time, and compute the step as well."""
+        """Replay for the first time, and compare with the step itself."""
         if recording.holds(inputs):
             return self._compute(inputs)
         for output in recording.outputs:
-            output.fill_(torch.nan)  # numbers that a replay leaves as they were are not its own
-        # The replay comes first: what the step itself writes must not stand in for it.
+            output.fill_(torch.nan)  # so that outputs which a replay does not write are noticed
+        # The replay comes first, so that it cannot profit from what the step itself writes.
         found = recording(inputs)
         expected = self._compute(inputs)
         if not all(bool(output.isfinite().all()) for output in expected):
-            return expected  # nothing to compare with
+            return expected  # cannot be compared
         if not all(map(_alike, found, expected)):
             self._give_up("a replay computed other numbers")
             raise ReplayError(
@@ -173,10 +187,10 @@ class StepGraphs:
 
 
 class CudaRecorder:
-    """Records CUDA graphs on the current device. Other threads may use the GPU meanwhile.
+    """Records CUDA graphs on the current device, while other threads may use the GPU.
 
-    The graphs share a pool of memory, so only one of them may run at a time, and its outputs are
-    overwritten by the next one.
+    The graphs share a memory pool: only one of them may run at a time, and the next one overwrites
+    its outputs.
     """
 
     def __init__(self) -> None:
@@ -186,8 +200,7 @@ class CudaRecorder:
         """See `Record`."""
         now, side = torch.cuda.current_stream(), _side_stream(torch.cuda.current_device())
         graph = torch.cuda.CUDAGraph()
-        # The outer stream block is what leaves the side stream if a recording breaks off: torch's
-        # own does not then.
+        # The outer stream block restores the stream if a capture is aborted; torch's own does not.
         with _RECORDING, torch.cuda.stream(side):
             side.wait_stream(now)
             for _ in range(_WARM_UP):
@@ -202,10 +215,10 @@ class CudaRecorder:
 
 @cache
 def _side_stream(device: int) -> torch.cuda.Stream:
-    """The stream of a device that is recorded on.
+    """Return the stream of a device that is used for recording.
 
-    torch's own belongs to the device that was first recorded on, and records nothing of another.
-    There is just one because cuBLAS keeps memory for every stream it has worked on.
+    torch's default capture stream belongs to the device of the first recording and cannot record on
+    another. There is only one stream per device because cuBLAS keeps a workspace for each.
     """
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 

@@ -1,6 +1,6 @@
-"""Numbers that are NaN or infinite: where they come from, and what to do about it.
+"""NaN and infinity in a model's computation: their cause and the remedy.
 
-Looking for them copies to the host, so this is for when a model has already failed.
+Searching for them copies data to the host, so it is done only after a model has failed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vidground.model.d2vlm import D2VLM
 
 
 def not_finite(model: D2VLM, prompt: PromptInputs) -> NumericError:
-    """The error for an answer to `prompt` that `model` computed NaN or infinity for."""
+    """Return the error for a prompt for which a model computed NaN or infinity."""
     dtype = str(model.dtype).removeprefix("torch.")
     weight = _broken_weight(model)
     if weight is not None:

@@ -1,4 +1,4 @@
-"""Work that a signal must not break off in the middle: its handler runs when the work is done."""
+"""Defer the handlers of signals until work that must not be interrupted is done."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Hold back the handlers of signals, such as that of Ctrl-C, until the block is left.
+    """Defer the handlers of signals, such as that of Ctrl-C, until the block is left.
 
-    Only the main thread runs handlers, so in any other one this does nothing.
+    Python runs handlers in the main thread only, so this does nothing in other threads.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -27,12 +27,12 @@ def held_signals() -> Iterator[None]:
     def hold(number: int, frame: FrameType | None) -> None:
         if holding:
             arrived.append((number, frame))
-        else:  # a handler that was restored before this one has interrupted the others' turn
+        else:  # a handler that is restored already has interrupted the restoring of the others
             before[number](number, frame)
 
     for valid in signal.valid_signals():
         handler = signal.getsignal(valid)
-        if callable(handler):  # not one that is ignored, or left to the system
+        if callable(handler):  # a signal that is neither ignored nor left to the system
             before[int(valid)] = handler
     try:
         for number in before:

@@ -1,6 +1,6 @@
-"""How much is done at once, chosen from the free memory.
+"""Choose batch sizes from the free memory.
 
-Knows a model's configuration, not the model. `memory` shrinks batches that turn out too large.
+Knows a model's configuration, not the model. `vidground.memory` halves batches that are too large.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ from vidground.memory import free_bytes
 from vidground.settings import BatchSettings
 
 _SHARE_OF_FRAMES, _SHARE_OF_ROWS = 0.2, 0.5
-"""Parts of the free memory that frames in vision and prompts in decoding may take."""
-_MOST_FRAMES = {"cuda": 128, "cpu": 16}
-_MOST_ROWS = {"cuda": 64, "cpu": 8}
-_MOST_VIDEOS_ON_CPU = 6
-"""More in flight make a CPU little faster, and a killed run loses what is in flight."""
-_MOST_READERS = 16
-_MOST_READERS_ON_CARD = 8
-"""Each takes some hundred MB of the card for a CUDA context, and a card has a few decoders only."""
+"""Maximum shares of the free memory for encoding frames and for decoding prompts."""
+_MAX_FRAMES = {"cuda": 128, "cpu": 16}
+_MAX_ROWS = {"cuda": 64, "cpu": 8}
+_MAX_VIDEOS_ON_CPU = 6
+"""More videos at once are hardly faster on a CPU, and a killed run loses its work on all."""
+_MAX_READERS = 16
+_MAX_READERS_ON_GPU = 8
+"""Each needs some hundred MB for a CUDA context, and a GPU has only a few hardware decoders."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSizes:
-    """What `BatchSettings` leave open, decided.
+    """`BatchSettings` without open choices.
 
-    prompts: decoded at once. frames: encoded at once. videos: in flight. readers: of those,
-    reading their files.
+    Attributes:
+        prompts: maximum number of prompts decoded at once.
+        frames: maximum number of frames encoded at once.
+        videos: maximum number of videos in progress.
+        readers: maximum number of videos that are being read.
     """
 
     prompts: int
@@ -46,31 +49,35 @@ def choose_sizes(
     new_tokens: int,
     readers_use_card: bool = False,
 ) -> BatchSizes:
-    """Take what is set, and for the rest as much as goes into the free memory.
+    """Choose the sizes that are not set, by the free memory, the device and the number of cores.
 
     Args:
-        config: a `D2VLMConfig`. device: a torch device. item_bytes: of a number of the model.
-        new_tokens: cap on the length of an answer. readers_use_card: videos are decoded there.
+        settings: sizes that are set.
+        config: a `D2VLMConfig`.
+        device: torch device of the model.
+        item_bytes: bytes per value of the model's dtype.
+        new_tokens: maximum length of an answer.
+        readers_use_card: videos are decoded on a GPU.
     """
     kind = "cuda" if device.type == "cuda" else "cpu"
     free = free_bytes(device)
     rows = int(free * _SHARE_OF_ROWS) // row_bytes(config, item_bytes, new_tokens)
     frames = int(free * _SHARE_OF_FRAMES) // frame_bytes(config, item_bytes)
-    prompts: int = settings.prompts or max(1, min(rows, _MOST_ROWS[kind]))
+    prompts: int = settings.prompts or max(1, min(rows, _MAX_ROWS[kind]))
     cores = len(os.sched_getaffinity(0))
-    most_readers = _MOST_READERS_ON_CARD if readers_use_card else _MOST_READERS
-    videos = settings.videos or (2 * prompts if kind == "cuda" else _MOST_VIDEOS_ON_CPU)
+    max_readers = _MAX_READERS_ON_GPU if readers_use_card else _MAX_READERS
+    videos = settings.videos or (2 * prompts if kind == "cuda" else _MAX_VIDEOS_ON_CPU)
     return BatchSizes(
         prompts=prompts,
-        frames=settings.frames or max(1, min(frames, _MOST_FRAMES[kind])),
+        frames=settings.frames or max(1, min(frames, _MAX_FRAMES[kind])),
         videos=videos,
-        readers=settings.readers or max(2, min(videos, cores, most_readers)),
+        readers=settings.readers or max(2, min(videos, cores, max_readers)),
     )
 
 
 def row_bytes(config: Any, item_bytes: int, new_tokens: int) -> int:
-    """Memory for a prompt of full length in decoding: keys and values, and while it is read."""
-    from vidground.model.kv_cache import CACHE_BLOCK  # which loads torch
+    """Return the memory for decoding a prompt of maximum length: its cache, and its prefill."""
+    from vidground.model.kv_cache import CACHE_BLOCK  # here, because it imports torch
 
     text, room = config.text_config, config.text_config.max_position_embeddings
     prompt = min(room, config.max_frames + 128)
@@ -82,7 +89,7 @@ def row_bytes(config: Any, item_bytes: int, new_tokens: int) -> int:
 
 
 def frame_bytes(config: Any, item_bytes: int) -> int:
-    """Memory for a frame while it is encoded."""
+    """Return the memory for encoding a frame."""
     vision = config.vision_config
     patches: int = (vision.image_size // vision.patch_size) ** 2 + 1
     numbers: int = patches * (10 * vision.hidden_size + 2 * vision.intermediate_size)

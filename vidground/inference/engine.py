@@ -1,6 +1,6 @@
-"""Questions about a video to raw answers: what grounding and captioning have in common.
+"""From prompts about a video to raw answers: the common part of grounding and captioning.
 
-Holds the model and the settings; knows nothing of moments, captions or files of results.
+Holds the model and the settings. Knows neither moments nor captions nor result files.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Engine:
             decode_on=decode_on,
             cache=settings.cache,
         )
-        _ = self.window_length  # refuse a window that is too long before any work
+        _ = self.window_length  # raises before any work if a window is too long
 
     def encode(
         self,
@@ -283,20 +283,20 @@ class Engine:
 
     @property
     def period_s(self) -> float:
-        """Distance of sampled frames, in seconds."""
+        """Time between samples, in seconds."""
         return 1 / self.sampling.fps
 
     def windows(self, samples: int) -> tuple[Window, ...]:
-        """How a video of so many samples is cut for the model."""
+        """Return the windows of a video with this number of samples."""
         length, overlap = self.window_length, self.sampling.overlap
         return tuple(plan_windows(samples, length=length, overlap=overlap))
 
     @property
     def window_length(self) -> int:
-        """Frames given to the model at once, at most.
+        """Maximum number of frames that the model sees at once.
 
         Raises:
-            InputError: if the settings ask for more than the model was trained on.
+            InputError: the settings ask for more than the model was trained on.
         """
         longest = int(self.model.config.max_frames)
         if self.sampling.window_s is None:
@@ -311,7 +311,7 @@ class Engine:
         return length
 
     def provenance(self, prompt: str, answers: Answers) -> Provenance:
-        """Everything that made an answer but what the question alone knows."""
+        """Return everything that determined an answer; see `provenance_of`."""
         source = self._source
         runtime = runtime_of(self.model, vision=source.vision_name, bits=source.bits)
         return provenance_of(

@@ -80,7 +80,7 @@ class InferenceSettings:
     def __post_init__(self) -> None:
         check_decode_on(self.decode_on)
         if self.weights not in WEIGHTS:
-            raise InputError(f"weights is {self.weights!r}; it must be {' or '.join(WEIGHTS)}")
+            raise InputError(f"weights is {self.weights!r}; it must be one of {', '.join(WEIGHTS)}")
 
     @classmethod
     def of(cls, options: InferenceOptions) -> InferenceSettings:

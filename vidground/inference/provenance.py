@@ -1,4 +1,4 @@
-"""What made an answer, as results tell it."""
+"""Provenance of an answer: the settings and versions that results record."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from vidground.version import __version__
 
 
 def weight_bits(model: D2VLM) -> dict[str, int]:
-    """In how many bits the language model's weights are held; empty for those of its type."""
+    """Return `weight_bits` of the language model; empty for weights in the model's dtype."""
     bits = linear_bits(model.language_model)
     return {} if bits is None else {"weight_bits": bits}
 
 
 def runtime_of(model: D2VLM, *, vision: str, bits: int | None) -> dict[str, str]:
-    """What an answer depends on in its last digits, but for the weights.
+    """Return what the last digits of an answer depend on, apart from the weights.
 
-    vision: what encodes frames. bits: what features are rounded to; None for not at all.
+    Args:
+        model: that answers.
+        vision: name of what encodes frames.
+        bits: that features are rounded to; None if they are not rounded.
     """
     libraries = {name: version(name) for name in ("torch", "transformers", "av")}
     attention = str(model.config._attn_implementation)
@@ -40,7 +43,16 @@ def provenance_of(
     decoding: DecodingSettings,
     runtime: dict[str, str],
 ) -> Provenance:
-    """Everything that made an answer but what the question alone knows."""
+    """Return everything that determined an answer.
+
+    Args:
+        answers: of a video.
+        model: that answered.
+        prompt: the question, as text.
+        sampling: how frames were sampled.
+        decoding: how tokens were chosen.
+        runtime: see `runtime_of`.
+    """
     times, period_s = answers.times_s, 1 / sampling.fps
     spans = tuple(
         (times[w.start], min(times[w.stop - 1] + period_s, answers.info.duration_s))
@@ -49,7 +61,7 @@ def provenance_of(
     own: dict[str, float | int] = {}
     if sampling.window_s is not None:
         own["window_s"] = sampling.window_s
-    digest = model.files_digest  # of no use where the commit says it
+    digest = model.files_digest  # None if the revision identifies the weights
     known = {} if digest is None else {"weights": digest}
     return Provenance(
         model=str(model.name_or_path),

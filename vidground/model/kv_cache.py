@@ -1,4 +1,4 @@
-"""Keys and values of a decode in progress, in memory that is taken in blocks ahead of need."""
+"""Caches of attention keys and values, in memory that is allocated in blocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,17 @@ from torch import Tensor
 from vidground.model.rows import moved_rows
 
 CACHE_BLOCK = 256
-"""Positions that a cache grows by: few copies, and memory that follows the real length."""
+"""Number of positions that a cache grows by: few copies, and memory close to the real length."""
 
 
 class KeyValueCache:
     """Keys and values of every decoder layer for one batch.
 
-    A layer calls `update` with its new keys and values, (B, heads, new, width) each, and gets
-    all of them back, (B, heads, length, width). With gradients the tensors are joined instead
-    of written in place, so that a loss can flow through the cache.
+    With gradients, tensors are concatenated instead of written in place, so that gradients flow
+    through the cache.
+
+    Args:
+        layers: number of decoder layers.
     """
 
     def __init__(self, layers: int) -> None:
@@ -26,11 +28,11 @@ class KeyValueCache:
         self._lengths = [0] * layers
 
     def length(self, layer: int) -> int:
-        """Positions that `layer` holds."""
+        """Return the number of positions of a layer."""
         return self._lengths[layer]
 
     def content(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of all positions that a layer holds, (B, heads, length, width)."""
+        """Return the keys and values of a layer, (B, heads, length, width) each."""
         keys, values, stop = self._keys[layer], self._values[layer], self._lengths[layer]
         assert keys is not None
         assert values is not None
@@ -39,7 +41,16 @@ class KeyValueCache:
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
-        """Append new keys and values of a layer; the form transformers' attention calls."""
+        """Append keys and values of a layer; called by the attention of transformers.
+
+        Args:
+            keys: (B, heads, new, width).
+            values: (B, heads, new, width).
+            layer: index of the layer.
+
+        Returns:
+            All keys and values of the layer, (B, heads, length, width) each.
+        """
         start, stop = self._lengths[layer], self._lengths[layer] + keys.shape[2]
         self._lengths[layer] = stop
         if torch.is_grad_enabled():
@@ -84,13 +95,17 @@ class SharedPrefix:
 
 
 class RowCache:
-    """Keys and values of rows that come and go, each row at positions 0 … its length - 1.
+    """Keys and values of rows that are added and removed while they are decoded.
 
-    Rows stand at 0 … rows - 1. A pass is either a prefill, after `add`, or a step by one position,
-    after `step`; the layers call `update` in both. Not for gradients. Memory: rows x longest row,
-    taken in blocks; what is kept of rows that left is overwritten.
+    A forward pass is either a prefill of new rows, announced by `add`, or a step by one position of
+    all rows, announced by `step`; the layers call `update` in both. Gradients are not supported.
+    Memory is allocated for rows x positions of the longest row.
 
-    moves: how often the memory was replaced by a larger one.
+    Args:
+        layers: number of decoder layers.
+
+    Attributes:
+        moves: how often the memory was replaced by a larger one.
     """
 
     def __init__(self, layers: int) -> None:
@@ -101,25 +116,28 @@ class RowCache:
         self._adding = False
         self._prefix: SharedPrefix | None = None
         self._index = self._at = torch.empty(0)
-        self._size = (0, 0)  # rows and positions that there is room for
+        self._size = (0, 0)  # rows and positions that memory is allocated for
         self._span = 0
 
     def add(self, first: int, rows: int, length: int, prefix: SharedPrefix | None = None) -> None:
-        """The next pass fills new rows, from the `first` on, with their first positions.
+        """Announce a prefill of new rows.
 
         Args:
-            length: positions of each row, those of the prefix included.
-            prefix: first positions of every row, known already and not part of the pass.
+            first: index of the first new row.
+            rows: number of new rows.
+            length: positions of each row, including those of the prefix.
+            prefix: keys and values of the first positions, which are not part of the pass.
         """
         self.reserve(first + rows, length)
         self._adding, self._prefix = True, prefix
         self._rows = slice(first, first + rows)
 
     def step(self, positions: Tensor, span: int) -> None:
-        """The next pass adds a position to each of the first rows.
+        """Announce a step by one position of the first B rows.
 
         Args:
-            positions: (B,) where it stands. span: positions that are looked at, beyond the last.
+            positions: (B,), the new position of each row.
+            span: number of positions that attention reads, more than the largest position.
         """
         self.reserve(len(positions), span)
         self._adding = False
@@ -129,7 +147,7 @@ class RowCache:
 
     @property
     def rows(self) -> int:
-        """Rows that there is memory for."""
+        """Number of rows that memory is allocated for."""
         return self._size[0]
 
     def keep(self, rows: Sequence[int], lengths: Sequence[int]) -> None:
@@ -147,17 +165,17 @@ class RowCache:
                     store[new, :, : lengths[old]] = store[old, :, : lengths[old]]
 
     def erase(self, row: int) -> None:
-        """Write zeros over all of a row.
+        """Overwrite a row with zeros.
 
-        Attention gives positions that a row does not see the weight 0, and 0 x NaN is NaN: what a
-        row of NaN leaves behind would spoil the next row in its place.
+        Attention weights masked positions by 0, and 0 x NaN is NaN: the NaN of a removed row would
+        spoil the next row in its place.
         """
         for store in (*self._keys, *self._values):
             if store is not None:
                 store[row] = 0
 
     def reserve(self, rows: int, positions: int) -> None:
-        """Make room for this many rows and positions."""
+        """Allocate memory for at least this many rows and positions."""
         blocks = -(-positions // CACHE_BLOCK) * CACHE_BLOCK
         size = max(self._size[0], rows), max(self._size[1], blocks)
         if size == self._size:
@@ -173,7 +191,16 @@ class RowCache:
     def update(
         self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object
     ) -> tuple[Tensor, Tensor]:
-        """Take a layer's new keys and values and give all of them; as `KeyValueCache.update`."""
+        """Add keys and values of a layer; called by the attention of transformers.
+
+        Args:
+            keys: (B, heads, new, width).
+            values: (B, heads, new, width).
+            layer: index of the layer.
+
+        Returns:
+            All keys and values that attention reads, (B, heads, span, width) each.
+        """
         if self._adding and self._prefix is not None:
             keys = _after(self._prefix.keys[layer], keys)
             values = _after(self._prefix.values[layer], values)

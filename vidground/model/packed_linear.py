@@ -1,7 +1,7 @@
-"""Linear layers whose weights lie as a CPU's kernels want them, so that small batches are fast.
+"""Linear layers with prepacked weights, which make small batches on CPUs fast.
 
-For a few rows the library behind `torch.nn.Linear` rearranges all weights at every call, which
-takes longer than the product. Here that is done once, for as much memory again as the weights take.
+For a few rows, oneDNN rearranges all weights at every call of `torch.nn.Linear`, which takes longer
+than the product. Here this is done once; the copy takes as much memory as the weights.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from torch import Tensor, nn
 from vidground.memory import free_bytes
 
 _CPU = torch.device("cpu")
-_MOST_ROWS = 64
-"""For more rows rearranging costs little."""
+_MAX_ROWS = 64
+"""With more rows, rearranging the weights costs little."""
 _SHARE = 0.5
-"""Part of the free memory that rearranged weights may take."""
+"""Maximum share of the free memory that prepacked weights may take."""
 
 
 class PackedLinear(nn.Linear):
-    """A linear layer that keeps a rearranged copy of its weights, made at the first small batch.
+    """A linear layer with a prepacked copy of its weights, made at the first small batch.
 
-    What it computes is what `torch.nn.Linear` computes. The copy follows the weights when they
-    change, and is neither saved nor copied. With gradients it is not used.
+    It computes the same as `torch.nn.Linear`. The copy is renewed when the weights change, is not
+    saved, and is not used with gradients.
     """
 
     _packed: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(…, in) to (…, out)."""
+        """Apply the layer: (..., in) to (..., out)."""
         rows = inputs.numel() // self.in_features
-        if torch.is_grad_enabled() or not 1 < rows <= _MOST_ROWS or not _suits(inputs):
+        if torch.is_grad_enabled() or not 1 < rows <= _MAX_ROWS or not _suits(inputs):
             return super().forward(inputs)
-        packed = self._arranged()
+        packed = self._prepacked()
         out: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, packed, self.bias, "none", [], "")
         return out
 
-    def _arranged(self) -> Tensor:
+    def _prepacked(self) -> Tensor:
         weight = self.weight
         now = weight.data_ptr(), 0 if weight.is_inference() else weight._version
         if self._packed is None or self._packed[0] != now:
-            packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _MOST_ROWS)
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _MAX_ROWS)
             self._packed = now, packed
         return self._packed[1]
 
@@ -51,10 +51,12 @@ class PackedLinear(nn.Linear):
 
 
 def pack_linears(*parts: nn.Module) -> bool:
-    """Let the linear layers of parts of a model keep rearranged weights, in place.
+    """Turn the linear layers of parts of a model into `PackedLinear`, in place.
 
-    Only float32 on a CPU whose torch has oneDNN, and only if the free memory is ample; returns
-    whether it was done.
+    This is done for float32 on CPUs whose torch has oneDNN, and if there is enough free memory.
+
+    Returns:
+        Whether it was done.
     """
     layers = [layer for part in parts for layer in part.modules() if type(layer) is nn.Linear]
     needed = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers)

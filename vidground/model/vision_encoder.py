@@ -1,4 +1,4 @@
-"""The vision encoder: frames to patch features. Knows nothing of the question or the time."""
+"""The vision encoder: frames to patch features, independent of the question and the time."""
 
 import torch
 from torch import Tensor, nn
@@ -20,15 +20,15 @@ class VisionEncoder(nn.Module):
         )
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Patch features P of normalised frames.
+        """Compute the patch features of frames.
 
         Args:
-            pixel_values: (N, 3, S, S), normalised as `preprocessing.normalize` does.
+            pixel_values: (N, 3, S, S), normalised by `preprocessing.normalize`.
 
         Returns:
             (N, patches, width): one feature per patch, without the class token, not normalised.
         """
-        hidden = self.embeddings(pixel_values)
+        hidden = self.embeddings(pixel_values)  # (N, 1 + patches, width)
         for layer in self.layers:
             hidden = layer(hidden)
         return torch.as_tensor(hidden)[:, 1:]
