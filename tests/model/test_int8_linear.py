@@ -108,7 +108,7 @@ def test_a_loaded_model_keeps_its_weights_and_other_words_are_refused() -> None:
     model = D2VLM.from_pretrained("toy")
     with pytest.raises(InputError, match="keeps its device, dtype, weights"):
         Grounder(model, weights="int8")
-    with pytest.raises(InputError, match="'int2'; it must be full or int8 or int4"):
+    with pytest.raises(InputError, match="'int2'; it must be one of full, int8, int4"):
         Grounder("toy", weights="int2")
     quantize_linears(model.language_model, 8)
     assert weight_bits(Grounder(model).engine.model) == {"weight_bits": 8}

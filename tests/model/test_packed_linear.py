@@ -42,13 +42,13 @@ def test_small_batches_use_the_copy_and_others_do_not(monkeypatch: pytest.Monkey
     layer = nn.Linear(4, 3)
     pack_linears(layer)
     made: list[int] = []
-    arranged = PackedLinear._arranged
+    arranged = PackedLinear._prepacked
 
     def counted(self: PackedLinear) -> torch.Tensor:
         made.append(1)
         return arranged(self)
 
-    monkeypatch.setattr(PackedLinear, "_arranged", counted)
+    monkeypatch.setattr(PackedLinear, "_prepacked", counted)
     with torch.no_grad():
         layer(torch.zeros(1, 4))
         layer(torch.zeros(65, 4))
