@@ -140,7 +140,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         "-c",
         metavar="FILE",
         help="YAML file with the run's configuration, or the name of a bundled one: sft, fpo, "
-        "toy-sft, toy-fpo. Options override it. With --resume, the run's own is the default.",
+        "etchat, toy-sft, toy-fpo. Options override it. With --resume, the run's own is the "
+        "default.",
     )(command)
 
 

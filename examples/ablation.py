@@ -16,6 +16,7 @@ FOLDER/ablation.json and ablation.md hold the table.
 """
 
 import argparse
+import copy
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from train_toy import CACHE_BYTES, MEMORY_RATE, make_films, teach
+from train_toy import CACHE_BYTES, MEMORY_RATE, make_films, pretrain
 
 from vidground import D2VLM
 from vidground.errors import InputError
@@ -35,7 +36,7 @@ from vidground.training.evaluation.predictor import Predictor, predict
 from vidground.training.evaluation.questions import load_questions
 from vidground.training.evaluation.scores import EvaluationSettings, evaluate_etbench
 from vidground.training.run import run_training
-from vidground.training.toy.model import make_toy_model
+from vidground.training.toy.model import make_toy_model, make_toy_tokenizers
 
 GROUNDING, CAPTIONING = ("tvg", "tal", "evs"), ("dvc", "slc")
 """Tasks of the toy world that F1(gnd) and F1(cap) are means of."""
@@ -45,12 +46,16 @@ FACTS = ("color", "shape", "action", "direction")
 SCORES = ("F1(gnd)", "F1(cap)", "facts")
 
 
+EVIDENCE, MATCHING = "start", "start-matching"
+"""Untrained models, which differ in how they say times."""
+
+
 @dataclass(frozen=True)
 class Run:
-    """A run of training. start: the run that it goes on from; None for an untrained model."""
+    """A run of training. start: the run that it goes on from, or the untrained model."""
 
     objective: Literal["sft", "fpo"]
-    start: str | None
+    start: str
     films: str
     tasks: tuple[str, ...]
     steps: int
@@ -59,10 +64,10 @@ class Run:
     loss: Mapping[str, Any] = field(default_factory=dict)
 
 
-def first_words(**parts: bool) -> Run:
+def first_words(start: str = EVIDENCE, **parts: bool) -> Run:
     """Short films of one event: what colours and actions are called is learnt there soonest."""
     loss = {"grounding_weight": 0.3, "consistency_weight": 0.0, **parts}
-    return Run("sft", None, "short", ("dvc", "tvg"), 150, 32, 1.5e-3, loss)
+    return Run("sft", start, "short", ("dvc", "tvg"), 150, 32, 1.5e-3, loss)
 
 
 def longer_films(start: str, consistency: float = 0.0, **parts: bool) -> Run:
@@ -85,6 +90,8 @@ RUNS = {
     "coupled": longer_films("coupled-short", evidence_stage=False, visual_semantics=False),
     "factorized-short": first_words(visual_semantics=False),
     "factorized": longer_films("factorized-short", visual_semantics=False),
+    "matching-short": first_words(MATCHING),
+    "matching": longer_films("matching-short"),
     "interleaved-short": first_words(),
     "interleaved": longer_films("interleaved-short"),
     "consistency": longer_films("interleaved-short", WHOLE["consistency_weight"]),
@@ -96,6 +103,7 @@ RUNS = {
 """In an order in which every run comes after the one it starts from."""
 ROWS = {
     "coupled baseline (no evidence stage)": "coupled",
+    "time tokens that match frames (E.T. Chat)": "matching",
     "+ factorized": "factorized",
     "+ interleaved evidence": "interleaved",
     "+ consistency": "consistency",
@@ -113,11 +121,12 @@ def main() -> None:
     toy = options.toy or options.folder / "toy"
     keep_scale(options.folder, options.scale)
     make_films(toy)
-    taught = teach(toy)
+    taught = pretrain(toy)
     seeds = range(options.first, options.first + options.seeds)
     for seed in seeds:
         folder = options.folder / f"seed-{seed}"
-        make_start(folder, taught, seed)
+        for start in (EVIDENCE, MATCHING):
+            make_start(folder / start, taught, seed)
         for name in RUNS:
             train(folder, name, toy, seed, options.scale)
             if name in ROWS.values():
@@ -152,17 +161,21 @@ def keep_scale(folder: Path, scale: float) -> None:
     note.write_text(json.dumps(scale))
 
 
-def make_start(folder: Path, taught: Path, seed: int) -> None:
+def make_start(out: Path, taught: Path, seed: int) -> None:
     """A model that sees and has never spoken: what was taught, beside random weights."""
-    if (folder / "start" / "model.safetensors").exists():
+    if (out / "model.safetensors").exists():
         return
     known = D2VLM.from_pretrained(taught, dtype=torch.float32)
-    model = make_toy_model(known.config, seed=seed)
+    config = copy.deepcopy(known.config)
+    if out.name == MATCHING:
+        config.time_tokens, config.evidence_stage = "matching", False
+        config.match_token_id = make_toy_tokenizers("matching").ids.evidence
+    model = make_toy_model(config, seed=seed)
     first = tuple(f"language_model.layers.{n}." for n in range(known.config.evidence_layer))
     shared = ("vision.", "compressor.", "language_model.embed_tokens.", *first)
     taught_weights = {n: w for n, w in known.state_dict().items() if n.startswith(shared)}
     model.load_state_dict(taught_weights, strict=False)
-    model.save_pretrained(folder / "start")
+    model.save_pretrained(out)
 
 
 def train(folder: Path, name: str, toy: Path, seed: int, scale: float) -> None:
@@ -182,7 +195,7 @@ def train(folder: Path, name: str, toy: Path, seed: int, scale: float) -> None:
         annotations.write_text(json.dumps(samples))
     values = {
         "model.init": None,
-        "model.name": str(folder / (run.start or "start")),
+        "model.name": str(folder / run.start),
         "data.annotations": [str(annotations)],
         "data.videos": str(toy / run.films),
         "data.rejected_seed": seed,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from vidground.errors import InputError
+from vidground.settings import TimeTokens
 from vidground.training.config_checks import check_combination
 from vidground.training.config_files import dump_yaml, put, read_yaml
 from vidground.training.config_values import build
@@ -33,6 +34,9 @@ class ModelSource:
     Attributes:
         name: a known name, a folder or a hub repository.
         init: "toy" for a small model with random weights.
+        time_tokens: how a model that gets new heads says times: "evidence" gathers intervals
+            (D2VLM), "matching" names single frames (E.T. Chat). Null for evidence, or for what a
+            trained model does.
         revision: branch, tag or commit of a hub repository.
         subfolder: folder within a hub repository.
         offline: use the local cache and never the network.
@@ -42,6 +46,7 @@ class ModelSource:
 
     name: str | None = None
     init: Literal["toy"] | None = None
+    time_tokens: TimeTokens | None = None
     revision: str | None = None
     subfolder: str | None = None
     offline: bool = False

@@ -18,17 +18,29 @@ import torch
 from vidground.checkpoints.hub import ModelFolder, find_model, find_question_tokenizer
 from vidground.checkpoints.hub_files import HubAccess
 from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE
-from vidground.checkpoints.model_folder import CONFIG, read_json, weight_files
+from vidground.checkpoints.model_folder import (
+    CONFIG,
+    read_json,
+    time_tokens_of,
+    weight_files,
+)
 from vidground.checkpoints.released_format import OFFICIAL_QFORMER_VOCABULARY, released_config
 from vidground.checkpoints.tensors import stored_dtype
 from vidground.errors import CheckpointError, InputError
-from vidground.language.prompts import chat_prompt_from_turn, encode_prompt
-from vidground.language.tokenizers import EVIDENCE, Tokenizers
+from vidground.language.prompts import encode_prompt
+from vidground.language.tokenizers import Tokenizers
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
+from vidground.settings import TimeTokens
 from vidground.training.config import DataSource, ModelSource, ObjectiveName, RunConfig
 from vidground.training.data.annotations import Annotation, PreferenceAnnotation, load_annotations
-from vidground.training.data.dataset import response_ids, weighted, within_limits
+from vidground.training.data.dataset import (
+    response_ids,
+    spoken_answer,
+    spoken_prompt,
+    weighted,
+    within_limits,
+)
 from vidground.training.memory_estimate import (
     DiskSpace,
     FixedMemory,
@@ -41,7 +53,7 @@ from vidground.training.objectives.objective import FpoObjective, Objective, Sft
 from vidground.training.objectives.settings import FpoSettings
 from vidground.training.parameters import ParameterCounts, count_parameters, prepare_parameters
 from vidground.training.sample_order import StepSize
-from vidground.training.starting_model import extended_base
+from vidground.training.starting_model import check_objective, check_time_tokens, extended_base
 from vidground.training.toy.model import make_toy_tokenizers, toy_config
 
 # Assumed lengths where there are no annotations to measure.
@@ -154,6 +166,7 @@ def plan_training(config: RunConfig) -> TrainingPlan:
         VidgroundError: the model or the annotations exist and cannot be used.
     """
     planned = planned_model(config.model)
+    check_objective(config, planned.model.config)
     data = planned_data(config, planned.tokenizers)
     model, processes = planned.model, int(os.environ.get("WORLD_SIZE", "1"))
     stored = model.dtype
@@ -200,7 +213,9 @@ def planned_model(source: ModelSource) -> PlannedModel:
 
 def _known(source: ModelSource) -> tuple[D2VLMConfig, Tokenizers | None, torch.dtype, str]:
     if source.name is None:
-        return toy_config(), make_toy_tokenizers(), torch.float32, "toy, random weights"
+        time_tokens = source.time_tokens or "evidence"
+        config = toy_config(time_tokens=time_tokens)
+        return config, make_toy_tokenizers(time_tokens), torch.float32, "toy, random weights"
     hub = HubAccess(local_files_only=True)
     try:
         found = find_model(
@@ -212,21 +227,25 @@ def _known(source: ModelSource) -> tuple[D2VLMConfig, Tokenizers | None, torch.d
         return config, None, torch.bfloat16, note
     values = read_json(found.path / CONFIG)
     if values.get("model_type") == D2VLMConfig.model_type:
-        config, tokenizers = D2VLMConfig.from_dict(values), _tokenizers(found, hub)
-    elif values.get("model_type") == RELEASED_MODEL_TYPE and not values.get("use_evidence"):
-        extended = extended_base(found, values, hub)
+        config = D2VLMConfig.from_dict(values)
+        tokenizers = _tokenizers(found, hub, config.time_tokens)
+    elif values.get("model_type") == RELEASED_MODEL_TYPE and time_tokens_of(values) is None:
+        extended = extended_base(found, values, hub, source.time_tokens)
         config, tokenizers = extended.config, extended.tokenizers
     else:
         config = released_config(values, source=found.name)
-        tokenizers = _tokenizers(found, hub)
+        tokenizers = _tokenizers(found, hub, config.time_tokens)
+    check_time_tokens(source, config)
     return config, tokenizers, _stored(found), found.name
 
 
-def _tokenizers(found: ModelFolder, hub: HubAccess) -> Tokenizers | None:
+def _tokenizers(found: ModelFolder, hub: HubAccess, time_tokens: TimeTokens) -> Tokenizers | None:
     """Return the tokenizers in the model's folder or in the cache; None if there are none."""
     try:
         tokenizers = Tokenizers.load(
-            found.path, question_folder=find_question_tokenizer(found, hub)
+            found.path,
+            question_folder=find_question_tokenizer(found, hub),
+            time_tokens=time_tokens,
         )
     except CheckpointError:
         return None
@@ -323,21 +342,20 @@ def _allowed(data: DataSource, objective: ObjectiveName) -> tuple[SampleLengths,
 
 
 def _lengths(annotation: Annotation, tokenizers: Tokenizers | None, fps: float) -> SampleLengths:
-    texts = [annotation.response.text]
+    responses = [annotation.response]
     if isinstance(annotation, PreferenceAnnotation):
-        texts.append(annotation.rejected.text)
+        responses.append(annotation.rejected)
     frames = max(1, math.ceil(annotation.duration_s * fps))
     intervals = max(1, len(annotation.response.tgt) // 2)
     if tokenizers is None:
-        words = max(len(text.split()) for text in texts) + 2 * intervals
+        words = max(len(response.text.split()) for response in responses) + 2 * intervals
         answer, question = round(words * _TOKENS_PER_WORD), len(annotation.question.split())
         question = round(question * _TOKENS_PER_WORD)
         prompt = question + _PROMPT_TOKENS - _QUESTION_TOKENS
-        return SampleLengths(frames, question, prompt, answer, len(texts), intervals)
-    prompt_text = chat_prompt_from_turn(
-        annotation.question, references=annotation.question.count(EVIDENCE)
-    )
+        return SampleLengths(frames, question, prompt, answer, len(responses), intervals)
+    prompt_text, _ = spoken_prompt(annotation, tokenizers)
     ids = encode_prompt(prompt_text, tokenizers)
+    texts = [spoken_answer(response, tokenizers)[0] for response in responses]
     answer = max(len(response_ids(text, prompt_text, tokenizers)) for text in texts)
     around = len(ids.before) + len(ids.after)
     return SampleLengths(frames, len(ids.question), around, answer, len(texts), intervals)

@@ -39,7 +39,12 @@ from vidground.training.objectives.objective import FpoObjective, Objective, Sft
 from vidground.training.objectives.settings import FpoSettings, SftSettings
 from vidground.training.parameters import count_parameters, prepare_parameters
 from vidground.training.saving import AdapterWriter, CheckpointWriter, MergedWriter, remove_staging
-from vidground.training.starting_model import Start, base_for_adapters, load_start
+from vidground.training.starting_model import (
+    Start,
+    base_for_adapters,
+    check_objective,
+    load_start,
+)
 from vidground.training.stopping import TrainingInterrupted
 from vidground.training.tracking.boards import TENSORBOARD, WANDB_ID
 from vidground.training.tracking.callbacks import check_services, run_callbacks
@@ -193,6 +198,7 @@ def build_trainer(config: RunConfig, *, quiet: bool = False) -> ObjectiveTrainer
     set_seed(config.schedule.seed)  # adapters start at random
     start = load_start(config.model, seed=config.schedule.seed)
     dtype = start.model.dtype
+    check_objective(config, start.config)
     _answer_as_trained(start.config, config.sft)
     precision = getattr(torch, config.schedule.precision)
     prepare_parameters(start.model, config.parameters, precision=precision)
@@ -230,7 +236,7 @@ def _check_folders(config: RunConfig) -> None:
 def _answer_as_trained(model: D2VLMConfig, settings: SftSettings) -> None:
     """Configure the model to run as it is trained, also where it is loaded later."""
     now = {
-        "evidence_stage": settings.evidence_stage,
+        "evidence_stage": settings.evidence_stage and not model.matches,
         "evidence_semantics": settings.visual_semantics,
     }
     for name, value in now.items():

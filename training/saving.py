@@ -25,13 +25,16 @@ from vidground.checkpoints.model_folder import (
     CONFIG,
     PARTIAL_WEIGHTS,
     remove_weights,
+    time_tokens_of,
 )
 from vidground.checkpoints.released_format import our_name
+from vidground.checkpoints.stored_tensors import TIME_HEADS
 from vidground.checkpoints.tensors import read_tensors
 from vidground.errors import CheckpointError
 from vidground.language.tokenizers import Tokenizers
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
+from vidground.settings import TimeTokens
 from vidground.storage.atomic import atomic_path, make_folder, write_atomically
 from vidground.training.checkpoints import TRAINED
 from vidground.training.objectives.settings import LoraSettings
@@ -46,7 +49,6 @@ _RELEASED = {
     "language_model.": "model.",
     "lm_head.": "lm_head.",
     "frame_head.": "frm_head.",
-    "evidence_head.": "evi_head.",
     "compressor.qformer.": "model.qformer_bert.bert.",
     "compressor.queries": "model.qformer_query",
     "compressor.patch_norm.": "model.qformer_ln.",
@@ -96,7 +98,7 @@ class AdapterWriter:
     """Writes the adapters and the other trained tensors in the released format, over a base.
 
     Attributes:
-        config: content of config.json of a D2VLM on the base, in the released format.
+        config: content of config.json of a model on the base, in the released format.
         base: folder or hub repository of the base.
         tokenizers: saved beside; None for none.
         lora: of the adapters.
@@ -112,6 +114,7 @@ class AdapterWriter:
     def write(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         """See `CheckpointWriter.write`."""
         make_folder(folder)
+        kind = time_tokens_of(self.config) or "evidence"
         trained = {name: state[name].detach().cpu() for name in self.trained}
         factors = {name: tensor for name, tensor in trained.items() if _FACTOR.fullmatch(name)}
         whole = {name: tensor for name, tensor in trained.items() if name not in factors}
@@ -123,7 +126,7 @@ class AdapterWriter:
         )
         _write_tensors(
             folder / PARTIAL_WEIGHTS,
-            {_PEFT + released_name(name): tensor for name, tensor in whole.items()},
+            {_PEFT + released_name(name, kind): tensor for name, tensor in whole.items()},
         )
         if self.tokenizers is not None:
             self.tokenizers.save(folder)
@@ -161,18 +164,23 @@ def merged(state: Mapping[str, Tensor], lora: LoraSettings) -> dict[str, Tensor]
     return weights
 
 
-def released_name(ours: str) -> str:
+def released_name(ours: str, time_tokens: TimeTokens = "evidence") -> str:
     """Return the released name of a tensor that is trained beside adapters.
+
+    Args:
+        ours: vidground's name.
+        time_tokens: of the model, see `D2VLMConfig`.
 
     Raises:
         CheckpointError: the released format does not contain it.
     """
-    start = next((start for start in _RELEASED if ours.startswith(start)), "")
-    name = _RELEASED.get(start, "") + ours.removeprefix(start)
+    prefixes = _RELEASED | {"evidence_head.": TIME_HEADS[time_tokens]}
+    start = next((start for start in prefixes if ours.startswith(start)), "")
+    name = prefixes.get(start, "") + ours.removeprefix(start)
     if start == "compressor.qformer.":
         name = name.replace(".attention.attention.", ".attention.self.")
         name = name.replace(".crossattention.attention.", ".crossattention.self.")
-    if our_name(name) != ours:
+    if our_name(name, time_tokens) != ours:
         raise CheckpointError(f"the released format has no place for {ours}; save the full model")
     return name
 

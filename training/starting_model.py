@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,23 @@ from vidground.checkpoints.hub import ModelFolder, find_model, find_question_tok
 from vidground.checkpoints.hub_files import HubAccess
 from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE
 from vidground.checkpoints.loading import Checkpoint, build_model, load_model
-from vidground.checkpoints.model_folder import CONFIG, has_adapter, read_json, weight_files
+from vidground.checkpoints.model_folder import (
+    CONFIG,
+    has_adapter,
+    read_json,
+    time_tokens_of,
+    weight_files,
+)
 from vidground.checkpoints.released_format import our_name, released_config, translate
 from vidground.checkpoints.stored_tensors import of_base_only, tensor_names
 from vidground.checkpoints.tensors import read_tensors, stored_dtype
 from vidground.errors import CheckpointError, InputError
-from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END, Tokenizers
+from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END, MATCH, Tokenizers
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
-from vidground.training.config import ModelSource
-from vidground.training.toy.model import make_toy_model
+from vidground.settings import TimeTokens
+from vidground.training.config import ModelSource, RunConfig
+from vidground.training.toy.model import make_toy_model, toy_config
 
 _HEADS = ("frame_head.", "evidence_head.")
 _TABLES = ("language_model.embed_tokens.weight", "lm_head.weight")  # one row per token
@@ -66,8 +73,8 @@ class Start:
 def load_start(source: ModelSource, *, seed: int) -> Start:
     """Load the model to start from, on the CPU, with its tokenizers.
 
-    An E.T. Chat model of the stage before matching is extended to a D2VLM: frames attend to each
-    other, and it gets both heads and the evidence tokens (paper, section 4.1).
+    An E.T. Chat model of the stage before it says times is extended: frames attend to each other,
+    and it gets both heads and the time tokens (paper, section 4.1).
 
     Args:
         source: which model.
@@ -77,11 +84,12 @@ def load_start(source: ModelSource, *, seed: int) -> Start:
         CheckpointError: the model cannot be found or loaded.
     """
     if source.name is None:
-        return Start(make_toy_model(seed=seed))
+        config = toy_config(time_tokens=source.time_tokens or "evidence")
+        return Start(make_toy_model(config, seed=seed))
     hub = HubAccess(local_files_only=source.offline)
     found = find_model(source.name, revision=source.revision, subfolder=source.subfolder, hub=hub)
     values = read_json(found.path / CONFIG)
-    if values.get("model_type") == RELEASED_MODEL_TYPE and not values.get("use_evidence"):
+    if values.get("model_type") == RELEASED_MODEL_TYPE and time_tokens_of(values) is None:
         return _extended(source, found, values, hub, seed)
     model = load_model(
         source.name,
@@ -95,18 +103,46 @@ def load_start(source: ModelSource, *, seed: int) -> Start:
             f"{found.name} has no language tokenizer, so texts cannot be read; put its "
             "tokenizer.json and tokenizer_config.json into the model's folder"
         )
+    check_time_tokens(source, model.config)
     whole = values.get("model_type") == RELEASED_MODEL_TYPE and not has_adapter(found.path)
     return Start(model, ReleasedBase(values, _base_name(found)) if whole else None)
 
 
+def check_time_tokens(source: ModelSource, config: D2VLMConfig) -> None:
+    """Check that a trained model says times as the configuration asks.
+
+    Raises:
+        CheckpointError: it says them in the other way.
+    """
+    if source.time_tokens not in (None, config.time_tokens):
+        raise CheckpointError(
+            f"{source.name} was trained with time_tokens {config.time_tokens!r}, and "
+            f"model.time_tokens is {source.time_tokens!r}; omit it, or start from the stage "
+            "before, PolyU-ChenLab/ETChat-Phi3-Mini-Stage-2"
+        )
+
+
+def check_objective(config: RunConfig, model: D2VLMConfig) -> None:
+    """Check that the model can be trained with the objective.
+
+    Raises:
+        InputError: FPO, which compares evidence, of a model that matches frames.
+    """
+    if config.objective == "fpo" and model.matches:
+        raise InputError(
+            f"{config.model.name or config.model.init} says times by matching frames, and FPO "
+            "compares evidence; train it with: vidground train sft"
+        )
+
+
 @dataclass(frozen=True)
 class ExtendedBase:
-    """The D2VLM that a base is extended to.
+    """The model that a base is extended to.
 
     Attributes:
         values: content of its config.json.
         config: its configuration.
-        tokenizers: its tokenizers, with the evidence tokens.
+        tokenizers: its tokenizers, with the time tokens.
     """
 
     values: Mapping[str, Any]
@@ -114,32 +150,40 @@ class ExtendedBase:
     tokenizers: Tokenizers
 
 
-def extended_base(found: ModelFolder, values: Mapping[str, Any], hub: HubAccess) -> ExtendedBase:
-    """Return the configuration and tokenizers of a D2VLM on a base; reads no weights.
+def extended_base(
+    found: ModelFolder,
+    values: Mapping[str, Any],
+    hub: HubAccess,
+    time_tokens: TimeTokens | None = None,
+) -> ExtendedBase:
+    """Return the configuration and tokenizers of a model on a base; reads no weights.
 
     Args:
         found: the base.
         values: content of its config.json.
         hub: how the hub is accessed.
+        time_tokens: how the model is to say times; None for evidence.
 
     Raises:
-        CheckpointError: the base is of a later stage, or its tokenizer is missing.
+        CheckpointError: the base's tokenizer is missing.
     """
-    if values.get("use_matching"):
-        raise CheckpointError(
-            f"{found.name} was trained to match frames with <vid> tokens; start from the stage "
-            "before it, PolyU-ChenLab/ETChat-Phi3-Mini-Stage-2"
-        )
-    tokenizers = Tokenizers.load(found.path, question_folder=find_question_tokenizer(found, hub))
-    rows = _add_evidence_tokens(tokenizers, int(values.get("vocab_size", 0)), found.name)
+    matches = time_tokens == "matching"
+    tokenizers = Tokenizers.load(
+        found.path,
+        question_folder=find_question_tokenizer(found, hub),
+        time_tokens=time_tokens or "evidence",
+    )
+    new = (MATCH,) if matches else (EVIDENCE, EVIDENCE_END)
+    rows = _add_tokens(tokenizers, new, int(values.get("vocab_size", 0)), found.name)
+    ids = tokenizers.ids
+    named = {"evidence_token_id": ids.evidence, "evidence_end_token_id": ids.evidence_end}
     extended = {
         **values,
         "vocab_size": rows,
-        "use_evidence": True,
-        "use_matching": False,
+        "use_evidence": not matches,
+        "use_matching": matches,
         "bi_attention": True,
-        "evidence_token_id": tokenizers.ids.evidence,
-        "evidence_end_token_id": tokenizers.ids.evidence_end,
+        **({"match_token_id": ids.evidence} if matches else named),
     }
     config = released_config(extended, source=found.name)
     config.turn_end_token_id = tokenizers.ids.turn_end
@@ -149,7 +193,7 @@ def extended_base(found: ModelFolder, values: Mapping[str, Any], hub: HubAccess)
 def _extended(
     source: ModelSource, found: ModelFolder, values: Mapping[str, Any], hub: HubAccess, seed: int
 ) -> Start:
-    extended = extended_base(found, values, hub)
+    extended = extended_base(found, values, hub, source.time_tokens)
     files = weight_files(found.path)
     announce(found.name, files, source=found.name, dtype=source.dtype or "auto", device="cpu")
     rows = int(extended.config.text_config.vocab_size)
@@ -164,12 +208,12 @@ def _extended(
     return Start(model, ReleasedBase(extended.values, _base_name(found)))
 
 
-def _add_evidence_tokens(tokenizers: Tokenizers, rows: int, source: str) -> int:
-    """Add `<evi>` and `</evi>` to the language tokenizer; return the rows its tables need."""
+def _add_tokens(tokenizers: Tokenizers, new: Sequence[str], rows: int, source: str) -> int:
+    """Add special tokens to the language tokenizer; return the rows its tables need."""
     language = tokenizers.language
     if language is None:
         raise CheckpointError(f"{source} has no tokenizer.json; fetch the model again")
-    missing = [token for token in (EVIDENCE, EVIDENCE_END) if token not in language.get_vocab()]
+    missing = [token for token in new if token not in language.get_vocab()]
     if missing:
         language.add_tokens(missing, special_tokens=True)
     return max(rows, int(max(language.get_vocab().values())) + 1)
@@ -179,9 +223,10 @@ def _with_heads(
     config: D2VLMConfig, files: list[Path], rows: int, seed: int
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield a base's tensors under our names, its tables extended, and the missing heads."""
-    stored = {our_name(name) for file in files for name in tensor_names(file)}
-    for name, tensor in translate(read_tensors(files)):
-        if of_base_only(name):
+    kind = config.time_tokens
+    stored = {our_name(name, kind) for file in files for name in tensor_names(file)}
+    for name, tensor in translate(read_tensors(files), kind):
+        if of_base_only(name, kind):
             continue
         if name in _TABLES and len(tensor) < rows:
             # New tokens start as the mean of the others.

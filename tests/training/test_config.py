@@ -186,7 +186,7 @@ def test_a_file_for_the_other_objective_is_refused() -> None:
 
 
 def test_a_missing_file_names_those_that_come_along(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot be read .* fpo, sft, toy-fpo, toy-sft"):
+    with pytest.raises(InputError, match=r"cannot be read .* etchat, fpo, sft, toy-fpo, toy-sft"):
         read_config("sft", tmp_path / "none.yaml", NEEDED)
 
 
@@ -227,7 +227,7 @@ def test_toy_runs_are_complete(name: str) -> None:
 
 
 def test_every_bundled_file_is_known() -> None:
-    assert bundled_configs() == ["fpo", "sft", "toy-fpo", "toy-sft"]
+    assert bundled_configs() == ["etchat", "fpo", "sft", "toy-fpo", "toy-sft"]
 
 
 @pytest.mark.parametrize("objective", ["sft", "fpo"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.helpers.tokenizer_files import released_checkpoint
+from tests.helpers.tokenizer_files import etchat_checkpoint, released_checkpoint
 from vidground.checkpoints.loading import load_model
 from vidground.errors import CheckpointError, InputError
 from vidground.training.config import ModelSource
@@ -90,10 +90,20 @@ def test_tables_without_room_grow_by_the_mean(tmp_path: Path) -> None:
     assert grown.config.text_config.vocab_size == first + 2
 
 
-def test_a_model_that_matches_frames_is_refused(tmp_path: Path) -> None:
-    base = etchat_base(tmp_path / "base", use_matching=True)
-    with pytest.raises(CheckpointError, match="start from the stage before it"):
-        load_start(ModelSource(name=str(base)), seed=0)
+def test_a_base_becomes_a_model_that_matches_frames(tmp_path: Path) -> None:
+    base = etchat_base(tmp_path / "base", rows=312)
+    model = load_start(ModelSource(name=str(base), time_tokens="matching"), seed=0).model
+    assert model.tokenizers is not None
+    assert (model.config.time_tokens, model.config.evidence_stage) == ("matching", False)
+    assert model.tokenizers.encode("<vid>") == [model.config.time_token_id]
+    assert torch.equal(model.evidence_head[0].weight, torch.ones(48))
+
+
+def test_a_trained_model_keeps_its_way_of_saying_times(tmp_path: Path) -> None:
+    folder = etchat_checkpoint(tmp_path)
+    assert load_start(ModelSource(name=str(folder)), seed=0).config.matches
+    with pytest.raises(CheckpointError, match=r"with time_tokens 'matching'.*Stage-2"):
+        load_start(ModelSource(name=str(folder), time_tokens="evidence"), seed=0)
 
 
 def test_a_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

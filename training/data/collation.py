@@ -22,6 +22,7 @@ from vidground.training.data.samples import (
     Span,
     TrainingPrompt,
     evidence_places,
+    match_places,
     without_evidence_stage,
 )
 from vidground.training.objectives.batches import (
@@ -42,20 +43,21 @@ class Collator:
     """Makes a batch of samples of one kind.
 
     Attributes:
-        evidence_token_id: of `<evi>`.
-        evidence_end_token_id: of `</evi>`.
+        time_token_id: of `<evi>` or `<vid>`.
+        evidence_end_token_id: of `</evi>`; None for a model that matches frames.
         evidence_stage: False leaves the evidence stage out of every response (the coupled baseline
             of the paper's ablation).
     """
 
-    evidence_token_id: int
-    evidence_end_token_id: int
+    time_token_id: int
+    evidence_end_token_id: int | None
     evidence_stage: bool = True
 
     @classmethod
     def of(cls, config: D2VLMConfig, settings: SftSettings) -> Collator:
         """Return the collator for a model and an objective; for FPO, with its `sft` settings."""
-        return cls(config.evidence_token_id, config.evidence_end_token_id, settings.evidence_stage)
+        end = None if config.matches else config.evidence_end_token_id
+        return cls(config.time_token_id, end, settings.evidence_stage)
 
     def __call__(self, samples: Sequence[Sample]) -> TrainingBatch:
         """Return B samples as a batch with N frames in all.
@@ -76,7 +78,8 @@ class Collator:
         _check_alike(samples)
         prefix_length = max(_prefix_length(sample.prompt) for sample in samples)
         rows = [self._row(sample, prefix_length) for sample in samples]
-        return _joined(samples, rows, prefix_length)
+        matches = self.evidence_end_token_id is None
+        return _joined(samples, rows, prefix_length, matches=matches)
 
     def _row(self, sample: Sample, prefix_length: int) -> _Row:
         prompt = sample.prompt
@@ -97,11 +100,11 @@ class Collator:
 
     def _references(self, prompt: TrainingPrompt, prefix_length: int) -> Places:
         text = [*enumerate(prompt.before), *enumerate(prompt.after, start=prefix_length)]
-        columns = [column for column, token in text if token == self.evidence_token_id]
+        columns = [column for column, token in text if token == self.time_token_id]
         if len(columns) != len(prompt.spans):
             raise InputError(
-                f"a question has {len(columns)} <evi> and {len(prompt.spans)} intervals; it needs "
-                "one interval for each <evi>"
+                f"a question has {len(columns)} time tokens and {len(prompt.spans)} intervals; it "
+                "needs one interval for each time token"
             )
         return list(zip(columns, prompt.spans, strict=True))
 
@@ -109,16 +112,21 @@ class Collator:
         self, response: Response, column: int, position: int, branch: int, last: int
     ) -> _Reply:
         """Lay out a response; `last` is the column of the prompt's last token."""
-        ids = {"evidence_id": self.evidence_token_id, "evidence_end_id": self.evidence_end_token_id}
-        stages: tuple[list[int], ...]
-        if self.evidence_stage:
-            stages = evidence_places(response, **ids)
-        else:
-            response, answer = without_evidence_stage(response, **ids)
-            stages = (answer,)
+        response, stages = self._stages(response)
         segment = _Segment(column, position, response.token_ids, branch)
         predicted_from = [last, *segment.columns[:-1]]
         return _Reply(segment, predicted_from, stages, response.spans)
+
+    def _stages(self, response: Response) -> tuple[Response, tuple[list[int], ...]]:
+        """Return the response as it is trained on, and for each stage where its time tokens are."""
+        token, end = self.time_token_id, self.evidence_end_token_id
+        if end is None:
+            return response, (match_places(response, match_id=token),)
+        if self.evidence_stage:
+            places = evidence_places(response, evidence_id=token, evidence_end_id=end)
+            return response, places
+        response, answer = without_evidence_stage(response, evidence_id=token, evidence_end_id=end)
+        return response, (answer,)
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,9 @@ def _prefix_length(prompt: TrainingPrompt) -> int:
     return len(prompt.before) + int(prompt.frames.shape[0])
 
 
-def _joined(samples: Sequence[Sample], rows: Sequence[_Row], prefix_length: int) -> TrainingBatch:
+def _joined(
+    samples: Sequence[Sample], rows: Sequence[_Row], prefix_length: int, *, matches: bool
+) -> TrainingBatch:
     frame_counts = tuple(len(row.frame_columns) for row in rows)
     question_ids, question_mask = _padded(sample.prompt.question for sample in samples)
     frame_columns, frame_mask = _padded(row.frame_columns for row in rows)
@@ -219,7 +229,10 @@ def _joined(samples: Sequence[Sample], rows: Sequence[_Row], prefix_length: int)
             [[place for reply in row.replies for place in reply.evidence] for row in rows],
             frame_counts,
         ),
-        responses=tuple(map(_targets, zip(*(row.replies for row in rows), strict=True))),
+        responses=tuple(
+            _targets(replies, frame_counts if matches else None)
+            for replies in zip(*(row.replies for row in rows), strict=True)
+        ),
         counts=LossCounts(
             tokens=sum(len(reply.predicted_from) for reply in chosen),
             grounded=sum(bool(reply.spans) for reply in chosen),
@@ -262,20 +275,39 @@ def _evidence_inputs(rows: Sequence[Places], frame_counts: Sequence[int]) -> Evi
     return EvidenceInputs(columns, first, last, mask)
 
 
-def _targets(replies: Sequence[_Reply]) -> ResponseTargets:
+def _targets(replies: Sequence[_Reply], frame_counts: Sequence[int] | None) -> ResponseTargets:
+    """Return the targets of one response per row; `frame_counts` for instants to be matched."""
     columns, mask = _padded(reply.predicted_from for reply in replies)
     labels, _ = _padded(reply.segment.token_ids for reply in replies)
     stages = [
         _padded(reply.evidence_from(stage) for reply in replies)
         for stage in range(len(replies[0].stages))
     ]
-    rounded = [[sorted((round(s), round(e))) for s, e in reply.spans] for reply in replies]
+    starts, ends = _rounded(replies) if frame_counts is None else _clamped(replies, frame_counts)
     return ResponseTargets(
         columns=columns,
         labels=labels,
         mask=mask,
         evidence_columns=torch.stack([places for places, _ in stages], dim=1),
         evidence_mask=stages[0][1],
-        starts=_padded([start for start, _ in spans] for spans in rounded)[0],
-        ends=_padded([end for _, end in spans] for spans in rounded)[0],
+        starts=starts,
+        ends=ends,
     )
+
+
+def _rounded(replies: Sequence[_Reply]) -> tuple[Tensor, Tensor]:
+    """Return first and last frame of the intervals, (B, K) int64 each."""
+    spans = [[sorted((round(s), round(e))) for s, e in reply.spans] for reply in replies]
+    starts, _ = _padded([start for start, _ in row] for row in spans)
+    ends, _ = _padded([end for _, end in row] for row in spans)
+    return starts, ends
+
+
+def _clamped(replies: Sequence[_Reply], frame_counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the instants within the frames of their rows, (B, K) float32, twice."""
+    rows = [
+        torch.tensor([start for start, _ in reply.spans]).clamp(0, frames - 1)
+        for reply, frames in zip(replies, frame_counts, strict=True)
+    ]
+    instants = pad_sequence(rows, True)
+    return instants, instants

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from vidground.errors import InputError, VidgroundError
 from vidground.language.prompts import Prompt, chat_prompt_from_turn, encode_prompt
+from vidground.language.spoken_times import matched_answer, matched_prompt
 from vidground.language.tokenizers import EVIDENCE, TURN_END, Tokenizers
 from vidground.training.data.annotations import (
     AnnotatedResponse,
@@ -29,6 +30,7 @@ from vidground.training.data.samples import (
     PreferenceSample,
     Response,
     SftSample,
+    Span,
     TrainingPrompt,
     frame_spans,
 )
@@ -174,7 +176,8 @@ class AnnotationDataset(Dataset[Sample]):
         return sorted(found)
 
     def _asked(self, annotation: Annotation) -> tuple[Path, Sequence[int]]:
-        question = encode_prompt(_prompt(annotation), self._tokenizers).question
+        prompt, _ = spoken_prompt(annotation, self._tokenizers)
+        question = encode_prompt(prompt, self._tokenizers).question
         return annotation.path, question
 
 
@@ -192,14 +195,14 @@ def make_sample(
     Raises:
         InputError: a text cannot be encoded, or times and `<evi>` do not match.
     """
-    prompt = _prompt(annotation)
+    prompt, spans = spoken_prompt(annotation, tokenizers, fps=fps)
     ids = encode_prompt(prompt, tokenizers)
     training_prompt = TrainingPrompt(
         before=ids.before,
         after=ids.after,
         question=ids.question,
         frames=frames,
-        spans=frame_spans(annotation.src, fps=fps),
+        spans=spans,
     )
     response = _response(annotation.response, prompt, tokenizers, fps)
     if not isinstance(annotation, PreferenceAnnotation):
@@ -227,17 +230,39 @@ def response_ids(text: str, prompt: Prompt, tokenizers: Tokenizers) -> list[int]
     return whole[len(start) :]
 
 
-def _prompt(annotation: Annotation) -> Prompt:
+def spoken_prompt(
+    annotation: Annotation, tokenizers: Tokenizers, *, fps: float = 1.0
+) -> tuple[Prompt, Sequence[Span]]:
+    """Return an annotation's prompt as the model says times, and the span of each time token.
+
+    Args:
+        annotation: with `<evi>` in its question.
+        tokenizers: of the model.
+        fps: frames per second of the spans.
+    """
     references = annotation.question.count(EVIDENCE)
-    return chat_prompt_from_turn(annotation.question, references=references)
+    prompt = chat_prompt_from_turn(annotation.question, references=references)
+    spans = frame_spans(annotation.src, fps=fps)
+    if tokenizers.time_tokens == "matching":
+        return matched_prompt(prompt, spans)
+    return prompt, spans
+
+
+def spoken_answer(
+    annotated: AnnotatedResponse, tokenizers: Tokenizers, *, fps: float = 1.0
+) -> tuple[str, Sequence[Span]]:
+    """As `spoken_prompt`, for an annotated response."""
+    spans = frame_spans(annotated.tgt, fps=fps)
+    if tokenizers.time_tokens == "matching":
+        return matched_answer(annotated.text, spans)
+    return annotated.text, spans
 
 
 def _response(
     annotated: AnnotatedResponse, prompt: Prompt, tokenizers: Tokenizers, fps: float
 ) -> Response:
-    return Response(
-        response_ids(annotated.text, prompt, tokenizers), frame_spans(annotated.tgt, fps=fps)
-    )
+    text, spans = spoken_answer(annotated, tokenizers, fps=fps)
+    return Response(response_ids(text, prompt, tokenizers), spans)
 
 
 def _exceeded_limit(
@@ -257,10 +282,11 @@ def _exceeded_limit(
 
 def _tokens(annotation: Annotation, tokenizers: Tokenizers, fps: float) -> int:
     """Return the length of a prompt, its frames and the longer of its responses."""
-    prompt = _prompt(annotation)
-    texts = [annotation.response.text]
+    prompt, _ = spoken_prompt(annotation, tokenizers)
+    responses = [annotation.response]
     if isinstance(annotation, PreferenceAnnotation):
-        texts.append(annotation.rejected.text)
+        responses.append(annotation.rejected)
+    texts = [spoken_answer(response, tokenizers)[0] for response in responses]
     frames = math.ceil(annotation.duration_s * fps)
     around = len(tokenizers.encode(prompt.before)) + len(tokenizers.encode(prompt.after))
     return around + frames + max(len(response_ids(t, prompt, tokenizers)) for t in texts)

@@ -52,9 +52,11 @@ class TrainingPrompt:
 class Response:
     """A response: K `<evi>`, `</evi>`, then text with the same K `<evi>` (paper, section 3.2).
 
+    For a model that matches frames: text with K `<vid>`.
+
     Attributes:
         token_ids: with the token that ends the turn.
-        spans: the K intervals.
+        spans: the K intervals; the start and the end of an instant are equal.
     """
 
     token_ids: Sequence[int]
@@ -145,6 +147,21 @@ def without_evidence_stage(
     start = _answer_start(response, evidence_end_id)
     alone = Response(response.token_ids[start:], response.spans)
     return alone, [place - start for place in answer]
+
+
+def match_places(response: Response, *, match_id: int) -> list[int]:
+    """Return the indices of the `<vid>` tokens.
+
+    Raises:
+        InputError: the response does not have one `<vid>` for each instant.
+    """
+    places = [index for index, token in enumerate(response.token_ids) if token == match_id]
+    if len(places) != len(response.spans):
+        raise InputError(
+            f"a response has {len(places)} <vid> and {len(response.spans)} instants; it needs one "
+            "<vid> for each instant"
+        )
+    return places
 
 
 def _answer_start(response: Response, evidence_end_id: int) -> int:

@@ -41,10 +41,12 @@ class ResponseTargets:
         labels: (B, A) token ids.
         mask: (B, A) bool, false at padding.
         evidence_columns: (B, S, K) position that predicts each `<evi>`, with S = 2 stages:
-            evidence, then answer; S = 1, the answer, without the evidence stage.
+            evidence, then answer; S = 1, the answer, without the evidence stage. With matching, a
+            `<vid>` and its instant take the place of an `<evi>` and its interval.
         evidence_mask: (B, K) bool, false at padding.
-        starts: (B, K) first frame of each interval, rounded, not clamped.
-        ends: (B, K) last frame of each interval, rounded, not clamped.
+        starts: (B, K) first frame of each interval, rounded, not clamped; with matching, the
+            instant in frames, clamped, not rounded.
+        ends: (B, K) last frame of each interval, likewise.
     """
 
     columns: Tensor

@@ -2,7 +2,8 @@
 
 The prefix (the text before the frames, and the frames) passes the first layers alone, because the
 evidence memory they produce is part of the input of the responses. The rest of the row follows,
-attending to the prefix's keys and values; then all columns pass the remaining layers together.
+attending to the prefix's keys and values; then all columns pass the remaining layers together. In a
+model that matches frames the memory is the frame tokens, and all columns pass all layers together.
 Gradients flow through all of it.
 
 Shapes: B rows, L columns, H hidden size, F frames per row, N frames of all rows, A response
@@ -33,7 +34,7 @@ class ResponseOutputs:
 
     Attributes:
         log_probs: (B, A) float32 log-probabilities of the tokens.
-        evidence: (B, S, K, H) outputs of the evidence head where an `<evi>` is predicted.
+        evidence: (B, S, K, H) outputs of the evidence head where a time token is predicted.
         similarities: (B, S, K, F) float32 logits of relevance.
     """
 
@@ -50,21 +51,22 @@ def run_responses(
     Args:
         model: the model, in training or evaluation mode.
         batch: B rows.
-        visual_semantics: False reads an `<evi>` of a response as a plain token.
+        visual_semantics: False reads a time token of a response as a plain token.
 
     Returns:
         Outputs for each of `batch.responses`.
     """
-    matching_layer = model.config.matching_layer
+    config = model.config
     visible = batch.visible()  # (B, L, L)
     embeds = embed(model, batch)  # (B, L, H)
     hidden = _evidence_states(model, batch, embeds, visible, visual_semantics)  # (B, L, H)
     context = model.context(batch.position_ids, visible)
     matching = model.run_layers(
-        hidden, model.config.evidence_layer, matching_layer, context
+        hidden, config.memory_layer, config.matching_layer, context
     )  # (B, L, H)
-    final = model.run_layers(matching, matching_layer, matching_layer + 1, context)  # (B, L, H)
-    frame_keys = model.frame_head(at_columns(matching, batch.frame_columns))  # (B, F, H)
+    final = model.run_layers(matching, config.matching_layer, config.layers, context)  # (B, L, H)
+    keys = final if config.frame_key_layer == config.layers else matching  # (B, L, H)
+    frame_keys = model.frame_head(at_columns(keys, batch.frame_columns))  # (B, F, H)
     return tuple(
         _outputs(model, response, matching, final, frame_keys) for response in batch.responses
     )
@@ -111,9 +113,12 @@ def at_columns(states: Tensor, columns: Tensor) -> Tensor:
 def _evidence_states(
     model: D2VLM, batch: TrainingBatch, embeds: Tensor, visible: Tensor, visual_semantics: bool
 ) -> Tensor:
-    """Return the states after the evidence layer, (B, L, H), with the responses' evidence read."""
-    layer, split = model.config.evidence_layer, batch.prefix_length
+    """Return the states after the memory layer, (B, L, H), with the responses' evidence read."""
+    layer, split = model.config.memory_layer, batch.prefix_length
     whole = model.context(batch.position_ids, visible)
+    if layer == 0:  # the frame tokens themselves
+        frames = at_columns(embeds, batch.frame_columns)
+        return _with_meaning(embeds, batch.evidence, frames) if visual_semantics else embeds
     if not visual_semantics:
         return model.run_layers(embeds, 0, layer, whole)
     # Recomputed layers (gradient checkpointing) would append to the cache a second time.

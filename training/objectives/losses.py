@@ -107,6 +107,28 @@ def grounding_bce(
     return total / entries.sum((1, 2, 3)).clamp(min=1)  # (B,)
 
 
+def matching_cross_entropy(
+    similarities: Tensor, targets: Tensor, match_mask: Tensor, frame_mask: Tensor
+) -> Tensor:
+    """Return the cross-entropy of the matched frames, averaged over each row's `<vid>`.
+
+    The loss of E.T. Chat. Its targets are not normalised: they add up to more than 1.
+
+    Args:
+        similarities: (B, 1, K, F) similarities of the `<vid>` and the frames, over √H.
+        targets: (B, K, F) decay^-distance of each frame from the true time.
+        match_mask: (B, K) bool, false at padding.
+        frame_mask: (B, F) bool, false at padding.
+
+    Returns:
+        (B,), 0 in rows without `<vid>`.
+    """
+    frames = frame_mask[:, None, :]  # (B, 1, F)
+    log_probs = similarities.squeeze(1).masked_fill(~frames, float("-inf")).log_softmax(-1)
+    loss = -(targets * log_probs.masked_fill(~frames, 0.0)).sum(-1)  # (B, K)
+    return loss.masked_fill(~match_mask, 0.0).sum(-1) / match_mask.sum(-1).clamp(min=1)  # (B,)
+
+
 def consistency_l1(evidence: Tensor, evidence_mask: Tensor) -> Tensor:
     """Return the mean absolute difference between an interval's `<evi>` in the two stages.
 

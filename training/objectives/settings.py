@@ -20,13 +20,15 @@ class SftSettings:
     """Loss of supervised fine-tuning (paper, section 3.2).
 
     Attributes:
-        grounding_weight: weight of the relevance loss; 0 disables it.
+        grounding_weight: weight of the relevance loss, or of the matching loss of a model that
+            matches frames (1 in E.T. Chat); 0 disables it.
         consistency_weight: weight of the loss between the two `<evi>` outputs of an interval; 0
-            disables it.
+            disables it. Models without an evidence stage have no such loss.
         target_decay: factor by which the relevance target falls per frame of distance from the
             interval, above 1; null for the model's own (2 in the released weights).
         evidence_stage: false trains on the answer without the `<evi>` tokens before it, so that
             grounding and text are coupled. Saved with the model, which then runs the same way.
+            A model that matches frames never has that stage.
         visual_semantics: false reads `<evi>` as a plain token, without the mean of its frames.
             Saved with the model, which then runs the same way.
     """

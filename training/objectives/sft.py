@@ -22,7 +22,8 @@ class SftLosses:
 
     Attributes:
         cross_entropy: (B,) sum over a row's answer tokens.
-        grounding: (B,) relevance loss, 0 in rows without evidence.
+        grounding: (B,) relevance loss, or cross-entropy of matched frames; 0 in rows without
+            evidence.
         consistency: (B,) consistency loss, 0 in rows without evidence.
         counts: denominators of the means.
     """
@@ -51,18 +52,33 @@ def sft_losses(model: D2VLM, batch: TrainingBatch, settings: SftSettings) -> Sft
     """Run the model on a batch of `SftSample` and return the parts of the loss."""
     (outputs,) = run_responses(model, batch, visual_semantics=settings.visual_semantics)
     decay = settings.target_decay or model.config.target_decay
-    return compare(outputs, batch.responses[0], batch, decay=decay)
+    matches = model.config.matches
+    return compare(outputs, batch.responses[0], batch, decay=decay, matches=matches)
 
 
 def compare(
-    outputs: ResponseOutputs, response: ResponseTargets, batch: TrainingBatch, *, decay: float
+    outputs: ResponseOutputs,
+    response: ResponseTargets,
+    batch: TrainingBatch,
+    *,
+    decay: float,
+    matches: bool = False,
 ) -> SftLosses:
-    """Return the parts of the loss from the model's outputs for a response."""
+    """Return the parts of the loss from the model's outputs for a response.
+
+    Args:
+        outputs: of the model.
+        response: the tokens and times to imitate.
+        batch: that contains it.
+        decay: see `losses.relevance_targets`.
+        matches: whether time tokens are matched to single frames, as in E.T. Chat.
+    """
     targets = response_relevance(response, batch, decay=decay)
     mask = response.evidence_mask
+    grounding = losses.matching_cross_entropy if matches else losses.grounding_bce
     return SftLosses(
         cross_entropy=-losses.sequence_log_prob(outputs.log_probs, response.mask),
-        grounding=losses.grounding_bce(outputs.similarities, targets, mask, batch.frame_mask),
+        grounding=grounding(outputs.similarities, targets, mask, batch.frame_mask),
         consistency=losses.consistency_l1(outputs.evidence, mask),
         counts=batch.counts,
     )

@@ -138,7 +138,7 @@ def test_all_tensors_move_together(batch: TrainingBatch) -> None:
             ],
             "frames of a batch differ",
         ),
-        ([SftSample(replace(PROMPT, spans=[]), REJECTED)], "1 <evi> and 0 intervals"),
+        ([SftSample(replace(PROMPT, spans=[]), REJECTED)], "1 time tokens and 0 intervals"),
     ],
 )
 def test_a_batch_refuses(samples: list[Sample], problem: str) -> None:

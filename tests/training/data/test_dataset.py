@@ -77,6 +77,21 @@ def test_intervals_of_the_question_and_the_frame_rate(tmp_path: Path) -> None:
     assert answered.spans == ((4.0, 8.0), (12.0, 19.0))
 
 
+def test_times_are_written_as_the_model_says_them(tmp_path: Path) -> None:
+    """A model that matches frames learns from the same annotations."""
+    tokenizers = make_toy_tokenizers("matching")
+    asked = turns("<image>\nWhat happens in <evi>?", ANSWER)
+    path = write(tmp_path / "a.json", sft_sample(src=[3.0, 8.5], conversations=asked))
+    data = AnnotationDataset(load_annotations([path]), tokenizers, lambda *_: FRAMES, fps=2.0)
+    sample = data[0]
+    assert sample.prompt.spans == [(6.0, 6.0), (17.0, 17.0)]
+    assert "in <vid> - <vid>?" in tokenizers.decode(sample.prompt.after)
+    (answered,) = sample.responses
+    said = ANSWER.partition("</evi>")[2].replace("<evi>", "<vid> - <vid>")
+    assert tokenizers.decode(answered.token_ids) == said + "<|end|>"
+    assert answered.spans == [(4.0, 4.0), (8.0, 8.0), (12.0, 12.0), (19.0, 19.0)]
+
+
 def test_a_preference_sample(tmp_path: Path) -> None:
     for sample, annotation in (
         (sample, annotation)
