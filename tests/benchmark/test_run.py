@@ -17,7 +17,7 @@ from vidground.benchmark.run import run_benchmark
 from vidground.benchmark.staged_run import StagedRun
 from vidground.benchmark.workload import Work
 from vidground.errors import InputError
-from vidground.generation.batch_decoder import Decoder
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.generation.prompt_batch import PromptBatch
 from vidground.settings import BatchSettings
 
@@ -114,14 +114,14 @@ def test_different_answers_are_reported(captioner, videos, monkeypatch) -> None:
 
 def test_first_tokens_are_timed_separately(captioner, videos, monkeypatch) -> None:
     """By a clock that shows 1,000 s for each batch of prompts read and 1 s for each step."""
-    add, step, now = Decoder.add, Decoder.step, 0.0
+    add, step, now = BatchDecoder.add, BatchDecoder.step, 0.0
 
-    def slow_add(decoder: Decoder, batch: PromptBatch) -> None:
+    def slow_add(decoder: BatchDecoder, batch: PromptBatch) -> None:
         nonlocal now
         now += 1000
         add(decoder, batch)
 
-    def slow_step(decoder: Decoder, embeds: Tensor) -> None:
+    def slow_step(decoder: BatchDecoder, embeds: Tensor) -> None:
         nonlocal now
         now += 1
         step(decoder, embeds)
@@ -129,8 +129,8 @@ def test_first_tokens_are_timed_separately(captioner, videos, monkeypatch) -> No
     run = StagedRun(captioner)
     for path in videos:
         run.encode(path)
-    monkeypatch.setattr(Decoder, "add", slow_add)
-    monkeypatch.setattr(Decoder, "step", slow_step)
+    monkeypatch.setattr(BatchDecoder, "add", slow_add)
+    monkeypatch.setattr(BatchDecoder, "step", slow_step)
     monkeypatch.setattr(measuring.time, "perf_counter", lambda: now)
     run.answer()
     longest = max(len(generation.token_ids) for generation in run.generations)

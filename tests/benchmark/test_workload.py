@@ -16,7 +16,7 @@ from vidground.benchmark.workload import (
     token_work,
     vision_work,
 )
-from vidground.generation.batch_decoder import Decoder
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
 from vidground.model.d2vlm import D2VLM
 
@@ -81,7 +81,7 @@ def test_the_common_prefix_is_not_counted_again(model: D2VLM) -> None:
     batch = batch_prompts(model, [PromptInputs([5, 6, 7], [8, 9], torch.randn(4, width))])
 
     def prefill() -> None:
-        decoder = Decoder(model)
+        decoder = BatchDecoder(model)
         decoder.add(batch)
         model.evidence_head(decoder.matching)
 

@@ -41,7 +41,7 @@ from vidground.doctor.loading import load_engine
 from vidground.doctor.numbers import answers, deviation, golden_numbers, read_golden
 from vidground.doctor.report import to_dict, to_lines
 from vidground.errors import InputError
-from vidground.generation.batch_decoder import Decoder
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.generation.cuda_graphs import Record, StepOutputs
 from vidground.generation.prompt_batch import PromptBatch
 from vidground.media.ffmpeg import FfmpegError
@@ -304,15 +304,15 @@ def test_two_devices_are_tested_in_turn_and_one_that_is_stale_is_named() -> None
 
 @contextmanager
 def room_for(rows: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    add = Decoder.add
+    add = BatchDecoder.add
 
-    def limited(decoder: Decoder, batch: PromptBatch) -> None:
+    def limited(decoder: BatchDecoder, batch: PromptBatch) -> None:
         if len(decoder) + len(batch.lengths) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory")
         add(decoder, batch)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Decoder, "add", limited)
+        patched.setattr(BatchDecoder, "add", limited)
         yield
 
 

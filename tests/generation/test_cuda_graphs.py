@@ -17,7 +17,12 @@ from tests.helpers.paths import CHECKPOINT
 from tests.helpers.training_runs import tiny_model
 from vidground.captioner import DenseCaptioner
 from vidground.errors import InputError
-from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_back_decoder, step_rows
+from vidground.generation.batch_decoder import (
+    BatchDecoder,
+    borrow_decoder,
+    give_back_decoder,
+    step_rows,
+)
 from vidground.generation.cuda_graphs import ReplayError, StepGraphs, StepInputs, StepOutputs
 from vidground.generation.generation_queue import GenerationQueue, generate
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
@@ -99,7 +104,7 @@ def test_recordings_are_kept_for_the_next_answers_and_dropped_with_the_weights(
     assert changed != first
 
 
-def decode(decoder: Decoder, prompts: list[PromptInputs], steps: int) -> torch.Tensor:
+def decode(decoder: BatchDecoder, prompts: list[PromptInputs], steps: int) -> torch.Tensor:
     """The logits of each step, with a prompt added before each as long as there are any."""
     logits = []
     with torch.inference_mode():
@@ -114,7 +119,7 @@ def decode(decoder: Decoder, prompts: list[PromptInputs], steps: int) -> torch.T
 
 def test_memory_for_all_rows_is_taken_once_there_are_two(model: D2VLM) -> None:
     graphs = Graphs()
-    decoder = Decoder(model, recorded_rows=6, recorder=graphs)
+    decoder = BatchDecoder(model, recorded_rows=6, recorder=graphs)
     rooms = []
     with torch.inference_mode():
         for prompt in make_prompts(model, 6, longest=20):
@@ -144,15 +149,15 @@ def test_steps_are_recorded_again_once_the_cache_lies_elsewhere(
         monkeypatch.setattr(StepGraphs, "forget", lambda _: None)
     prompts, other, span = make_prompts(model, 1), make_prompts(model, 2)[1:], 256
     steps = span - len(prompts[0]) + 8  # until the cache has grown
-    expected = decode(Decoder(model), prompts, steps)
+    expected = decode(BatchDecoder(model), prompts, steps)
     graphs = Graphs()
-    decoder = Decoder(model, recorded_rows=1, recorder=graphs)
+    decoder = BatchDecoder(model, recorded_rows=1, recorder=graphs)
     found = decode(decoder, prompts, steps)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
     assert graphs.recorded == 2  # for the spans of 256 and 512, in which it was checked
     decoder.clear()
     found = decode(decoder, other, 8)  # with 256 positions once more
-    expected = decode(Decoder(model), other, 8)
+    expected = decode(BatchDecoder(model), other, 8)
     assert torch.allclose(found, expected, rtol=0, atol=1e-4) is forgets
 
 
@@ -173,7 +178,7 @@ def no_collection() -> Iterator[None]:
     gc.enable()
 
 
-def cache_of(decoder: Decoder) -> weakref.ref[torch.Tensor]:
+def cache_of(decoder: BatchDecoder) -> weakref.ref[torch.Tensor]:
     keys = decoder._cache._keys[0]
     assert keys is not None
     return weakref.ref(keys)
@@ -182,7 +187,7 @@ def cache_of(decoder: Decoder) -> weakref.ref[torch.Tensor]:
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("rows", [0, 1])
 def test_the_cache_goes_with_its_decoder_without_a_collection(model: D2VLM, rows: int) -> None:
-    decoder = Decoder(model, recorded_rows=rows, recorder=Graphs())
+    decoder = BatchDecoder(model, recorded_rows=rows, recorder=Graphs())
     decode(decoder, make_prompts(model, 1), 3)
     cache = cache_of(decoder)
     del decoder
@@ -198,16 +203,16 @@ def test_the_cache_is_gone_when_memory_is_released(
     monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Graphs())
     caches: list[weakref.ref[torch.Tensor]] = []
     released: list[bool] = []
-    step = Decoder.step
+    step = BatchDecoder.step
 
-    def tight(decoder: Decoder, embeds: torch.Tensor) -> None:
+    def tight(decoder: BatchDecoder, embeds: torch.Tensor) -> None:
         step(decoder, embeds)
         if decoder.room == count and len(caches) < 3:
             caches.append(cache_of(decoder))
             if len(caches) == 3:
                 raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Decoder, "step", tight)
+    monkeypatch.setattr(BatchDecoder, "step", tight)
     monkeypatch.setattr(
         "vidground.generation.generation_queue.release_memory",
         lambda: released.append(all(cache() is None for cache in caches)),
@@ -228,14 +233,14 @@ def test_rows_that_memory_was_taken_for_are_halved(
 ) -> None:
     """Two of them do not mean that two are too many."""
     monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Graphs())
-    add = Decoder.add
+    add = BatchDecoder.add
 
-    def tight(decoder: Decoder, batch: Any) -> None:
+    def tight(decoder: BatchDecoder, batch: Any) -> None:
         add(decoder, batch)
         if decoder.room > 9:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Decoder, "add", tight)
+    monkeypatch.setattr(BatchDecoder, "add", tight)
     prompts, settings = make_prompts(model, 2), DecodingSettings(max_new_tokens=4)
     size = BatchSize(32)
     queue = GenerationQueue(model, size, graphs=True)
@@ -410,9 +415,9 @@ def test_answers_do_not_suffer_from_a_replay_that_goes_wrong(
 
             return go_wrong if writes else lambda: None, outputs
 
-    lent: list[Decoder] = []
-    step = Decoder.step
-    monkeypatch.setattr(Decoder, "step", lambda d, e: (lent.append(d), step(d, e))[1])
+    lent: list[BatchDecoder] = []
+    step = BatchDecoder.step
+    monkeypatch.setattr(BatchDecoder, "step", lambda d, e: (lent.append(d), step(d, e))[1])
     monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Wrong())
     prompts, settings = make_prompts(model, 3), DecodingSettings(max_new_tokens=12)
     expected = [generate(model, [prompt], settings)[0].token_ids for prompt in prompts]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.helpers.nearly import ROUNDING
 from tests.helpers.paths import CHECKPOINT
 from vidground.errors import InputError
-from vidground.generation.batch_decoder import Decoder
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.generation.generation_queue import (
     Generation,
     GenerationQueue,
@@ -46,7 +46,7 @@ def test_cached_decoding_equals_a_full_forward(model: D2VLM, frames: int) -> Non
     extra = torch.tensor([40, 77, 123])
     batch = batch_prompts(model, [prompt])
     with torch.inference_mode():
-        decoder = Decoder(model)
+        decoder = BatchDecoder(model)
         decoder.add(batch)
         stepwise = [decoder.logits[0]]
         for token in extra:
@@ -222,13 +222,13 @@ def test_answers_come_in_the_order_of_prompts_that_are_taken_when_there_is_room(
 ) -> None:
     taken: list[int] = []
     rows: list[int] = []
-    step = Decoder.step
+    step = BatchDecoder.step
 
-    def counted(decoder: Decoder, embeds: torch.Tensor) -> None:
+    def counted(decoder: BatchDecoder, embeds: torch.Tensor) -> None:
         rows.append(len(embeds))
         step(decoder, embeds)
 
-    monkeypatch.setattr(Decoder, "step", counted)
+    monkeypatch.setattr(BatchDecoder, "step", counted)
 
     def prompts() -> Iterator[PromptInputs]:
         for seed in range(7):
@@ -250,16 +250,16 @@ def test_who_came_first_is_answered_first(model: D2VLM, monkeypatch: pytest.Monk
     queue = GenerationQueue(model, BatchSize(3))
     short = DecodingSettings(max_new_tokens=3)
     tickets = [queue.add(make_prompt(model, 4), short) for _ in range(5)]
-    step = Decoder.step
+    step = BatchDecoder.step
     rows: list[int] = []
 
-    def tight(decoder: Decoder, embeds: torch.Tensor) -> None:
+    def tight(decoder: BatchDecoder, embeds: torch.Tensor) -> None:
         rows.append(len(embeds))
         if len(rows) == 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         step(decoder, embeds)
 
-    monkeypatch.setattr(Decoder, "step", tight)
+    monkeypatch.setattr(BatchDecoder, "step", tight)
     ended: list[int] = []
     while len(queue):
         ended += [ticket for ticket, _ in queue.advance()]

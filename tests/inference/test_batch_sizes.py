@@ -12,7 +12,7 @@ import vidground.inference.batch_sizes
 from tests.helpers.nearly import ROUNDING
 from tests.helpers.paths import CHECKPOINT
 from vidground.features.frame_encoding import FittingEncoder
-from vidground.generation.batch_decoder import Decoder
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.generation.generation_queue import GenerationQueue, generate, generate_each
 from vidground.generation.prompt_batch import PromptBatch, PromptInputs
 from vidground.inference.batch_sizes import BatchSizes, choose_sizes, frame_bytes, row_bytes
@@ -156,14 +156,14 @@ def test_memory_is_freed_when_nothing_holds_it_any_more(
 
     in_parts(double, torch.arange(4), BatchSize(4))
     assert memory.freed == 2
-    add = Decoder.add
+    add = BatchDecoder.add
 
-    def tight(decoder: Decoder, batch: PromptBatch) -> None:
+    def tight(decoder: BatchDecoder, batch: PromptBatch) -> None:
         if len(batch.lengths) > 1:
             memory.run_out()
         add(decoder, batch)
 
-    monkeypatch.setattr(Decoder, "add", tight)
+    monkeypatch.setattr(BatchDecoder, "add", tight)
     prompts = make_prompts(model, 1) * 2
     assert len(generate(model, prompts, DecodingSettings(max_new_tokens=2))) == 2
     assert memory.freed == 3
@@ -194,17 +194,17 @@ def test_decoding_begins_again_with_fewer_rows_when_memory_runs_out(
 ) -> None:
     prompts, settings = make_prompts(model, 7), DecodingSettings(max_new_tokens=20)
     expected = [generate(model, [prompt], settings)[0] for prompt in prompts]
-    original = getattr(Decoder, place)
+    original = getattr(BatchDecoder, place)
     tried: list[int] = []
 
-    def tight(decoder: Decoder, given: PromptBatch | torch.Tensor) -> None:
+    def tight(decoder: BatchDecoder, given: PromptBatch | torch.Tensor) -> None:
         rows = len(given.lengths) + len(decoder) if isinstance(given, PromptBatch) else len(given)
         tried.append(rows)
         if rows > 2 and (place == "add" or len(tried) > 4):
             raise torch.OutOfMemoryError("CUDA out of memory")
         original(decoder, given)
 
-    monkeypatch.setattr(Decoder, place, tight)
+    monkeypatch.setattr(BatchDecoder, place, tight)
     size = BatchSize(7)
     found = list(generate_each(model, prompts, settings, size))
     assert [answer.token_ids for answer in found] == [answer.token_ids for answer in expected]
@@ -217,14 +217,14 @@ def test_a_prompt_that_does_not_fit_alone_fails_alone(
 ) -> None:
     prompts = make_prompts(model, 3)
     large = len(prompts[1])
-    original = Decoder.add
+    original = BatchDecoder.add
 
-    def tight(decoder: Decoder, batch: PromptBatch) -> None:
+    def tight(decoder: BatchDecoder, batch: PromptBatch) -> None:
         if large in batch.lengths:
             raise torch.OutOfMemoryError("CUDA out of memory")
         original(decoder, batch)
 
-    monkeypatch.setattr(Decoder, "add", tight)
+    monkeypatch.setattr(BatchDecoder, "add", tight)
     queue = GenerationQueue(model, BatchSize(3))
     for prompt in prompts:
         queue.add(prompt, DecodingSettings(max_new_tokens=5))

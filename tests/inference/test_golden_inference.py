@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.helpers.paths import GOLDEN
-from vidground.generation.batch_decoder import Decoder
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.generation.generation_queue import generate
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
 from vidground.generation.token_choice import TokenChooser
@@ -93,7 +93,7 @@ def test_every_step(model: D2VLM, name: str) -> None:
     batch = batch_prompts(model, [prompt_of(model, case)])
     evidence_id = model.config.evidence_token_id
     with torch.inference_mode():
-        decoder = Decoder(model)
+        decoder = BatchDecoder(model)
         decoder.add(batch)
         chooser = TokenChooser(decoder.logits.shape[1], evidence_id)
         chooser.add(batch.token_ids[0], case.settings)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.helpers.paths import GOLDEN
 from tests.helpers.tokenizer_files import etchat_checkpoint
-from vidground.generation.batch_decoder import Decoder
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.generation.generation_queue import generate
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
 from vidground.generation.token_choice import TokenChooser
@@ -87,7 +87,7 @@ def test_every_step(model: D2VLM, name: str) -> None:
     match_id = model.config.match_token_id
     expected = case.expected
     with torch.inference_mode():
-        decoder = Decoder(model)
+        decoder = BatchDecoder(model)
         decoder.add(batch)
         chooser = TokenChooser(decoder.logits.shape[1], match_id)
         chooser.add(batch.token_ids[0], case.settings)

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import vidground.features.frame_encoding
-import vidground.generation.batch_decoder
 import vidground.generation.generation_queue
 from tests.helpers.nearly import ROUNDING
 from tests.helpers.random_models import tiny_config
@@ -20,6 +19,7 @@ from tests.helpers.video_files import make_video
 from vidground.benchmark.random_model import randomized
 from vidground.captioner import DenseCaptioner
 from vidground.errors import InternalError, VideoError, VidgroundError
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.grounder import Grounder
 from vidground.inference.backends import Backend
 from vidground.model.d2vlm import D2VLM
@@ -145,18 +145,18 @@ def test_frames_and_prompts_of_different_videos_share_batches(
     )
     seen: list[int] = []
     rows: list[int] = []
-    encode, choose = model.encode_frames, vidground.generation.batch_decoder.Decoder.step
+    encode, choose = model.encode_frames, BatchDecoder.step
 
     def encode_frames(pixels: torch.Tensor) -> torch.Tensor:
         seen.append(len(pixels))
         return encode(pixels)
 
-    def step(decoder: vidground.generation.batch_decoder.Decoder, embeds: torch.Tensor) -> None:
+    def step(decoder: BatchDecoder, embeds: torch.Tensor) -> None:
         rows.append(len(embeds))
         choose(decoder, embeds)
 
     monkeypatch.setattr(model, "encode_frames", encode_frames)
-    monkeypatch.setattr(vidground.generation.batch_decoder.Decoder, "step", step)
+    monkeypatch.setattr(BatchDecoder, "step", step)
     good = [path for path in videos if path.name != "broken.mp4"]
     assert [Path(c.video.path) for c in captioner.caption_many(good)] == good
     # A video's thread has 4 frames encoded at a time; all videos here are one window.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vidground.checkpoints.known_models import KNOWN_MODELS
 from vidground.doctor.film import draw_film, film_questions
-from vidground.generation.batch_decoder import Decoder
+from vidground.generation.batch_decoder import BatchDecoder
 from vidground.generation.cuda_graphs import Recorder
 from vidground.generation.generation_queue import Generation, generate_each
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts
@@ -100,7 +100,7 @@ def forced_logits(
         recorder: creates what records the steps, which are then replayed; None for eager steps.
     """
     rows = 0 if recorder is None else len(prompts)
-    decoder = Decoder(model, recorded_rows=rows, recorder=recorder)
+    decoder = BatchDecoder(model, recorded_rows=rows, recorder=recorder)
     decoder.add(batch_prompts(model, prompts))
     logits = []
     for step in range(max(map(len, tokens))):

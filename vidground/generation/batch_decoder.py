@@ -1,7 +1,7 @@
-"""Rows in decoding: one token further for all of them, whoever comes and goes.
+"""A batch of rows that are decoded token by token; rows can be added and removed in between.
 
-No row sees another one or its padding; only how sums are grouped can depend on the other rows.
-Knows no text and no settings.
+Rows do not see each other or padding; only the grouping of sums can depend on the other rows. Knows
+neither text nor settings.
 """
 
 from __future__ import annotations
@@ -23,23 +23,22 @@ from vidground.model.kv_cache import RowCache
 from vidground.model.rows import keep_rows
 
 _SPAN = 64
-"""Cached positions are looked at in multiples of this: sums over them are grouped alike then,
-whatever the other rows are."""
+"""Attention reads a multiple of this many cached positions, so that sums over them are grouped in
+the same way whatever the other rows are."""
 _RECORDED_SPAN = 256
-"""The same for steps that are recorded, of which there should be few."""
+"""The same for recorded steps, of which there should be few."""
 
 
-class Decoder:
-    """Rows that are decoded together: their cache, evidence memory, and frames to match with.
+class BatchDecoder:
+    """B rows that are decoded together: their cache, and the states of their frames.
 
-    Rows stand at 0 … B - 1. `logits` (B, V) predict each row's next token, and `matching` (B, H)
-    is the state to match evidence with. `add` and `keep` change the rows, `step` moves all of
-    them on by one token.
+    `add` and `keep` change the rows; `step` feeds one token to each.
 
     Args:
-        recorded_rows: rows there will be at most, if steps are to be recorded and replayed
-            (`StepGraphs`); memory for all of them is taken as soon as there are two, because
-            growing it later would make every recording useless. 0: steps are not recorded.
+        model: decodes the rows.
+        recorded_rows: maximum number of rows, if steps are recorded and replayed (`StepGraphs`).
+            Memory for all of them is allocated once there are two, because growing it later would
+            invalidate every recording. 0 does not record steps.
         recorder: see `StepGraphs`.
     """
 
@@ -55,7 +54,7 @@ class Decoder:
         self._cache = RowCache(model.config.text_config.num_hidden_layers)
         self._lengths: list[int] = []
         self._state: dict[str, Tensor] = {}
-        # Not a method of this object: in a cycle its memory would outlive it until a collection.
+        # Not a method: in a reference cycle, memory would be freed only by the garbage collector.
         compute = partial(compute_step, model, self._cache)
         self._graphs = StepGraphs(compute, recorder) if recorded_rows else None
         self._moves = 0
@@ -65,26 +64,26 @@ class Decoder:
 
     @property
     def room(self) -> int:
-        """Rows that memory is taken for."""
+        """Number of rows that memory is allocated for."""
         return self._cache.rows
 
     @property
     def logits(self) -> Tensor:
-        """(B, V): what comes next."""
+        """(B, V): predict the next token of each row."""
         return self._state["logits"][: len(self)]
 
     @property
     def matching(self) -> Tensor:
-        """(B, H): what a time token predicted now is matched by."""
+        """(B, H): states that a predicted time token is compared with frames by."""
         return self._state["matching"][: len(self)]
 
     @property
     def memory(self) -> Tensor:
-        """(B, T, H): what the frames add to a time token; 0 at padding."""
+        """(B, T, H): states of the frames that a time token adds to its embedding; 0 at padding."""
         return self._state["memory"][: len(self)]
 
     def add(self, batch: PromptBatch) -> None:
-        """Read new prompts, which become the last rows; what all begin with was read once."""
+        """Prefill new prompts, which become the last rows; their common prefix is cached."""
         model, config = self.model, self.model.config
         first, rows, length = len(self), len(batch.lengths), batch.embeds.shape[1]
         if first + rows > 1:
@@ -92,15 +91,15 @@ class Decoder:
         self._cache.add(first, rows, length, shared_prefix(model, batch.prefix))
         batch = batch.after_prefix()
         context = model.context(batch.position_ids, batch.visible(), self._cache)
-        hidden = model.run_layers(batch.embeds, 0, config.memory_layer, context)
-        memory = batch.at_frames(hidden)
+        hidden = model.run_layers(batch.embeds, 0, config.memory_layer, context)  # (B, L, H)
+        memory = batch.at_frames(hidden)  # (B, T, H)
         hidden = model.run_layers(hidden, config.memory_layer, config.matching_layer, context)
-        last = model.run_layers(hidden, config.matching_layer, config.layers, context)
-        keys = last if config.frame_key_layer == config.layers else hidden
-        frame_keys = model.frame_head(batch.at_frames(keys))
-        matching, logits = batch.at_end(hidden), model.logits(batch.at_end(last))
+        last = model.run_layers(hidden, config.matching_layer, config.layers, context)  # (B, L, H)
+        keys = last if config.frame_key_layer == config.layers else hidden  # (B, L, H)
+        frame_keys = model.frame_head(batch.at_frames(keys))  # (B, T, H)
+        matching, logits = batch.at_end(hidden), model.logits(batch.at_end(last))  # (B, H), (B, V)
         memory = memory.masked_fill(~batch.frame_mask[..., None], 0)
-        self._put(first, "memory", widened(memory))  # once, and not at every step
+        self._put(first, "memory", widened(memory))  # here, not at every step
         self._put(first, "frame_keys", widened(frame_keys))
         self._put(first, "frame_mask", batch.frame_mask)
         self._put(first, "matching", matching)
@@ -117,13 +116,20 @@ class Decoder:
         self._lengths = [self._lengths[row] for row in rows]
 
     def erase(self, row: int) -> None:
-        """Write zeros over a row that holds NaN or infinity, before it is removed."""
+        """Overwrite a row that holds NaN or infinity with zeros, before it is removed."""
         self._cache.erase(row)
         for name in ("matching", "logits", "memory", "frame_keys"):
             self._state[name][row] = 0
 
     def step(self, embeds: Tensor) -> None:
-        """Feed one embedded token per row, (B, H)."""
+        """Feed one token to each row.
+
+        Args:
+            embeds: (B, H), embeddings of the tokens.
+
+        Raises:
+            ReplayError: the first replay of a recorded step was wrong.
+        """
         inputs = self._inputs(embeds)
         if self._graphs is None:
             outputs = compute_step(self.model, self._cache, inputs)
@@ -138,28 +144,29 @@ class Decoder:
         self._lengths = [length + 1 for length in self._lengths]
 
     def clear(self) -> None:
-        """Remove all rows; memory and recordings are kept for others."""
+        """Remove all rows; memory and recordings remain."""
         self._lengths = []
 
     def _inputs(self, embeds: Tensor) -> StepInputs:
-        """The inputs of a step; recorded ones have rows of padding, at position 0."""
+        """Return the inputs of a step; a recorded step has padding rows at position 0."""
         rows, block = len(self), _SPAN
         if self._graphs is not None:
             rows, block = step_rows(rows, max(rows, self.recorded_rows)), _RECORDED_SPAN
             embeds = torch.nn.functional.pad(embeds, (0, 0, 0, rows - len(self)))
-        # What the host knows of lengths is not copied to the GPU, which would wait for that.
-        positions = self._state["positions"][: len(self), 0]
+        # Positions are not copied from the host, because the GPU would wait for the copy.
+        positions = self._state["positions"][: len(self), 0]  # (B,)
         positions = torch.nn.functional.pad(positions, (0, rows - len(self)))
         span = -(-(max(self._lengths) + 1) // block) * block
-        visible = torch.arange(span, device=embeds.device) <= positions[:, None, None]
+        visible = torch.arange(span, device=embeds.device) <= positions[:, None, None]  # (B, 1, S)
         context = self.model.context(positions[:, None], visible)
         return StepInputs(embeds[:, None], positions, *context.rotary, context.mask)
 
     def evidence(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Relevance (B, T) of the frames to a time token predicted now, and its interval.
+        """Return what a time token would mean if it were predicted now.
 
         Returns:
-            curve, and first and last frame, (B,) each, inclusive.
+            Relevance of the frames, (B, T), and the first and last frame of the interval, (B,)
+            each, inclusive.
         """
         rows = slice(len(self))
         frame_mask = self._state["frame_mask"][rows]
@@ -167,15 +174,23 @@ class Decoder:
         return self.model.find_time(self.matching, keys, frame_mask)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """(B,) tokens to (B, H) embeddings, without the meaning of evidence."""
+        """Embed tokens: (B,) to (B, H), without the meaning of time tokens."""
         return self.model.get_input_embeddings()(tokens)  # type: ignore[no-any-return]
 
     def meaning(self, first: Tensor, last: Tensor) -> Tensor:
-        """What a time token with these intervals adds to its embedding (paper, eq. 4): (B, H)."""
+        """Return what time tokens add to their embeddings (paper, eq. 4).
+
+        Args:
+            first: (B,), first frame of each interval.
+            last: (B,), last frame, inclusive.
+
+        Returns:
+            (B, H).
+        """
         return interval_mean(self.memory, first, last).to(self.logits.dtype)
 
     def _put(self, first: int, name: str, values: Tensor) -> None:
-        """Write rows of a state, (rows, …) or (rows, T, …), which grows as needed."""
+        """Write rows of a state, (rows, T, ...); its memory grows as needed."""
         store, rows = self._state.get(name), first + len(values)
         frames = values.shape[1]
         if store is None or store.shape[0] < rows or store.shape[1] < frames:
@@ -188,44 +203,59 @@ class Decoder:
         store[first:rows, frames:] = 0
 
 
-def step_rows(rows: int, most: int) -> int:
-    """Rows that a recorded step computes for `rows` prompts, of which there are at most `most`.
+def step_rows(rows: int, max_rows: int) -> int:
+    """Return the number of rows that a recorded step computes.
 
-    A power of two or `most`, so that there are few recordings and no more memory than planned.
+    It is a power of two or `max_rows`, so that there are few recordings and no more memory than
+    planned.
+
+    Args:
+        rows: number of rows to decode.
+        max_rows: maximum number of rows.
     """
-    return min(1 << (rows - 1).bit_length(), most)
+    return min(1 << (rows - 1).bit_length(), max_rows)
 
 
 def compute_step(model: D2VLM, cache: RowCache, inputs: StepInputs) -> StepOutputs:
-    """The state to match with, and logits, after a step: (B, H) and (B, V)."""
+    """Compute a step.
+
+    Args:
+        model: decodes the rows.
+        cache: keys and values of earlier positions.
+        inputs: see `StepInputs`.
+
+    Returns:
+        States to compare with frames, (B, H), and logits, (B, V).
+    """
     cache.step(inputs.positions, inputs.shape[1])
     rotary = inputs.cosines, inputs.sines
     context = DecoderContext(rotary, inputs.positions[:, None], inputs.mask, cache)
     config = model.config
-    hidden = model.run_layers(inputs.embeds, 0, config.matching_layer, context)
-    last = model.run_layers(hidden, config.matching_layer, config.layers, context)
+    hidden = model.run_layers(inputs.embeds, 0, config.matching_layer, context)  # (B, 1, H)
+    last = model.run_layers(hidden, config.matching_layer, config.layers, context)  # (B, 1, H)
     return hidden[:, -1], model.logits(last[:, -1])
 
 
-class _IdleDecoders(list[Decoder]):
-    """Decoders that have recorded steps for a model, and no rows."""
+class _IdleDecoders(list[BatchDecoder]):
+    """Decoders without rows that have recorded steps of a model."""
 
 
-def borrow_decoder(model: D2VLM, rows: int) -> Decoder:
-    """A decoder that records its steps, if possible one that has recorded some for this model.
+def borrow_decoder(model: D2VLM, rows: int) -> BatchDecoder:
+    """Return a decoder that records its steps; an idle one of this model if there is one.
 
     Args:
-        rows: there will be at most. A decoder for fewer is let go, and its memory with it.
+        model: decodes the rows.
+        rows: maximum number of rows. An idle decoder for fewer rows is dropped, with its memory.
     """
     idle = cached_for_weights(model, _IdleDecoders)
     with suppress(IndexError):
         decoder = idle.pop()
         if decoder.recorded_rows >= rows:
             return decoder
-    return Decoder(model, recorded_rows=rows)
+    return BatchDecoder(model, recorded_rows=rows)
 
 
-def give_back_decoder(decoder: Decoder) -> None:
-    """Keep a decoder for the next one to borrow; its rows are removed."""
+def give_back_decoder(decoder: BatchDecoder) -> None:
+    """Remove a decoder's rows and keep it for the next call of `borrow_decoder`."""
     decoder.clear()
     cached_for_weights(decoder.model, _IdleDecoders)[:] = [decoder]

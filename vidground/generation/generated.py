@@ -1,4 +1,4 @@
-"""An answer: what is returned of it, and the row it is while it is decoded."""
+"""Answers: the returned ones, and the rows of those being decoded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from vidground.generation.prompt_batch import PromptInputs
 from vidground.generation.token_choice import is_loop
 from vidground.settings import DecodingSettings
 
-_STEPS_PER_LOOP_CHECK = 32  # a row's own steps, so that its end does not depend on the batch
+_STEPS_PER_LOOP_CHECK = 32
+"""Counted in a row's own steps, so that the end of an answer does not depend on the batch."""
 _PROMPT_BLOCK = 32
-"""Prompts are padded to multiples of this and read with others of the same padded length and start
-only, so that sums over a prompt's positions are grouped alike whatever it is read with."""
+"""Prompts are padded to multiples of this and prefilled only with prompts of the same padded length
+and prefix, so that sums over positions are grouped in the same way whatever the other prompts."""
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One generated time token, `<evi>` or `<vid>`.
 
-    position: its index in the answer's tokens. first, last: its interval in frames, inclusive.
-    curve: (T,) float32 on the CPU, relevance of every frame of the prompt; for a `<vid>` the
-        probability that it means the frame.
-    matched: the frames that it was matched to, for a `<vid>`; they replace the curve's peaks.
+    Attributes:
+        position: index in the answer's tokens.
+        first: first frame of its interval.
+        last: last frame of its interval, inclusive.
+        curve: (T,) float32 on the CPU, relevance of every frame of the prompt; for a `<vid>` the
+            probability that it means the frame.
+        matched: frames that a `<vid>` was matched to; they replace the curve's peaks.
     """
 
     position: int
@@ -43,10 +47,13 @@ class Evidence:
 class Generation:
     """One answer.
 
-    token_ids: with the token that ends it, unless it was truncated. evidence: one per `<evi>`
-    among them, in order. prompt_curve: (T,) relevance at the position that predicts the first
-    token, whether or not that was an `<evi>`. truncated: whether it was stopped before it ended:
-    at the cap on tokens, or (looped) because it said the same over and over.
+    Attributes:
+        token_ids: its tokens, including the one that ends it unless it was truncated.
+        evidence: one item per time token, in order.
+        prompt_curve: (T,) relevance at the position that predicts the first token, whether or not
+            that is a time token.
+        truncated: whether it was stopped before it ended: at the maximum length, or in a loop.
+        looped: whether it was stopped because it repeated itself.
     """
 
     token_ids: list[int]
@@ -58,9 +65,17 @@ class Generation:
 
 @dataclass
 class Row:
-    """A prompt, and its answer as far as it is known.
+    """A prompt and its answer so far.
 
-    cap: tokens of the answer, at most. finite: whether the model has computed finite numbers.
+    Attributes:
+        ticket: number that identifies the prompt in a queue.
+        prompt: the prompt.
+        settings: how the answer is decoded.
+        cap: maximum number of tokens of the answer.
+        prompt_curve: see `Generation`; None before the prompt was prefilled.
+        token_ids: tokens of the answer so far.
+        evidence: of the time tokens so far.
+        finite: whether the model has computed only finite numbers.
     """
 
     ticket: int
@@ -74,25 +89,25 @@ class Row:
 
     @property
     def frames(self) -> int:
-        """Frames of the prompt."""
+        """Number of frames of the prompt."""
         return len(self.prompt.frame_tokens)
 
     @property
     def padded(self) -> int:
-        """Positions of the prompt with those that it is padded by."""
+        """Number of positions of the padded prompt."""
         return -(-len(self.prompt) // _PROMPT_BLOCK) * _PROMPT_BLOCK
 
     @property
     def kind(self) -> tuple[int, tuple[int, ...]]:
-        """Prompts of one kind may be read together."""
+        """Prompts of the same kind may be prefilled together."""
         return self.padded, tuple(self.prompt.before)
 
     def again(self) -> Row:
-        """The row before it was decoded."""
+        """Return the row as it was before it was decoded."""
         return Row(self.ticket, self.prompt, self.settings, self.cap)
 
     def generation(self, turn_end_token_id: int) -> Generation | None:
-        """The answer, once it has ended."""
+        """Return the answer once it has ended, else None."""
         ids = self.token_ids
         ended = bool(ids) and ids[-1] == turn_end_token_id
         checked = len(ids) % _STEPS_PER_LOOP_CHECK == 0

@@ -1,8 +1,9 @@
-"""Prompts to answers: rows are decoded together, each `<evi>` resolved and fed back.
+"""The decode loop: prompts to answers in one batch, with each time token resolved and fed back.
 
-A row that ends makes room for a prompt that waits, so that a batch stays full. No row sees another
-one or its padding; only how sums are grouped can depend on the other rows. Nothing is copied to the
-host within a step on a GPU; rows that ended are looked for every few steps.
+A waiting prompt takes the place of a row that has ended, so that the batch stays full (continuous
+batching). Rows do not see each other or padding; only the grouping of sums can depend on the other
+rows. On a GPU nothing is copied to the host within a step; every few steps the rows are checked for
+their end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vidground.errors import InputError, NumericError
-from vidground.generation.batch_decoder import Decoder, borrow_decoder, give_back_decoder
+from vidground.generation.batch_decoder import BatchDecoder, borrow_decoder, give_back_decoder
 from vidground.generation.cuda_graphs import ReplayError
 from vidground.generation.finite import not_finite
 from vidground.generation.generated import Evidence, Generation, Row
@@ -29,9 +30,10 @@ from vidground.settings import DecodingSettings
 
 __all__ = ["Evidence", "Generation", "GenerationQueue", "generate", "generate_each"]
 
-_GPU_STEPS = 16  # steps between looks at whether rows ended: one wait for the GPU
+_GPU_STEPS = 16
+"""Steps between checks for ended rows, each of which waits for the GPU."""
 _NO_TOKEN = -1
-"""Stands among the tokens of a row, which are copied anyway, where its logits are not finite."""
+"""Token of a row whose logits are not finite: this costs no further copy to the host."""
 
 
 def generate(
@@ -39,13 +41,19 @@ def generate(
     prompts: Sequence[PromptInputs],
     settings: DecodingSettings | Sequence[DecodingSettings],
 ) -> list[Generation]:
-    """Decode prompts of any lengths at once.
+    """Answer prompts of any lengths in one batch.
 
     Args:
-        settings: for all prompts, or one for each.
+        model: answers the prompts.
+        prompts: at least one.
+        settings: for all prompts, or one per prompt.
+
+    Returns:
+        An answer per prompt, in order.
 
     Raises:
-        InputError: if a prompt leaves no room for an answer in the model's context.
+        InputError: a prompt leaves no room for an answer in the model's context.
+        NumericError: the model computed NaN or infinity.
     """
     rows = len(prompts)
     per_row = [settings] * rows if isinstance(settings, DecodingSettings) else list(settings)
@@ -68,14 +76,18 @@ def generate_each(
     *,
     graphs: bool | None = None,
 ) -> Iterator[Generation]:
-    """Decode prompts as they come, and give their answers in the order of the prompts.
+    """Answer a stream of prompts; yield the answers in the order of the prompts.
 
     Args:
-        prompts: taken only when there is room for one. size: how many are decoded at once.
+        model: answers the prompts.
+        prompts: taken one at a time, each when there is room for it.
+        settings: how answers are decoded.
+        size: maximum number of prompts decoded at once.
         graphs: see `GenerationQueue`.
 
     Raises:
-        InputError: if a prompt leaves no room for an answer in the model's context.
+        InputError: a prompt leaves no room for an answer in the model's context.
+        NumericError: the model computed NaN or infinity.
     """
     queue = GenerationQueue(model, size, graphs=graphs)
     waited_for: deque[int] = deque()
@@ -96,7 +108,13 @@ def generate_each(
 
 @dataclass(frozen=True)
 class _StepEvidence:
-    """Evidence of one step for all rows: curve (B, T), first and last (B,)."""
+    """What a time token of one step would mean in each row.
+
+    Attributes:
+        curve: (B, T), relevance of the frames.
+        first: (B,), first frame of the interval.
+        last: (B,), last frame, inclusive.
+    """
 
     curve: Tensor
     first: Tensor
@@ -104,11 +122,12 @@ class _StepEvidence:
 
 
 class GenerationQueue:
-    """Prompts that wait, and rows in decoding.
+    """Waiting prompts and the rows that are being decoded.
 
     Args:
-        size: rows at once, at most; halved when memory runs out.
-        graphs: whether steps are recorded once and replayed; None for on a GPU.
+        model: answers the prompts.
+        size: maximum number of rows; halved when memory runs out.
+        graphs: whether steps are recorded and replayed (CUDA graphs); None for on a GPU only.
     """
 
     def __init__(self, model: D2VLM, size: BatchSize, *, graphs: bool | None = None) -> None:
@@ -118,8 +137,8 @@ class GenerationQueue:
         self._graphs = model.device.type == "cuda" if graphs is None else graphs
         self._waiting: list[Row] = []
         self._tickets = 0
-        self._lent: Decoder | None = None
-        self._attempted = 0  # rows that were to be decoded with those being read now
+        self._lent: BatchDecoder | None = None
+        self._attempted = 0  # number of rows including those being prefilled
         self._clear()
 
     def _clear(self) -> None:
@@ -128,32 +147,34 @@ class GenerationQueue:
         self._rows: list[Row] = []
         self._lent = None
         self._chooser = TokenChooser(vocabulary, config.time_token_id, device)
-        self._next = torch.empty(0)  # (B, H): what the next step is fed
+        self._next = torch.empty(0)  # (B, H): embeddings for the next step
 
     @property
-    def _decoder(self) -> Decoder:
-        """Made or borrowed when there is work."""
-        if self._lent is None:
-            self._lent = self._new_decoder()
+    def _decoder(self) -> BatchDecoder:
+        """The decoder; created or borrowed at the first access."""
+        if self._lent is None and self._graphs:
+            self._lent = borrow_decoder(self._model, self._size.now)
+        elif self._lent is None:
+            self._lent = BatchDecoder(self._model)
         return self._lent
 
-    def _new_decoder(self) -> Decoder:
-        return borrow_decoder(self._model, self._size.now) if self._graphs else Decoder(self._model)
-
     def __len__(self) -> int:
-        """Prompts without an answer."""
+        """Return the number of prompts without an answer."""
         return len(self._waiting) + len(self._rows)
 
     @property
     def is_full(self) -> bool:
-        """Whether as many prompts are here as can be decoded at once."""
+        """Whether there are as many prompts as can be decoded at once."""
         return len(self) >= self._size.now
 
     def add(self, prompt: PromptInputs, settings: DecodingSettings) -> int:
-        """Let a prompt wait for its turn; return the number that its answer will come with.
+        """Add a prompt.
+
+        Returns:
+            Its ticket, a number that `advance` returns with the answer.
 
         Raises:
-            InputError: if it leaves no room for an answer, or is none (`check_prompt`).
+            InputError: it leaves no room for an answer, or is invalid (`check_prompt`).
         """
         check_prompt(self._model, prompt)
         cap = _token_cap(self._model, prompt, settings)
@@ -163,31 +184,35 @@ class GenerationQueue:
 
     @torch.inference_mode()
     def advance(self) -> list[tuple[int, Generation | Exception]]:
-        """Read prompts that there is room for and decode some tokens; return what has ended.
+        """Prefill prompts that there is room for, and decode some tokens.
 
-        When memory runs out the rows begin again, fewer at once; a single prompt that is too
-        much ends with the error. A prompt that the model computes NaN or infinity for ends with a
-        NumericError. After a recorded step that went wrong the rows begin again without recordings.
+        When memory runs out, all rows start again with a smaller batch; a single prompt that does
+        not fit ends with the error. After a wrong replay of a recorded step, all rows start again
+        without recordings.
+
+        Returns:
+            Ticket and answer of each prompt that has ended; its error if it failed, a NumericError
+            if the model computed NaN or infinity.
         """
         try:
             tokens, found = self._decode(_GPU_STEPS if self._model.device.type == "cuda" else 1)
         except ReplayError:
-            self._wait_again()
-            self._rest()
+            self._restart_rows()
+            self._release_decoder()
             return []
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            given_up = self._begin_again(error)
-            traceback.clear_frames(error.__traceback__)  # also of one that is handed on
+            failed = self._shrink(error)
+            traceback.clear_frames(error.__traceback__)  # they hold tensors
         else:
             self._record(tokens, found)
             return self._remove_ended()
-        release_memory()  # here, where the error no longer holds what was computed
-        return given_up
+        release_memory()  # here, where the error no longer holds tensors
+        return failed
 
     def _remove_ended(self) -> list[tuple[int, Generation | Exception]]:
-        """Remove the rows that have ended; return their numbers and answers."""
+        """Remove the rows that have ended; return their tickets and answers."""
         found = {index: self._answer(row) for index, row in enumerate(self._rows)}
         answers = {index: answer for index, answer in found.items() if answer is not None}
         ended = [(self._rows[index].ticket, answer) for index, answer in answers.items()]
@@ -197,7 +222,7 @@ class GenerationQueue:
         if answers:
             self._keep(remaining_rows(len(self._rows), answers))
         if not len(self):
-            self._rest()
+            self._release_decoder()
         return ended
 
     def _keep(self, rows: Sequence[int]) -> None:
@@ -208,7 +233,7 @@ class GenerationQueue:
         self._rows = [self._rows[row] for row in rows]
 
     def _decode(self, steps: int) -> tuple[Tensor, list[_StepEvidence | None]]:
-        """Decode some tokens of every row; waiting prompts are read where rows are free.
+        """Decode some tokens of every row, after prefilling waiting prompts into free rows.
 
         Returns:
             Tokens (B, steps), `_NO_TOKEN` where logits are not finite, and the evidence of each
@@ -225,20 +250,20 @@ class GenerationQueue:
                 decoder.step(self._next)  # (B, H)
             logits = decoder.logits  # (B, V)
             token = self._chooser.choose(logits)  # (B,)
-            is_evidence = token == config.time_token_id  # (B,)
+            is_time = token == config.time_token_id  # (B,)
             self._next = decoder.embed(token)  # (B, H)
             evidence = None
-            if is_evidence.is_cuda or bool(is_evidence.any()):  # a GPU is not waited for
+            if is_time.is_cuda or bool(is_time.any()):  # on a GPU always, without waiting for it
                 evidence = _StepEvidence(*decoder.evidence())  # (B, T), (B,), (B,)
                 if config.evidence_semantics:
                     meaning = decoder.meaning(evidence.first, evidence.last)  # (B, H)
-                    self._next = torch.where(is_evidence[:, None], self._next + meaning, self._next)
+                    self._next = torch.where(is_time[:, None], self._next + meaning, self._next)
             tokens.append(token.where(logits.isfinite().all(-1), _NO_TOKEN))  # (B,)
             found.append(evidence)
         return torch.stack(tokens, 1), found
 
     def _admit(self) -> None:
-        """Read waiting prompts into free rows; together those of one kind."""
+        """Prefill waiting prompts into free rows, those of the same kind together."""
         while self._waiting and len(self._rows) < self._size.now:
             first, room = self._waiting[0], self._size.now - len(self._rows)
             group = [row for row in self._waiting if row.kind == first.kind][:room]
@@ -254,8 +279,13 @@ class GenerationQueue:
             self._attempted = 0
 
     def _record(self, tokens: Tensor, found: Sequence[_StepEvidence | None]) -> None:
-        """Give every row its tokens up to its end, and the evidence of its `<evi>` among them."""
-        evidence_id = self._model.config.time_token_id
+        """Append new tokens and evidence to every row, up to its end.
+
+        Args:
+            tokens: (B, steps).
+            found: evidence of each step.
+        """
+        time_token_id = self._model.config.time_token_id
         chosen: list[tuple[Row, int, int, int]] = []  # row, its index, step, position
         for index, (row, ids) in enumerate(zip(self._rows, tokens.tolist(), strict=True)):
             for step, token in enumerate(ids):
@@ -264,7 +294,7 @@ class GenerationQueue:
                 if token == _NO_TOKEN:
                     row.finite = False
                     break
-                if token == evidence_id:
+                if token == time_token_id:
                     chosen.append((row, index, step, len(row.token_ids)))
                 row.token_ids.append(token)
         if not chosen:
@@ -280,7 +310,7 @@ class GenerationQueue:
             row.finite = row.finite and bool(curve.isfinite().all())
 
     def _answer(self, row: Row) -> Generation | Exception | None:
-        """What came of a row; None while it goes on."""
+        """Return the answer or the error of a row that has ended, else None."""
         generation = row.generation(self._turn_end) if row.finite else None
         if generation is None and row.finite:
             return None
@@ -288,22 +318,22 @@ class GenerationQueue:
             return not_finite(self._model, row.prompt)
         return generation
 
-    def _rest(self) -> None:
-        """Leave the decoder to others until there is a prompt again."""
+    def _release_decoder(self) -> None:
+        """Give the decoder back until there is a prompt again."""
         if self._graphs:
             give_back_decoder(self._decoder)
         self._clear()
 
-    def _wait_again(self) -> None:
+    def _restart_rows(self) -> None:
         """Let all rows wait as if they had not been decoded."""
         self._waiting = [row.again() for row in self._rows] + self._waiting
         self._rows = []
 
-    def _begin_again(self, error: Exception) -> list[tuple[int, Generation | Exception]]:
-        """Let all rows wait again, and take fewer at once."""
+    def _shrink(self, error: Exception) -> list[tuple[int, Generation | Exception]]:
+        """Restart all rows with a smaller batch; return a single row with its error."""
         room = 0 if self._lent is None else self._lent.room
         attempted = max(len(self._rows), self._attempted, room)
-        self._wait_again()
+        self._restart_rows()
         self._clear()
         if attempted > 1:
             self._size.halve(attempted)

@@ -1,6 +1,6 @@
-"""Which token comes next: the likeliest, or a draw, after a penalty on repeats.
+"""Choose the next token: the likeliest or a random one, after a penalty on repetitions.
 
-Knows logits and settings; no model, no text.
+Knows logits and settings; neither a model nor text.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from vidground.settings import LOOP_REPEATS, DecodingSettings
 
 @dataclass
 class _Rows:
-    """What belongs to each row, on the device that logits are on.
+    """State of each row, on the device of the logits.
 
-    temperature, penalty: (B, 1) float32. stream: (B, 1) int64, which random numbers are drawn;
-    drawn: (B, 1) int64, how many tokens were. seen: (B, V) bool, the tokens that are penalised.
+    Attributes:
+        temperature: (B, 1) float32.
+        penalty: (B, 1) float32.
+        stream: (B, 1) int64, identifies the stream of random numbers.
+        drawn: (B, 1) int64, number of tokens drawn so far.
+        seen: (B, V) bool, tokens that are penalised.
     """
 
     temperature: Tensor
@@ -30,7 +34,7 @@ class _Rows:
     seen: Tensor
 
     def append(self, other: _Rows) -> None:
-        """Put the rows of another one after the last."""
+        """Append the rows of another object."""
         for name in (field.name for field in fields(self)):
             setattr(self, name, torch.cat((getattr(self, name), getattr(other, name))))
 
@@ -41,14 +45,15 @@ class _Rows:
 
 
 class TokenChooser:
-    """Chooses the next token of rows that come and go; greedy unless a temperature is set.
+    """Chooses the next token of each row; greedy unless a temperature is set.
 
-    A draw depends on the row's seed, its logits and how many tokens it has drawn; not on the other
-    rows, nor on its place among them. Between adding rows nothing is copied to or from the device.
+    A random choice depends on the row's seed, its logits and the number of tokens it has drawn, not
+    on the other rows or on its index. Only adding rows copies data to the device.
 
     Args:
-        vocabulary: how many tokens there are.
-        time_token_id: of `<evi>` or `<vid>`, which may be repeated freely.
+        vocabulary: number of tokens.
+        time_token_id: of `<evi>` or `<vid>`, which is never penalised.
+        device: of the logits.
     """
 
     def __init__(
@@ -61,7 +66,12 @@ class TokenChooser:
         self._rows = self._row((), None)
 
     def add(self, prompt: Sequence[int], settings: DecodingSettings) -> None:
-        """Add a row. prompt: its text tokens, which count as said already."""
+        """Add a row.
+
+        Args:
+            prompt: its text tokens, which the repetition penalty counts as seen.
+            settings: how its tokens are chosen.
+        """
         self._settings.append(settings)
         self._rows.append(self._row(prompt, settings))
 
@@ -71,22 +81,29 @@ class TokenChooser:
         self._settings = [self._settings[row] for row in rows]
 
     def choose(self, logits: Tensor) -> Tensor:
-        """(B, V) logits to (B,) tokens."""
+        """Choose a token per row.
+
+        Args:
+            logits: (B, V).
+
+        Returns:
+            (B,) token ids.
+        """
         rows, scores = self._rows, self.penalised(logits)
         if any(settings.temperature > 0 for settings in self._settings):
-            # The largest of logit / temperature + Gumbel noise is a draw from the softmax.
-            noise = _gumbel(rows.stream, rows.drawn, self._vocabulary)
+            # The maximum of logit / temperature + Gumbel noise is a sample of the softmax.
+            noise = _gumbel(rows.stream, rows.drawn, self._vocabulary)  # (B, V)
             drawn = scores / rows.temperature + noise
             scores = torch.where(rows.temperature > 0, drawn, scores)
             rows.drawn += 1
-        tokens = scores.argmax(-1)
+        tokens = scores.argmax(-1)  # (B,)
         if self._penalises:
             rows.seen.scatter_(1, tokens[:, None], True)
             rows.seen[:, self._time_token_id].fill_(False)
         return tokens
 
     def penalised(self, logits: Tensor) -> Tensor:
-        """Scores (B, V), float32, after the repetition penalty."""
+        """Apply the repetition penalty: (B, V) logits to (B, V) float32 scores."""
         scores = logits.float()
         if not self._penalises:
             return scores
@@ -99,7 +116,7 @@ class TokenChooser:
         return any(settings.repetition_penalty != 1 for settings in self._settings)
 
     def _row(self, prompt: Sequence[int], settings: DecodingSettings | None) -> _Rows:
-        """A row; without settings none, of the same types."""
+        """Return one row; without settings no row, with the same dtypes."""
         chosen = [] if settings is None else [settings]
         seen = torch.zeros(len(chosen), self._vocabulary, dtype=torch.bool)
         seen[:, list(prompt)] = True
@@ -119,10 +136,13 @@ class TokenChooser:
 
 
 def is_loop(token_ids: Sequence[int], length: int) -> bool:
-    """Whether an answer has gone on for `length` tokens to say one thing over and over.
+    """Return whether an answer repeats itself.
 
-    That is: its last `length` tokens are one block, of at most an eighth of them, repeated.
-    length: 0 for an answer that may loop.
+    Its last `length` tokens must be repetitions of one block of at most an eighth of that length.
+
+    Args:
+        token_ids: tokens of the answer.
+        length: number of tokens to check; 0 never reports a loop.
     """
     if length == 0 or length > len(token_ids):
         return False
@@ -131,35 +151,45 @@ def is_loop(token_ids: Sequence[int], length: int) -> bool:
     return any(last[block:] == last[:-block] for block in blocks)
 
 
-_STEP = -0x61C8864680B583EB  # 2^64 divided by the golden ratio, as a signed number
+_STEP = -0x61C8864680B583EB
+"""2^64 divided by the golden ratio, as int64."""
 
 
 def _gumbel(stream: Tensor, drawn: Tensor, size: int) -> Tensor:
-    """Standard Gumbel noise, (B, size) float32, the same wherever and with whatever it is drawn.
+    """Return standard Gumbel noise that is the same on every device and in every batch.
 
-    Number i of a stream is the i-th of the generator SplitMix64 (Steele, Lea and Flood, 2014),
-    which can be computed without those before it. stream, drawn: (B, 1) int64.
+    Number i of a stream is the i-th output of SplitMix64 (Steele, Lea and Flood, 2014), which can
+    be computed without the previous ones.
+
+    Args:
+        stream: (B, 1) int64.
+        drawn: (B, 1) int64, number of tokens drawn so far.
+        size: number of values per row.
+
+    Returns:
+        (B, size) float32.
     """
     column = torch.arange(1, size + 1, device=stream.device)
     bits = _mixed(stream + (drawn * size + column) * _STEP)
-    # 32 bits are enough: it is near 0 that a Gumbel's long tail comes from, where floats are dense.
+    # 32 bits suffice: the long tail of a Gumbel variable comes from values near 0, where floats
+    # are dense.
     uniform = ((_shifted(bits, 32)).float() + 0.5) * 2.0**-32
     exponential = -torch.log1p(-uniform.clamp(max=1 - 2.0**-24))
     return -torch.log(exponential)
 
 
 def _mixed(numbers: Tensor) -> Tensor:
-    """SplitMix64's output for states, int64; products are taken modulo 2^64."""
+    """Return SplitMix64's outputs for int64 states; products are modulo 2^64."""
     numbers = (numbers ^ _shifted(numbers, 30)) * -0x40A7B892E31B1A47
     numbers = (numbers ^ _shifted(numbers, 27)) * -0x6B2FB644ECCEEE15
     return numbers ^ _shifted(numbers, 31)
 
 
 def _shifted(numbers: Tensor, bits: int) -> Tensor:
-    """Bits of int64 moved to the right, zeros put before them."""
+    """Shift int64 to the right, filling with zeros."""
     return (numbers >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def _signed(number: int) -> int:
-    """The last 64 bits of a number, as an int64 has them."""
+    """Return the last 64 bits of a number as int64."""
     return (number + (1 << 63)) % (1 << 64) - (1 << 63)

@@ -1,7 +1,6 @@
-"""The sizes and constants of a model, as saved in its config.json.
+"""Sizes and constants of a model, as saved in its config.json.
 
-Knows no weights; how a released configuration becomes this one stands in
-`vidground.checkpoints.released_format`.
+`vidground.checkpoints.released_format` converts released configurations. Knows no weights.
 """
 
 from typing import Any, ClassVar
@@ -29,24 +28,29 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
 
     The defaults are those of the released 3.8 B model (paper, section 4.1 and its code).
 
-    vision_config: EVA-CLIP ViT (InstructBLIP's); its last block's output is used as it is.
-    qformer_config: the compressor's Q-Former; its vocabulary holds one token more than BERT's.
-    text_config: Phi-3 language model. num_query_tokens: learned queries per frame.
-    time_tokens: how times are said: "evidence" for `<evi>`, which stands for an interval (D2VLM);
-        "matching" for `<vid>`, which stands for one frame (E.T. Chat).
-    evidence_layer: decoder layers run before the state that evidence memory is read from.
-    evidence_threshold: frames below this share of the highest relevance are outside the
-        interval, in (0, 1]. target_decay: base of the relevance target's fall per frame of
-        distance from the interval (the paper's alpha).
-    evidence_stage: whether a response gathers evidence before it answers; a model that was
-        trained without answers at once, and the `<evi>` of its answer are its evidence. Always
-        false with "matching".
-    evidence_semantics: whether a time token that was said carries what its frames show on to
-        what follows, or is a plain token.
-    max_frames: frames per prompt at most, the longest the weights were trained on.
-    evidence_token_id, evidence_end_token_id, turn_end_token_id: `<evi>`, `</evi>` and the token
-        that ends an answer, as the language tokenizer numbers them. match_token_id: `<vid>`; used
-        with "matching" only, as the first two are with "evidence".
+    Attributes:
+        vision_config: EVA-CLIP ViT (of InstructBLIP); the output of its last block is used without
+            the final norm.
+        qformer_config: Q-Former of the compressor; its vocabulary has one token more than BERT's.
+        text_config: Phi-3 language model.
+        num_query_tokens: number of learned queries per frame.
+        time_tokens: how answers express times: "evidence" for `<evi>`, which means an interval
+            (D2VLM); "matching" for `<vid>`, which means one frame (E.T. Chat).
+        evidence_layer: number of decoder layers before the states that are the evidence memory.
+        evidence_threshold: frames below this share of the highest relevance are outside the
+            interval, in (0, 1].
+        target_decay: base of the relevance target's decay per frame of distance from the interval
+            (alpha in the paper).
+        evidence_stage: whether a response gathers evidence before it answers. A model trained
+            without it answers directly, with the `<evi>` of its answer as evidence. Always false
+            with "matching".
+        evidence_semantics: whether a generated time token carries the content of its frames, or is
+            a plain token.
+        max_frames: maximum number of frames per prompt that the weights were trained on.
+        evidence_token_id: `<evi>` in the language tokenizer; used with "evidence" only.
+        evidence_end_token_id: `</evi>`; used with "evidence" only.
+        turn_end_token_id: the token that ends an answer.
+        match_token_id: `<vid>`; used with "matching" only.
     """
 
     model_type = OWN_MODEL_TYPE
@@ -78,7 +82,7 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
         self.vision_config = _as(InstructBlipVisionConfig, vision_config)
         self.qformer_config = _as(InstructBlipQFormerConfig, qformer_config)
         self.text_config = _as(Phi3Config, text_config)
-        # Phi-3 configurations carry a window of 2047 tokens that the model was never run with.
+        # Phi-3 configurations contain a window of 2047 tokens that the model was never run with.
         self.text_config.sliding_window = None
         self.num_query_tokens = num_query_tokens
         self.evidence_layer = evidence_layer
@@ -97,17 +101,17 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
 
     @property
     def image_size(self) -> int:
-        """Side of the square frames that the vision encoder reads, in pixels."""
+        """Side of the square frames of the vision encoder, in pixels."""
         return int(self.vision_config.image_size)
 
     @property
     def layers(self) -> int:
-        """Decoder layers in all."""
+        """Number of decoder layers."""
         return int(self.text_config.num_hidden_layers)
 
     @property
     def matching_layer(self) -> int:
-        """Decoder layers run before the state that predicts times: all but one."""
+        """Number of decoder layers before the states that predict times: all but one."""
         return self.layers - 1
 
     @property
@@ -117,12 +121,12 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
 
     @property
     def time_token_id(self) -> int:
-        """The token that stands for a time: `<evi>` or `<vid>`."""
+        """The token that expresses a time: `<evi>` or `<vid>`."""
         return int(self.match_token_id if self.matches else self.evidence_token_id)
 
     @property
     def memory_layer(self) -> int:
-        """Decoder layers run before the frames' states that a time token adds to its embedding.
+        """Number of decoder layers before the frame states that a time token's embedding adds.
 
         0 for the frame tokens themselves.
         """
@@ -130,7 +134,7 @@ class D2VLMConfig(PretrainedConfig):  # type: ignore[misc]  # transformers carri
 
     @property
     def frame_key_layer(self) -> int:
-        """Decoder layers run before the frames' states that time tokens are compared with."""
+        """Number of decoder layers before the frame states that time tokens are compared with."""
         return self.layers if self.matches else self.matching_layer
 
 

@@ -1,7 +1,8 @@
-"""The model: its parts and how states flow through them. Knows no text, no files, no decode loop.
+"""The model: its parts, and how states flow through them.
 
-The vision encoder, the Q-Former and the decoder layers are transformers' classes; the pooling
-to one token per frame, the two heads and the staged run through the layers are ours.
+The vision encoder, the Q-Former and the decoder layers are classes of transformers; the pooling to
+one token per frame, the two heads and the staged run through the layers are vidground's own. Knows
+neither text nor files nor the decode loop.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _CACHE = "cache" if "cache" in signature(Phi3DecoderLayer.forward).parameters else "past_key_values"
-"""What decoder layers call the cache; transformers 5.24 warns of the older name."""
+"""Name of the decoder layers' argument for the cache; transformers 5.24 warns of the older name."""
 
 
 WEIGHT_CACHE = "_weight_cache"
@@ -46,10 +47,13 @@ def _head(size: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class DecoderContext:
-    """What every decoder layer of one pass shares.
+    """Inputs that all decoder layers of one forward pass share.
 
-    rotary: cosines and sines of the positions. mask: (B, 1, L, S) what a position may see,
-    bool for SDPA, additive for eager attention. cache: keys and values of earlier passes.
+    Attributes:
+        rotary: cosines and sines of the positions, (B, L, D) each.
+        position_ids: (B, L).
+        mask: (B, 1, L, S), which positions are seen: bool for SDPA, additive for eager attention.
+        cache: keys and values of earlier passes; None for no cache.
     """
 
     rotary: tuple[Tensor, Tensor]
@@ -59,13 +63,18 @@ class DecoderContext:
 
 
 class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no types
-    """Factorized temporal grounding and answering (paper, section 3); or E.T. Chat, which has the
-    same parts and says times in another way (`D2VLMConfig.time_tokens`).
+    """D2VLM (paper, section 3), or E.T. Chat, which has the same parts and expresses times in
+    another way (`D2VLMConfig.time_tokens`).
 
-    The language model is run in stages, so that the two states that times need are taken
-    where they arise: `run_layers(0, memory_layer)`, then up to `matching_layer`, then the
-    last layer. `evidence_head` reads the state that predicts a time token, `frame_head` those of
-    the frames it is compared with. `tokenizers` travel with the weights when the model is saved.
+    The language model is run in stages, because times need states of two intermediate layers:
+    layers 0 to `memory_layer`, then up to `matching_layer`, then the last layer. `evidence_head`
+    reads the state that predicts a time token, `frame_head` the states of the frames that it is
+    compared with.
+
+    Attributes:
+        tokenizers: saved together with the weights.
+        files_digest: fingerprint of the folder that the model was loaded from; None if there is
+            none, or the revision identifies the weights.
     """
 
     config_class = D2VLMConfig
@@ -87,7 +96,7 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         self.frame_head = _head(text.hidden_size)
         self.evidence_head = _head(text.hidden_size)
         self.tokenizers: Tokenizers | None = None
-        self.files_digest: str | None = None  # of a folder it was loaded from
+        self.files_digest: str | None = None
         self.post_init()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,27 +104,27 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         return {name: value for name, value in self.__dict__.items() if name != WEIGHT_CACHE}
 
     def get_input_embeddings(self) -> nn.Module:
-        """The language model's token embeddings."""
+        """Return the language model's token embeddings."""
         return self.language_model.embed_tokens  # type: ignore[no-any-return]
 
     def get_output_embeddings(self) -> nn.Linear:
-        """The projection from states to token logits."""
+        """Return the projection from states to token logits."""
         return self.lm_head
 
     def encode_frames(self, pixel_values: Tensor) -> Tensor:
-        """Patch features P of normalised frames: (N, 3, S, S) to (N, patches, width)."""
+        """Compute the patch features of normalised frames: (N, 3, S, S) to (N, patches, width)."""
         return self.vision(pixel_values)  # type: ignore[no-any-return]
 
     def compress(
         self, patches: Tensor, question_ids: Tensor, question_mask: Tensor | None = None
     ) -> Tensor:
-        """Frame tokens of patch features read with a question; see `FrameCompressor`."""
+        """Compute frame tokens of patch features and questions; see `FrameCompressor.forward`."""
         if question_mask is None:
             question_mask = torch.ones_like(question_ids)
         return self.compressor(patches, question_ids, question_mask)  # type: ignore[no-any-return]
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
-        """Frame tokens for each question, (N, Q, H); see `FrameCompressor.each`."""
+        """Compute frame tokens for each question, (N, Q, H); see `FrameCompressor.each`."""
         return self.compressor.each(patches, questions)
 
     def context(
@@ -124,14 +133,14 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         visible: Tensor,
         cache: KeyValueCache | RowCache | None = None,
     ) -> DecoderContext:
-        """Prepare a pass through decoder layers.
+        """Prepare a forward pass through decoder layers.
 
         Args:
-            position_ids: (B, L) positions within each row's own sequence.
-            visible: (B, L, S) bool, which of the S cached and new positions a position sees. There
-                is no pass without it: for a missing mask transformers' SDPA attention is causal
-                and its eager attention sees everything.
-            cache: where keys and values are kept; None for a pass that stands alone.
+            position_ids: (B, L), positions within each row's own sequence.
+            visible: (B, L, S) bool, which of the S cached and new positions each position sees. It
+                is required, because without a mask SDPA attention is causal and eager attention
+                sees everything.
+            cache: keys and values of earlier passes; None for no cache.
         """
         weight = self.lm_head.weight
         rotary = self.language_model.rotary_emb(weight, position_ids=position_ids)
@@ -144,7 +153,7 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         return DecoderContext(rotary, position_ids, mask, cache)
 
     def run_layers(self, hidden: Tensor, start: int, stop: int, context: DecoderContext) -> Tensor:
-        """Run decoder layers start … stop - 1: (B, L, H) state `start` to state `stop`."""
+        """Run the decoder layers from `start` to `stop` (exclusive): (B, L, H) to (B, L, H)."""
         for layer in self.language_model.layers[start:stop]:
             hidden = layer(
                 hidden,
@@ -159,18 +168,20 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
     def find_time(
         self, states: Tensor, frame_keys: Tensor, frame_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What time tokens predicted by these states stand for.
+        """Return what time tokens mean that these states predict.
+
+        See `vidground.model.evidence` and `vidground.model.matching`.
 
         Args:
-            states: (B, H) that predict a token, after `matching_layer` layers.
-            frame_keys: (B, T, H) outputs of the frame head.
+            states: (B, H), after `matching_layer` layers.
+            frame_keys: (B, T, H), outputs of the frame head.
             frame_mask: (B, T), false at padding.
 
         Returns:
-            the relevance of the frames, (B, T) float32, 0 at padding; and the first and last frame,
-            (B,) each, inclusive. See `vidground.model.evidence` and `vidground.model.matching`.
+            Relevance of the frames, (B, T) float32, 0 at padding; and the first and last frame of
+            the interval, (B,) each, inclusive.
         """
-        said = self.evidence_head(states)
+        said = self.evidence_head(states)  # (B, H)
         if self.config.matches:
             curve = match_probabilities(said, frame_keys, frame_mask)
             frame = curve.argmax(-1)
@@ -180,28 +191,29 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
         return curve, *best_interval(curve, frame_mask, threshold=threshold)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Token logits, (..., V), of states that left the last layer."""
+        """Compute token logits, (..., V), of the states after the last layer, (..., H)."""
         return self.lm_head(self.language_model.norm(hidden))  # type: ignore[no-any-return]
 
     def forward(self, inputs_embeds: Tensor, position_ids: Tensor, visible: Tensor) -> Tensor:
-        """Logits at every position of embedded sequences, without a cache.
+        """Compute the logits at every position, without a cache.
 
         Args:
-            inputs_embeds: (B, L, H). position_ids: (B, L). visible: (B, L, L) bool.
+            inputs_embeds: (B, L, H).
+            position_ids: (B, L).
+            visible: (B, L, L) bool; see `context`.
 
         Returns:
             (B, L, V).
         """
-        layers = self.config.text_config.num_hidden_layers
         context = self.context(position_ids, visible)
-        return self.logits(self.run_layers(inputs_embeds, 0, layers, context))
+        return self.logits(self.run_layers(inputs_embeds, 0, self.config.layers, context))
 
     @classmethod
     def from_pretrained(  # one loader for all checkpoint forms
         cls, model: str | Path, *args: Any, **options: Any
     ) -> D2VLM:
-        """Load weights and tokenizers; see `vidground.checkpoints.loading.load_model` for the
-        options."""
+        """Load weights and tokenizers; options are those of
+        `vidground.checkpoints.loading.load_model`."""
         from vidground.checkpoints.loading import load_model
 
         return load_model(model, *args, **options)
@@ -209,13 +221,13 @@ class D2VLM(PreTrainedModel):  # type: ignore[misc]  # transformers carries no t
     def save_pretrained(
         self, save_directory: str | Path, *, is_main_process: bool = True, **options: Any
     ) -> None:
-        """Write config, safetensors and tokenizers; the folder loads without a network.
+        """Write config, safetensors and tokenizers to a folder that loads without a network.
 
-        Weights of an earlier save in the folder are replaced, whatever their number of files.
-        To upload, call `push_to_hub`.
+        Weights of an earlier save in the folder are replaced, whatever their number of files. To
+        upload the model, call `push_to_hub`.
 
         Raises:
-            InputError: for `push_to_hub=True`, which would upload before the tokenizers are there.
+            InputError: `push_to_hub=True`, which would upload before the tokenizers are written.
         """
         from vidground.checkpoints.model_folder import remove_weights
 
