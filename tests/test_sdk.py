@@ -163,20 +163,20 @@ def test_no_text_and_blank_text_are_refused(grounder: Grounder, video: Path) -> 
 
 def test_a_video_encoded_at_another_rate_is_refused(model: D2VLM, video: Path) -> None:
     encoded = Grounder(model, sampling=SamplingSettings(fps=2)).encode(video)
-    with pytest.raises(InputError, match=r"encoded at 2 fps and is asked at 1\.0"):
+    with pytest.raises(InputError, match=r"encoded at 2 fps, and the engine samples 1\.0"):
         Grounder(model).query(encoded, "a")
 
 
 def test_a_video_encoded_by_another_model_is_refused(grounder: Grounder, video: Path) -> None:
     encoded = grounder.encode(video)
-    with pytest.raises(InputError, match="was encoded by another and is asked of"):
+    with pytest.raises(InputError, match="was encoded by another, and the engine runs"):
         grounder.query(replace(encoded, model="another"), "a")
 
 
 def test_a_model_without_a_tokenizer_is_refused() -> None:
     with pytest.raises(CheckpointError, match="no language tokenizer"):
         Grounder(D2VLM.from_pretrained(GOLDEN_CHECKPOINT))
-    with pytest.raises(InputError, match="loaded already"):
+    with pytest.raises(InputError, match="a loaded model keeps"):
         Grounder(D2VLM.from_pretrained(GOLDEN_CHECKPOINT), device="cpu")
 
 

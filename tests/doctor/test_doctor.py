@@ -242,6 +242,7 @@ def test_too_little_memory_for_the_released_weights_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(self_test, "free_bytes", lambda _: 1 << 30)
+    monkeypatch.setattr("vidground.devices.cpu_has_bfloat16", lambda: False)
     chosen, room = self_test.check_device("cpu")
     assert chosen.status == "ok"
     assert chosen.values["dtype"] == "float32"

@@ -144,7 +144,7 @@ def test_free_questions_and_encoding_come_from_the_cache_too(
     for mine, other in zip(again.chunks, encoded.chunks, strict=True):
         assert mine.patches.equal(other.patches)
     assert grounder.query(again, "a") == grounder.query(film, "a")
-    with pytest.raises(InputError, match="features of 16 bits and is asked with features as they"):
+    with pytest.raises(InputError, match="features of 16 bits, and the engine uses unrounded"):
         Grounder(model).query(again, "a")
 
 

@@ -42,22 +42,22 @@ class EncodedVideo:
         """
         if self.fps != fps:
             raise InputError(
-                f"the video was encoded at {self.fps} fps and is asked at {fps}; "
+                f"the video was encoded at {self.fps} fps, and the engine samples {fps} fps; "
                 "encode it with the same settings"
             )
         if self.model != model:
             raise InputError(
-                f"the video was encoded by {self.model} and is asked of {model}; "
-                "encode it with the model that is asked"
+                f"the video was encoded by {self.model}, and the engine runs {model}; encode it "
+                "with the same model"
             )
         if self.vision != vision:
             raise InputError(
-                f"the video was encoded with vision {self.vision!r} and is asked with "
-                f"{vision!r}; encode it with the same"
+                f"the video was encoded with vision {self.vision!r}, and the engine uses "
+                f"{vision!r}; encode it with the same vision"
             )
         if self.bits != bits:
             raise InputError(
-                f"the video was encoded with {_features(self.bits)} and is asked with "
+                f"the video was encoded with {_features(self.bits)}, and the engine uses "
                 f"{_features(bits)}; encode it with the same cache settings"
             )
 
@@ -66,4 +66,4 @@ class EncodedVideo:
 
 
 def _features(bits: int | None) -> str:
-    return "features as they are" if bits is None else f"features of {bits} bits"
+    return "unrounded features" if bits is None else f"features of {bits} bits"

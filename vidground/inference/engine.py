@@ -193,8 +193,8 @@ class Engine:
             prompts, said_s = [prompt for prompt, _ in said], said[0][1]
         encoded = [encode_prompt(prompt, self.tokenizers) for prompt in prompts]
         questions = [prompt.question for prompt in encoded]
-        kept = questions if keep_tokens and not spans_s else None
-        features = self._features(backend, video, kept)
+        cached = questions if keep_tokens and not spans_s else None
+        features = self._features(backend, video, cached)
         facts, samples = features.facts, len(features.facts.times_s)
         windows = windows_about(self.windows(samples), spans_s, fps=self.sampling.fps)
         if isinstance(video, EncodedVideo):

@@ -29,18 +29,19 @@ def ready_model(model: str | Path | D2VLM, settings: InferenceSettings) -> tuple
 
     Raises:
         CheckpointError: the model cannot be loaded, or has no language tokenizer.
-        InputError: the settings would load a model in another way that is loaded already.
+        InputError: the settings are for loading a model, and the model is already loaded.
     """
     device, dtype = settings.device, settings.dtype
     weights, load_options = settings.weights, settings.load_options
     if not isinstance(model, D2VLM):
-        place, kept = choose_device(device), dtype or FOR_DEVICE
-        model = load_model(model, device=place, dtype=kept, **load_options)
+        target = choose_device(device)
+        model = load_model(model, device=target, dtype=dtype or FOR_DEVICE, **load_options)
         if weights in WEIGHT_BITS:
             quantize_linears(model.language_model, WEIGHT_BITS[weights])
     elif device is not None or dtype is not None or weights != FULL_WEIGHTS or load_options:
         raise InputError(
-            "a model that is loaded already keeps its device, dtype, weights and revision"
+            "a loaded model keeps its device, dtype, weights and revision; leave these arguments "
+            "out, or give the name of a model to load"
         )
     if model.tokenizers is None or model.tokenizers.language is None:
         raise CheckpointError(

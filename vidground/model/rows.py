@@ -1,4 +1,4 @@
-"""Rows of a batch that come and go: which ones remain, and moving them up in place."""
+"""Removing rows from a batch: which rows remain, and moving them to the front in place."""
 
 from __future__ import annotations
 
