@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.helpers import benchmark_folders as folders
+from tests.helpers.training_runs import tiny_model
 from vidground.cli.benchmark_run import ROW_NAMES
 from vidground.cli.main import cli
 from vidground.cli.score import BENCHMARK_NAMES
@@ -150,6 +151,27 @@ def test_another_published_row_can_be_chosen(toy: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("This run beside published results, official rules")
     assert "| score | ours | 95 % interval | E.T. Chat |" in done.stdout
+
+
+def test_both_ways_of_saying_times_pass_one_benchmark(toy: Path, tmp_path: Path) -> None:
+    """D2VLM and E.T. Chat answer the same questions, whose times are `<vid>` tokens."""
+    data = folders.etbench_vid(toy, tmp_path / "data")
+    tiny_model(time_tokens="matching").save_pretrained(tmp_path / "tiny-etchat")
+    asked = {}
+    for model, row in (("toy", "d2vlm-fpo"), (tmp_path / "tiny-etchat", "etchat")):
+        out = tmp_path / f"out-{row}"
+        few = ("--max-new-tokens", 32)
+        done = run("etbench", "--model", model, "--data", data, "--out", out, *few)
+        assert done.exit_code == 0, done.output
+        assert json.loads((out / "metrics.json").read_text())["published"]["row"] == row
+        lines = [json.loads(x) for x in (out / "predictions.jsonl").read_text().splitlines()]
+        asked[row] = {(line["task"], line["idx"]) for line in lines}
+        assert not any("error" in line for line in lines)
+        staged = row != "etchat"
+        assert {line.get("staged", True) for line in lines} == {staged}
+        assert {"</evi>" in line["a"] for line in lines} == {staged}
+    assert asked["d2vlm-fpo"] == asked["etchat"]
+    assert ("rvq", 0) in asked["etchat"]
 
 
 def test_the_names_that_help_lists_are_those_there_are() -> None:

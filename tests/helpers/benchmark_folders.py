@@ -31,6 +31,16 @@ def etbench(toy: Path, root: Path) -> Path:
     return root
 
 
+def etbench_vid(toy: Path, root: Path) -> Path:
+    """E.T. Bench with its times as `<vid>` tokens, one number of `src` for each."""
+    etbench(toy, root)
+    (root / "annotations" / "evi").rename(root / "annotations" / "vid")
+    for file in (root / "annotations" / "vid").glob("*.json"):
+        text = file.read_text().replace("<evi>", "<vid> - <vid>")
+        file.write_text(text)
+    return root
+
+
 def charades(toy: Path, root: Path) -> Path:
     """Charades-STA: a line for each query, videos by their ids."""
     link(toy / TOY_VIDEO, root / "Charades_v1" / "3MSZA.mp4")

@@ -19,7 +19,8 @@ Script = Callable[[str, int], Said]
 
 
 class ScriptedModel:
-    """The model, and what it was asked: questions in order, their spans, and the settings."""
+    """The model, and what it was asked: questions in order, with the whole text after the frames,
+    their spans, and the settings."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class ScriptedModel:
         self.model: D2VLM = tiny_model(time_tokens=time_tokens)
         self.script = script
         self.asked: list[str] = []
+        self.prompts: list[str] = []
         self.spans: list[Any] = []
         self.settings: list[DecodingSettings] = []
         self.batches: list[int] = []
@@ -55,6 +57,7 @@ class ScriptedModel:
         question = tokenizers.decode(prompt.after).partition("<|end|>")[0].strip()
         text, spans, score = self.script(question, self.asked.count(question))
         self.asked.append(question)
+        self.prompts.append(tokenizers.decode(prompt.after))
         self.spans.append(list(prompt.spans))
         self.settings.append(settings)
         ids = [*tokenizers.encode(text), tokenizers.ids.turn_end]

@@ -2,7 +2,12 @@ import pytest
 
 from vidground.errors import InputError
 from vidground.language.prompts import chat_prompt, chat_prompt_from_turn
-from vidground.language.spoken_times import join_instants, matched_answer, matched_prompt
+from vidground.language.spoken_times import (
+    evidence_text,
+    join_instants,
+    matched_answer,
+    matched_prompt,
+)
 from vidground.training.toy.tokenizers import make_toy_tokenizers
 
 pytestmark = pytest.mark.smoke
@@ -63,3 +68,28 @@ def test_pairs_of_an_answer_are_joined(
     tokens, found = join_instants(TOKENIZERS.encode(text), ids=ids, decode=decode)
     assert found == ordinals
     assert decode(tokens) == joined
+
+
+@pytest.mark.parametrize(
+    ("text", "times", "converted", "spans"),
+    [
+        ("in <vid> - <vid>?", [2.4, 9], "in <evi>?", [(2.4, 9)]),
+        ("at <vid> and <vid> to <vid>", [1, 2, 3], "at <evi> and <evi> to <evi>", [1, 2, 3]),
+        ("what happens?", [], "what happens?", []),
+    ],
+)
+def test_match_tokens_of_a_question_become_evidence_and_back(
+    text: str, times: list[float], converted: str, spans: list[object]
+) -> None:
+    found, intervals = evidence_text(text, times)
+    assert found == converted
+    assert intervals == [span if isinstance(span, tuple) else (span, span) for span in spans]
+    prompt = chat_prompt(found, references=len(intervals))
+    said, instants = matched_prompt(prompt, intervals)
+    assert said.question == text
+    assert instants == [(time, time) for time in times]
+
+
+def test_every_match_token_of_a_question_needs_its_time() -> None:
+    with pytest.raises(InputError, match="2 <vid> and 1 times"):
+        evidence_text("in <vid> - <vid>?", [1])

@@ -24,7 +24,7 @@ from vidground.inference.answers import Answers, Reading, answer_notes, read_ans
 from vidground.inference.engine import Engine
 from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
 from vidground.inference.provenance import weight_bits
-from vidground.language.prompts import chat_prompt
+from vidground.language.prompts import Prompt, chat_prompt
 from vidground.language.response_parsing import format_interval, released_text
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import GroundingSettings
@@ -35,6 +35,8 @@ from vidground.training.evaluation.prediction_store import PredictionFolder
 from vidground.training.evaluation.questions import OPTION_PENALTY, Question, by_video
 from vidground.version import __version__
 
+_OPTION_LEAD = "Best Option: ("
+"""E.T. Chat's released evaluation begins the answers of multiple-choice tasks with this."""
 _LIST_TASKS = ("tal", "evs")
 _FINGERPRINT_SAMPLES = 4096  # values per tensor; enough to distinguish two trainings
 
@@ -136,7 +138,7 @@ class Predictor:
         first = questions[0]
         engine = self._option_engine if first.task in OPTION_TASKS else self._engine
         try:
-            prompts = [chat_prompt(q.text, references=len(q.spans_s)) for q in questions]
+            prompts = [self._prompt(question) for question in questions]
             answers = engine.answer(video, prompts, spans_s=first.spans_s)
         except Exception as error:  # noqa: BLE001 - reported in the lines, or raised again
             if isinstance(error, InputError) and len(questions) > 1:
@@ -147,6 +149,12 @@ class Predictor:
             return
         for index, question in enumerate(questions):
             yield question, self._line(question, answers, index)
+
+    def _prompt(self, question: Question) -> Prompt:
+        prompt = chat_prompt(question.text, references=len(question.spans_s))
+        if question.task in OPTION_TASKS and self._engine.model.config.matches:
+            return replace(prompt, after=prompt.after + _OPTION_LEAD)
+        return prompt
 
     def _line(self, question: Question, answers: Answers, index: int) -> Line:
         config = self._engine.model.config

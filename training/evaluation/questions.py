@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vidground.errors import InputError
-from vidground.language.tokenizers import EVIDENCE
+from vidground.language.spoken_times import evidence_text
+from vidground.language.tokenizers import EVIDENCE, MATCH
 from vidground.training.data.annotation_fields import FieldError, label_of, seconds_of, video_of
 from vidground.training.data.interval_metrics import Interval
 from vidground.training.evaluation.etbench_predictions import TASKS, read_prediction
@@ -42,7 +43,7 @@ class Question:
         source: name of the data set.
         idx: number within task and source.
         video: path relative to the videos' folder, with /.
-        text: the question.
+        text: the question, with `<evi>` for the times that it refers to.
         spans_s: the interval in seconds that each `<evi>` of the text stands for.
     """
 
@@ -146,7 +147,7 @@ def _question(item: Any, name: str, *, absent: bool) -> Question:
     # Absent events have no target; any will do to check the other fields.
     checked = read_prediction(fields | {"a": ""} | ({"tgt": [0, 0]} if absent else {}), name)
     try:
-        text = label_of(fields, "q")
+        text, spans = _references(label_of(fields, "q"), fields.get("src"))
         return Question(
             fields=fields,
             task=ABSENT if absent else checked.task,
@@ -154,28 +155,35 @@ def _question(item: Any, name: str, *, absent: bool) -> Question:
             idx=checked.idx,
             video=video_of(fields),
             text=text,
-            spans_s=_spans(fields.get("src"), text),
+            spans_s=spans,
         )
-    except FieldError as error:
+    except (FieldError, InputError) as error:
         raise InputError(f"{name}: {error}") from error
 
 
-def _spans(src: Any, text: str) -> tuple[Interval, ...]:
-    """Return the intervals of a question's `<evi>`; a single number is an instant."""
+def _references(text: str, src: Any) -> tuple[str, tuple[Interval, ...]]:
+    """Return a question with `<evi>` for its times, and their intervals.
+
+    A question may name times by `<vid>` instead, as E.T. Bench's annotations for E.T. Chat do. With
+    `<evi>` a single number is an instant.
+    """
     references = text.count(EVIDENCE)
-    if not references:  # the question states its times in words, or has none
-        return ()
+    if not references and MATCH not in text:  # the question states its times in words, or has none
+        return text, ()
     numbers = [src] if isinstance(src, int | float) else src
     if isinstance(numbers, list) and all(isinstance(pair, list) for pair in numbers):
         numbers = [time_s for pair in numbers for time_s in pair]
     times_s = seconds_of(numbers, "src")
+    if not references:
+        converted, spans = evidence_text(text, times_s)
+        return converted, tuple(spans)
     times_s = times_s * 2 if len(times_s) == 1 else times_s
     if len(times_s) != 2 * references:
         raise FieldError(
             f"q holds {references} {EVIDENCE} and src {len(times_s)} seconds; it needs a start and "
             f"an end for each {EVIDENCE}"
         )
-    return tuple(zip(times_s[::2], times_s[1::2], strict=True))
+    return text, tuple(zip(times_s[::2], times_s[1::2], strict=True))
 
 
 def _check_distinct(questions: Sequence[Question], path: str | Path) -> None:

@@ -20,6 +20,7 @@ Span = tuple[float, float]
 """Start and end of an interval; equal for an instant."""
 
 _DASH = " - "
+_MENTION = re.compile(rf"{MATCH}(?:{_DASH}{MATCH})?")
 _BETWEEN = re.compile(r"\s*(?:-|\u2013|to)\s*")
 
 
@@ -62,6 +63,32 @@ def matched_answer(text: str, spans: Sequence[Span]) -> tuple[str, list[Span]]:
     answer = text.rpartition(EVIDENCE_END)[2]
     _check(answer, spans)
     return _said(answer, spans), _instants(spans)
+
+
+def evidence_text(text: str, times: Sequence[float]) -> tuple[str, list[Span]]:
+    """Return a text with `<evi>` in place of `<vid>`, the reverse of `matched_answer`.
+
+    Args:
+        text: `<vid> - <vid>` is an interval, any other `<vid>` an instant.
+        times: one for each `<vid>`, in any unit.
+
+    Returns:
+        the text, and the interval of each `<evi>`; start and end of an instant are equal.
+
+    Raises:
+        InputError: the number of times is not that of `<vid>`.
+    """
+    found = text.count(MATCH)
+    if found != len(times):
+        raise InputError(
+            f"a text has {found} {MATCH} and {len(times)} times; it needs one time for each {MATCH}"
+        )
+    waiting = iter(times)
+    spans = []
+    for mention in _MENTION.findall(text):
+        instants = [next(waiting) for _ in range(mention.count(MATCH))]
+        spans.append((min(instants), max(instants)))
+    return _MENTION.sub(EVIDENCE, text), spans
 
 
 def join_instants(

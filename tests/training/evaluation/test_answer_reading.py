@@ -24,6 +24,11 @@ def test_without_an_end_of_evidence_there_is_no_strict_answer_and_no_evidence() 
     assert evidence_text("It happens in 4 - 8 .") == ""
 
 
+def test_all_that_a_model_without_evidence_stage_says_is_its_answer() -> None:
+    said = "It happens in 4 - 8 ."
+    assert answer_text(said, "strict", staged=False) == said
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

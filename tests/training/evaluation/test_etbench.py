@@ -343,3 +343,9 @@ def test_wrong_arguments_are_refused() -> None:
         score([sample("tvg", "", tgt=[0, 1])], rules="lax")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="prediction 0: has no field 'tgt'"):
         score([sample("tvg", "")], rules="strict")
+
+
+def test_strict_rules_read_all_that_a_model_without_evidence_stage_says() -> None:
+    said = "It happens in 0 - 10 ."
+    assert one("tvg", said, "strict", tgt=[0, 10])["F1"] == 0.0
+    assert one("tvg", said, "strict", tgt=[0, 10], staged=False)["F1"] == 1.0

@@ -224,3 +224,22 @@ def test_settings_hold_everything_that_changes_a_prediction() -> None:
     assert settings["weights"] != Predictor(trained).settings["weights"]
     warm = Predictor(tiny_model(), decoding=DecodingSettings(temperature=0.2)).settings
     assert warm["decoding"]["temperature"] == 0.2
+
+
+def test_a_model_that_matches_frames_answers_in_its_own_form(
+    videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(asked: str, _: int) -> Said:
+        told.append(asked)
+        return ("A) first", [], 0.9) if "option" in asked else (said, [(2, 2), (5, 5)], 0.9)
+
+    told: list[str] = []
+    said = "<vid> - <vid>."
+    scripted = ScriptedModel(monkeypatch, script, time_tokens="matching")
+    choice = question("which option is <evi>?", task="rvq", spans_s=((1.0, 4.0),))
+    found = answers(Predictor(scripted.model), videos / "a.mp4", [question("a circle"), choice])
+    assert told == ["a circle", "which option is <vid> - <vid>?"]
+    assert [prompt.endswith("Best Option: (") for prompt in scripted.prompts] == [False, True]
+    assert [line["a"] for line in found] == ["2 - 5 .", "A) first"]
+    assert [line["staged"] for line in found] == [False, False]
+    assert found[0]["moments"] == [[2.0, 5.0, pytest.approx(0.9)]]

@@ -77,12 +77,14 @@ _ALL = (
             annotations=(
                 "annotations/evi",
                 "annotations/etbench_evi_v1.0.json",
+                "annotations/vid",
+                "annotations/etbench_vid_v1.0.json",
                 "annotations/txt",
                 "annotations/etbench_txt_v1.0.json",
                 "etbench",  # what `vidground data toy` writes
             ),
             videos=("videos_compressed", "videos", "."),
-            source="huggingface.co/datasets/PolyU-ChenLab/ETBench (videos) and "
+            source="huggingface.co/datasets/PolyU-ChenLab/ETBench (videos, annotations) and "
             "wenzhengzeng/D2VLM-Dataset (annotations in evidence form)",
         ),
         load_questions,
