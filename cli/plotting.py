@@ -41,6 +41,7 @@ def run_with_plot(
     noun: str,
     asked: Mapping[str, Any],
     infix: str,
+    answers: bool,
 ) -> NoReturn:
     """Run `run_batch` over one video, then plot its new or stored result to `plot`."""
     with usage_errors():
@@ -62,7 +63,7 @@ def run_with_plot(
         return keep
 
     try:
-        run_batch(options, load_and_keep, noun=noun, asked=asked, infix=infix)
+        run_batch(options, load_and_keep, noun=noun, asked=asked, infix=infix, answers=answers)
     except click.exceptions.Exit as ending:
         if not made and ending.exit_code:
             raise

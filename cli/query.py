@@ -74,6 +74,7 @@ def query(
         noun="moment",
         asked={"command": "query", "texts": list(texts), **asdict(grounding)},
         infix="query",
+        answers=True,
     )
 
 

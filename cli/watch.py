@@ -19,7 +19,7 @@ from vidground.cli import caption
 from vidground.cli.options.run_options import RunOptions, run_options
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.faults import reported_faults
-from vidground.cli.reporting.make_reporter import Reporter, reporting
+from vidground.cli.reporting.make_reporter import Reporter, on_terminal, reporting
 from vidground.cli.running.batch import check_outputs, plan_jobs
 from vidground.cli.running.finish import end_with, end_with_error
 from vidground.cli.running.runner import Runner, set_environment
@@ -71,7 +71,9 @@ def watch(
     check_outputs(options, several=True)
     with usage_errors():
         _find(options)  # refuses a folder outside of --relative-to before any work
-    with reporting(log.log_format, noun="event", total=0, quiet=log.quiet) as reporter:
+    with reporting(
+        log.log_format, noun="event", total=0, quiet=log.quiet, answers=on_terminal()
+    ) as reporter:
         try:
             runner = Runner(
                 options,

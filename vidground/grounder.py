@@ -235,6 +235,7 @@ class Grounder:
             provenance=self._provenance(prompt, answers),
             warnings=(*answers.warnings, *answer_notes(answers, readings)),
             quality={
+                "best_score": max(scores) if spans else None,
                 "truncated": any(reading.generation.truncated for reading in readings),
                 "damaged_packets": answers.info.damaged_packets,
             },

@@ -20,15 +20,30 @@ __all__ = ["JsonReporter", "Reporter", "TextReporter", "bars_wanted", "reporting
 
 
 @contextmanager
-def reporting(log_format: str, *, noun: str, total: int, quiet: bool) -> Iterator[Reporter]:
-    """Make a reporter, and let it also tell what libraries warn and log while it is in use."""
+def reporting(
+    log_format: str, *, noun: str, total: int, quiet: bool, answers: bool = False
+) -> Iterator[Reporter]:
+    """Make a reporter, which also reports what libraries warn and log while it is in use.
+
+    Args:
+        log_format: "text" or "json".
+        noun: see `TextReporter`.
+        total: see `TextReporter`.
+        quiet: see `TextReporter`.
+        answers: see `TextReporter`; they are not printed as JSON.
+    """
     reporter: Reporter
     if log_format == "json":
         reporter = JsonReporter(quiet=quiet)
     else:
         bars = bars_wanted(log_format, quiet=quiet)
         reporter = TextReporter(
-            noun=noun, total=total, quiet=quiet, bars=bars, tracebacks=tracebacks_wanted()
+            noun=noun,
+            total=total,
+            quiet=quiet,
+            bars=bars,
+            answers=answers,
+            tracebacks=tracebacks_wanted(),
         )
     handler = _LogHandler(reporter)
     logging.getLogger().addHandler(handler)
@@ -44,8 +59,12 @@ def reporting(log_format: str, *, noun: str, total: int, quiet: bool) -> Iterato
 
 def bars_wanted(log_format: str, *, quiet: bool) -> bool:
     """Whether progress bars make sense: for a person at a terminal."""
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()  # None if the caller closed it
-    return log_format == "text" and not quiet and on_terminal
+    return log_format == "text" and not quiet and on_terminal()
+
+
+def on_terminal() -> bool:
+    """Whether standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()  # None if the caller closed it
 
 
 class _LogHandler(logging.Handler):

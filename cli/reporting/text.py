@@ -11,6 +11,7 @@ import click
 from tqdm import tqdm
 
 from vidground.archive.events import FileReport, RunSummary, Started, Waiting
+from vidground.cli.reporting.answer_lines import answer_lines
 from vidground.cli.reporting.remaining import RemainingTime, spoken
 from vidground.cli.reporting.reporter import Reporter, shown
 from vidground.progress import Progress
@@ -32,18 +33,32 @@ _PLAIN_REASONS = ("", "no result yet")
 class TextReporter(Reporter):
     """Lines for people; with bars over files and over the frames of those that are worked on.
 
-    noun: what a result is counted in ("event"). quiet: tell of failures only. tracebacks: print
-    those of internal errors.
+    Args:
+        noun: what a result is counted in ("event").
+        total: number of inputs.
+        quiet: only report failures.
+        bars: show progress bars.
+        answers: print the captions, or the moments and the answer, of each video that is done.
+        tracebacks: print those of internal errors.
     """
 
     def __init__(
-        self, *, noun: str, total: int, quiet: bool, bars: bool, tracebacks: bool = False
+        self,
+        *,
+        noun: str,
+        total: int,
+        quiet: bool,
+        bars: bool,
+        answers: bool = False,
+        tracebacks: bool = False,
     ) -> None:
         self._noun = noun
+        self._answers = answers
         self._total = total
         self._quiet = quiet
         self._bars = bars
         self._tracebacks = tracebacks
+        self._told = set[str]()
         self._files: Any = None
         self._frames: Any = None
         self._remaining = RemainingTime({})
@@ -60,6 +75,7 @@ class TextReporter(Reporter):
 
     def info(self, message: str) -> None:
         """Print the message, unless quiet."""
+        self._told.add(message)
         if not self._quiet:
             self._print(shown(message))
 
@@ -157,13 +173,21 @@ class TextReporter(Reporter):
         elif report.status == "skipped":
             outputs = ", ".join(shown(output) for output in report.outputs)
             yield f"skipped: {path}: {outputs}: {shown(report.reason)}"
+            yield from self._answer_lines(report)
         else:
             count = f"{report.events} {self._noun}{'' if report.events == 1 else 's'}"
             outputs = ", ".join(shown(output) for output in report.outputs) or "standard output"
             why = f"; {shown(report.reason)}" if report.reason not in _PLAIN_REASONS else ""
             yield f"done: {path} -> {outputs} ({count}, {report.elapsed_s:.1f} s{why})"
+            yield from self._answer_lines(report)
             for warning in report.warnings:
+                if warning in self._told:  # as what is true of all answers of a model
+                    continue
                 yield f"warning: {path}: {shown(warning)}"
+
+    def _answer_lines(self, report: FileReport) -> Iterator[str]:
+        if self._answers and report.result is not None:
+            yield from answer_lines(report.result)
 
     def _show_frames(self) -> None:
         if self._frames is None or not self._current:

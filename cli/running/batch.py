@@ -19,7 +19,7 @@ from vidground.cli.options.files import STDOUT, FileOptions, require_streamable
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.faults import reported_faults
-from vidground.cli.reporting.make_reporter import Reporter, reporting, shown
+from vidground.cli.reporting.make_reporter import Reporter, on_terminal, reporting, shown
 from vidground.cli.running.finish import FAILED, end_with, end_with_error
 from vidground.cli.running.runner import Load, Runner, set_environment
 from vidground.errors import VidgroundError
@@ -36,13 +36,18 @@ def run_batch(
     noun: str,
     asked: Mapping[str, Any],
     infix: str = "",
+    answers: bool = False,
 ) -> NoReturn:
     """Run over all inputs and end the program: 0 all well, 1 something failed, 130 Ctrl-C, ….
 
     Args:
-        load, asked: see `Runner`.
+        options: of the command.
+        load: see `Runner`.
         noun: what a result is counted in, for the log.
+        asked: see `Runner`.
         infix: see `plan_outputs`.
+        answers: print results, stored ones too, even if standard error is not a terminal. Results
+            that go to standard output are not printed twice.
     """
     log, control = options.log, options.control
     set_environment(options)
@@ -52,7 +57,10 @@ def run_batch(
     with usage_errors():
         jobs = plan_jobs(found.videos, options, infix)
     total = len(jobs) + len(found.missing)
-    with reporting(log.log_format, noun=noun, total=total, quiet=log.quiet) as reporter:
+    printed = (answers or on_terminal()) and options.files.output_dir != STDOUT
+    with reporting(
+        log.log_format, noun=noun, total=total, quiet=log.quiet, answers=printed
+    ) as reporter:
         for name in passed_over:
             reporter.warn(f"{printable(name)}: a result, no video; passed over")
         try:
@@ -64,7 +72,10 @@ def run_batch(
                     code = _tell_plans(jobs, runner.plans(jobs), found, reporter)
                     raise click.exceptions.Exit(code)
                 summary = runner.run(
-                    jobs, missing=found.missing, max_failures=control.failures_allowed
+                    jobs,
+                    missing=found.missing,
+                    max_failures=control.failures_allowed,
+                    stored=answers,
                 )
         except VidgroundError as error:
             end_with_error(error, reporter)

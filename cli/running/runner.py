@@ -101,6 +101,7 @@ class Runner:
         wait: bool = True,
         before: int = 0,
         on_event: OnEvent | None = None,
+        stored: bool = False,
     ) -> RunSummary:
         """Do the jobs; see `run_archive`.
 
@@ -128,6 +129,7 @@ class Runner:
                 judge=functools.partial(first_objection, conditions) if conditions else None,
                 max_failures=max_failures,
                 wait=wait,
+                stored=stored,
                 render=functools.partial(render, cues=self._options.cues),
                 write=_write,
                 on_event=on_event or self._reporter.event,

@@ -94,7 +94,11 @@ def test_a_json_log_has_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_sdk_logs_it(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="vidground"):
         Grounder("toy", device="cpu", dtype="bfloat16")
-    assert caplog.messages == ["Loading toy (2.31 M parameters, bfloat16, 4.6 MB) on cpu …"]
+    assert caplog.messages == [
+        "Loading toy (2.31 M parameters, bfloat16, 4.6 MB) on cpu …",
+        "the model toy knows moving coloured shapes only; what it says about other videos means "
+        "nothing",
+    ]
     assert capsys.readouterr() == ("", "")
 
 

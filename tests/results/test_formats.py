@@ -88,7 +88,8 @@ def test_moments_are_written_by_time_and_in_json_lines_as_ranked() -> None:
 )
 def test_no_events_make_a_valid_file(format: str, text: str) -> None:
     assert render(captions(), format) == text
-    assert render(Groundings((answer("nothing"),)), format) == text
+    asked = render(Groundings((answer("nothing"),)), format)
+    assert asked.startswith("[not found] nothing: ") if format == "txt" else asked == text
 
 
 def test_an_event_without_text_is_kept_in_every_format() -> None:

@@ -199,7 +199,7 @@ def test_without_its_video_a_report_still_steps_through_time(browser: Page, tmp_
 def test_curves_say_what_was_found(page: Page) -> None:
     shown = " | ".join(texts(page, "#timeline text"))
     assert "1 moment, best 0.70" in shown
-    assert "not found: no peak averages 0.50" in shown
+    assert "not found: the answer refers to no moment that scores 0.50 or more" in shown
     assert page.evaluate("document.querySelectorAll('#timeline .curve').length") == 2
 
 

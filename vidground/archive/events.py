@@ -5,7 +5,7 @@ Plain data; knows neither how the work is done nor where it is shown.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from vidground.faults import FailureKind, as_internal, kind_of, told
@@ -39,7 +39,8 @@ class FileReport:
     written, or those already there if it was skipped. events: captions or moments in the result;
     None without a new result. error: why it failed, else None. elapsed_s: its share of the run.
     reason: why it was done or skipped. video_s: how much video the model went through. failure:
-    what kind of failure it was, None if it did not fail. traceback: of an internal error.
+    what kind of failure it was, None if it did not fail. traceback: of an internal error. result:
+    of a video that is done, while its event is handled; the reports of a summary do not keep it.
     """
 
     path: str
@@ -53,6 +54,13 @@ class FileReport:
     video_s: float | None = None
     failure: FailureKind | None = None
     traceback: str | None = None
+    result: Result | None = field(default=None, repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report for JSON, without the result."""
+        values = asdict(replace(self, result=None))
+        del values["result"]
+        return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,7 @@ class RunSummary:
             "elapsed_s": self.elapsed_s,
             **self.speed,
             "failed_paths": self.failures,
-            "files": [asdict(report) for report in self.reports],
+            "files": [report.to_dict() for report in self.reports],
         }
 
     def _count(self, status: str) -> int:
@@ -155,6 +163,7 @@ def report_on(
         elapsed_s=elapsed_s,
         reason=reason,
         video_s=video_of(result).duration_s if new else None,
+        result=result,
     )
 
 

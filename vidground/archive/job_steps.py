@@ -49,12 +49,13 @@ class ClaimedJob:
 
 @dataclass(frozen=True)
 class JobRecorder:
-    """How jobs are begun and finished; see `run_archive` for the functions."""
+    """How jobs are begun and finished; see `run_archive` for the attributes."""
 
     ledger: Ledger
     judge: Judge | None
     render: Render
     write: Write
+    stored: bool = False
 
     def begin(self, job: Job) -> ClaimedJob | FileReport | None:
         """Find out what is to be done about a job, and do it unless it needs the model.
@@ -113,8 +114,15 @@ class JobRecorder:
         self.ledger.settle(job)
         outputs = tuple(map(str, job.outputs.values()))
         report = FileReport(str(job.path), "skipped", outputs, reason=plan.reason)
-        stored = self.ledger.stored(job) if self.judge is not None else None
-        return report if stored is None else self._judged(report, stored)
+        if self.judge is None and not self.stored:
+            return report
+        try:
+            result = self.ledger.stored(job)
+        except FormatError:
+            if self.judge is not None:
+                raise
+            return report  # its outputs are as they should be
+        return report if result is None else self._judged(replace(report, result=result), result)
 
     def _result(
         self, outcome: Outcome[Job, Result], state: FileState | None, started_at: float

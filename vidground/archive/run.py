@@ -20,7 +20,7 @@ told to a callback and returned.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vidground.archive.events import FileReport, RunSummary, Started, Waiting, report_failure
 from vidground.archive.job_steps import ClaimedJob, JobRecorder, Judge, Render, Write, write_file
@@ -49,6 +49,7 @@ def run_archive(
     judge: Judge | None = None,
     max_failures: int | None = None,
     wait: bool = True,
+    stored: bool = False,
     render: Render = render_result,
     write: Write = write_file,
     on_event: OnEvent = _ignore,
@@ -72,6 +73,7 @@ def run_archive(
         judge: says why a result is not good enough; it is written, but counts as failed.
         max_failures: the run ends once so many inputs have failed.
         wait: until other runs are through with their jobs; if not, these stay unfinished.
+        stored: whether reports on skipped jobs hold the stored result, too.
         render: a result as text in a format. write: puts such a text to its file.
         on_event: told when a job begins (`Started`), when only jobs of other runs are left
             (`Waiting`) and what became of a job (`FileReport`).
@@ -84,7 +86,7 @@ def run_archive(
     """
     if write is write_file and any(None in job.outputs.values() for job in jobs):
         raise InputError("a job has no file to write to; give run_archive a `write` function")
-    recorder = JobRecorder(ledger or Ledger(), judge, render, write)
+    recorder = JobRecorder(ledger or Ledger(), judge, render, write, stored)
     run = _Run(worker, recorder, on_event, on_progress, max_failures)
     begin = time.monotonic()
     not_found = list(missing)
@@ -172,6 +174,6 @@ class _Run:
                 return
 
     def _report(self, report: FileReport) -> None:
-        self.reports.append(report)
+        self.reports.append(replace(report, result=None))  # a curve per file would fill the memory
         self.failures += report.status == "failed"
         self.on_event(report)

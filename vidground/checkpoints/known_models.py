@@ -43,6 +43,7 @@ class KnownModel:
         time_tokens: how it says times, see `D2VLMConfig`.
         folders: names that its folder there may have, letters and digits only, likeliest first.
         aliases: other names to load it by.
+        limits: what users must know about its answers; "" if there is nothing special.
     """
 
     name: str
@@ -53,6 +54,7 @@ class KnownModel:
     time_tokens: TimeTokens = "evidence"
     folders: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    limits: str = ""
 
 
 _MODELS = (
@@ -60,6 +62,8 @@ _MODELS = (
         "toy",
         "coloured shapes in short videos; for trying out vidground and for tests",
         folder=Path(__file__).parent / "bundled" / "toy",
+        limits="the model toy knows moving coloured shapes only; what it says about other videos "
+        "means nothing",
     ),
     KnownModel(
         DEFAULT_MODEL,

@@ -7,6 +7,7 @@ released format.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +21,7 @@ from vidground.checkpoints.announcement import announce
 from vidground.checkpoints.fingerprint import folder_fingerprint
 from vidground.checkpoints.hub import ModelFolder, find_base, find_model, find_question_tokenizer
 from vidground.checkpoints.hub_files import HubAccess
+from vidground.checkpoints.known_models import known_model
 from vidground.checkpoints.lora import merge, read_updates
 from vidground.checkpoints.model_folder import (
     ADAPTER_CONFIG,
@@ -46,6 +48,8 @@ from vidground.language.tokenizers import TokenIds, Tokenizers, check_sizes
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import DEFAULT_MODEL, TimeTokens
+
+_log = logging.getLogger(__name__)
 
 _ATTENTION = ("sdpa", "eager")  # implementations that support the model's masks
 
@@ -121,6 +125,9 @@ def load_model(
     chosen = _chosen_dtype(dtype, target, checkpoint.files)
     name = str(chosen).removeprefix("torch.")
     announce(model, checkpoint.files, source=found.name, dtype=name, device=str(target))
+    known = known_model(found.name)
+    if known is not None and known.limits:
+        _log.info("%s", known.limits)
     built = build_model(checkpoint, source=found.name, dtype=chosen, device=target)
     built.tokenizers = tokenizers
     built.name_or_path = built.config.name_or_path = found.name

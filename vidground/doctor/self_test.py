@@ -67,7 +67,7 @@ def check_device(device: str) -> Iterator[Finding]:
         yield ok(f"{device} memory", message, **values)
     else:
         yield warning(
-            f"{device} memory", message, "use --weights int8 or --dtype bfloat16, or free memory",
+            f"{device} memory", message, "use --weights int8, --dtype bfloat16, or free memory",
             **values,
         )  # fmt: skip
 

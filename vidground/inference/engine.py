@@ -32,7 +32,7 @@ from vidground.inference.batch_sizes import choose_sizes
 from vidground.inference.inference_settings import InferenceSettings
 from vidground.inference.model_setup import open_vision, ready_model
 from vidground.inference.model_thread import ModelThread
-from vidground.inference.provenance import provenance_of, runtime_of
+from vidground.inference.provenance import model_warnings, provenance_of, runtime_of
 from vidground.inference.video_source import VideoSource
 from vidground.inference.video_threads import Pipeline, in_order
 from vidground.language.prompts import Prompt, PromptIds, encode_prompt
@@ -207,7 +207,8 @@ class Engine:
         tokens = compress_chunks(backend.encoder, chunks, questions, windows)
         answers = tuple(self._generate(backend, tokens, encoded, windows, said_s, tracker))
         # The facts are read only now: damage is found while the file is decoded.
-        return Answers(facts.info, facts.times_s, self.period_s, windows, answers, facts.warnings)
+        warnings = (*facts.warnings, *model_warnings(self.model))
+        return Answers(facts.info, facts.times_s, self.period_s, windows, answers, warnings)
 
     def _features(
         self,

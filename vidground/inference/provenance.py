@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib.metadata import version
 
+from vidground.checkpoints.known_models import known_model
 from vidground.inference.answers import Answers
 from vidground.model.d2vlm import D2VLM
 from vidground.model.quantization import linear_bits
@@ -17,6 +18,12 @@ def weight_bits(model: D2VLM) -> dict[str, int]:
     """Return `weight_bits` of the language model; empty for weights in the model's dtype."""
     bits = linear_bits(model.language_model)
     return {} if bits is None else {"weight_bits": bits}
+
+
+def model_warnings(model: D2VLM) -> tuple[str, ...]:
+    """Return what readers of any answer of a model must know."""
+    known = known_model(str(model.name_or_path))
+    return (known.limits,) if known is not None and known.limits else ()
 
 
 def runtime_of(model: D2VLM, *, vision: str, bits: int | None) -> dict[str, str]:

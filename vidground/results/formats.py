@@ -2,7 +2,8 @@
 
 - srt, vtt, ass, ttml: subtitles, shaped by `CueSettings` on request.
 - json: everything (`vidground.results.documents`); jsonl: one object per event or moment.
-- csv: for spreadsheets, formulas defused; tsv: integer milliseconds; txt: for people.
+- csv: for spreadsheets, formulas defused; tsv: integer milliseconds; txt: for people, with the
+  queries for which nothing was found.
 - chapters: metadata for ffmpeg; youtube: chapters for a video's description.
 - otio, edl, fcpxml, premiere-xml: for editing programs; resolve-edl, resolve-csv: markers for
   DaVinci Resolve. All in whole frames (`vidground.results.editing`).
@@ -37,7 +38,14 @@ from vidground.results.editing import Edit, editor_rate, to_edit
 from vidground.results.fcpxml import fcpxml
 from vidground.results.premiere_xml import premiere_xml
 from vidground.results.subtitles import srt, vtt
-from vidground.results.tables import chapters, comma_separated, lines, tab_separated, youtube
+from vidground.results.tables import (
+    chapters,
+    comma_separated,
+    lines,
+    not_found,
+    tab_separated,
+    youtube,
+)
 from vidground.results.timed_text import ass, ttml
 from vidground.storage.atomic import write_atomically
 
@@ -59,7 +67,7 @@ __all__ = [
 _DOCUMENTS = {"json": to_json, "jsonl": to_json_lines}
 _TOOLS = {"labelstudio": label_studio, "elan": elan, "via": via}
 _SUBTITLES = {"srt": srt, "vtt": vtt, "ass": ass, "ttml": ttml}
-_TABLES = {"csv": comma_separated, "tsv": tab_separated, "txt": lines, "chapters": chapters}
+_TABLES = {"csv": comma_separated, "tsv": tab_separated, "chapters": chapters}
 _EDITS: Mapping[str, Callable[[Edit], str]] = {
     "otio": otio,
     "edl": edl,
@@ -134,6 +142,8 @@ def render(
     if format in _EDITS:
         return _EDITS[format](to_edit(result.events, video))
     timed = to_cues(result.events)
+    if format == "txt":
+        return lines(timed) + not_found(result)
     if format == "youtube":
         return youtube(timed, video.duration_s)
     if format in _TABLES:

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from vidground.results.cue_shaping import trim
 from vidground.results.cues import NO_TEXT, Cue, clock
+from vidground.results.documents import Result
+from vidground.results.safe_text import plain_text
+from vidground.results.types import Captions
 
 # Spreadsheets take a cell that starts with one of these, or with its full-width twin, for a
 # formula. Tabs and line breaks, which some take for one too, never start a plain text. The
@@ -65,6 +68,17 @@ def lines(cues: Iterable[Cue]) -> str:
     return "".join(
         f"[{clock(cue.start_ms, '.')} - {clock(cue.end_ms, '.')}] {cue.text}".rstrip() + "\n"
         for cue in cues
+    )
+
+
+def not_found(result: Result) -> str:
+    """Return one line `[not found] query: reason` per query without a moment; "" for captions."""
+    if isinstance(result, Captions):
+        return ""
+    return "".join(
+        f"[not found] {plain_text(answer.query)}: {answer.not_found_reason}\n"
+        for answer in result.results
+        if not answer.found
     )
 
 

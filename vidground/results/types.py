@@ -142,7 +142,7 @@ class GroundingResult:
 
     Attributes:
         query: as asked.
-        found: whether the best moment reaches `threshold`.
+        found: whether the answer refers to a moment that scores `threshold` or more.
         moments: best first; empty unless found.
         answer: the model's sentence, with evidence written as times in seconds.
         relevance: one number per sampled frame.
@@ -150,7 +150,8 @@ class GroundingResult:
         video: the file that was searched.
         provenance: how the answer was made.
         warnings: what the reader should know: a truncated answer, a damaged file, ….
-        quality: the same as numbers; empty in results of older versions.
+        quality: the same as numbers, and `best_score`, of the moments that the answer refers to;
+            None if it refers to none. Empty in results of older versions.
     """
 
     query: str
@@ -168,6 +169,18 @@ class GroundingResult:
     def time_resolution_s(self) -> float:
         """Distance between sampled frames in seconds; no time is finer than this."""
         return self.provenance.time_resolution_s
+
+    @property
+    def not_found_reason(self) -> str | None:
+        """Why nothing was found, in words; None if something was."""
+        if self.found:
+            return None
+        if "best_score" not in self.quality:  # of an older version
+            return f"the answer refers to no moment that scores {self.threshold:.2f} or more"
+        best = self.quality["best_score"]
+        if best is None:
+            return "the answer refers to no moment"
+        return f"the best moment scores {best:.2f}, below the threshold of {self.threshold:.2f}"
 
     def save(self, path: str | Path) -> None:
         """Write this result to a file; see `Groundings.save`."""

@@ -140,6 +140,7 @@ def _encode_curve(answer: GroundingResult) -> dict[str, Any]:
         "answer": plain_text(answer.answer),
         "found": answer.found,
         "threshold": answer.threshold,
+        "reason": answer.not_found_reason,
         "times": [round(time, 2) for time, _ in points],
         "values": [round(value, 3) for _, value in points],
     }

@@ -124,7 +124,7 @@ function curveRow(curve, index, moments, x, y, width) {
   const best = Math.max(0, ...moments.map((moment) => moment.score ?? 0));
   const verdict = curve.found
     ? `${counted(moments.length, "moment")}, best ${best.toFixed(2)}`
-    : `not found: no peak averages ${curve.threshold.toFixed(2)}`;
+    : `not found: ${curve.reason}`;
   const { shown } = timeline;
   const room = Math.max(6, Math.floor((shown - verdict.length * CHARACTER - 20) / CHARACTER));
   const base = y + LABEL + CURVE - 6;
