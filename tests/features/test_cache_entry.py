@@ -1,4 +1,4 @@
-"""Entries that processes write, read and remove at the same time are whole or not there."""
+"""Entries are complete or missing, also if processes write, read and remove them at once."""
 
 import multiprocessing
 import os
@@ -24,7 +24,7 @@ FORKED = multiprocessing.get_context("fork")
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a video."""
+    """Facts about a video."""
 
     info: VideoInfo = VIDEO
     times_s: tuple[float, ...] = tuple(k * 0.1 for k in range(2 * ROWS))
@@ -84,7 +84,7 @@ def test_several_entries_of_a_video_are_read_together_or_not_at_all(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_what_is_not_finished_or_not_wanted_leaves_nothing(tmp_path: Path, kept: bool) -> None:
+def test_unfinished_and_unwanted_entries_are_removed(tmp_path: Path, kept: bool) -> None:
     folder = BoundedFolder(tmp_path / "c", max_bytes=LIMIT)
     entry = entry_of(folder, "1", [])
     entry._is_wanted = lambda: False
@@ -95,7 +95,7 @@ def test_what_is_not_finished_or_not_wanted_leaves_nothing(tmp_path: Path, kept:
     assert [path.name for path in folder.folder.iterdir()] == ["bytes.lock"]
 
 
-def test_more_rows_than_room_was_made_for_are_not_kept(tmp_path: Path) -> None:
+def test_an_entry_with_too_many_rows_is_removed(tmp_path: Path) -> None:
     folder = BoundedFolder(tmp_path / "c", max_bytes=LIMIT)
     entry = entry_of(folder, "1", [])
     for _ in range(2):
@@ -116,7 +116,7 @@ def be_killed(place: Path) -> None:
     store(BoundedFolder(place, max_bytes=LIMIT), "1", after=die)
 
 
-def test_a_killed_process_leaves_no_entry_and_no_one_waiting(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_neither_an_entry_nor_a_lock(tmp_path: Path) -> None:
     process = FORKED.Process(target=be_killed, args=(tmp_path / "c",))
     process.start()
     process.join()
@@ -130,7 +130,7 @@ def test_a_killed_process_leaves_no_entry_and_no_one_waiting(tmp_path: Path) -> 
 
 
 def use(place: Path, start: int, told: "multiprocessing.Queue[tuple[int, int]]") -> None:
-    """Read or make 8 entries, each twice in turn, in a folder that has room for about four."""
+    """Read or write 8 entries, each twice, in a folder that holds about four."""
     folder = BoundedFolder(place, max_bytes=LIMIT)
     hits = most = 0
     for turn in range(60):
@@ -162,7 +162,7 @@ def test_processes_share_a_folder_that_is_too_small_for_them(tmp_path: Path) -> 
     assert max(most for _, most in found) <= LIMIT
 
 
-def test_an_entry_of_another_kind_is_damaged(tmp_path: Path) -> None:
+def test_an_entry_with_wrong_details_is_damaged(tmp_path: Path) -> None:
     folder = BoundedFolder(tmp_path / "c", max_bytes=LIMIT)
     errors: list[Exception] = []
     with closing(entry_of(folder, "1", errors)) as entry:

@@ -1,4 +1,4 @@
-"""What the cache gives is what was computed, it spares all that is costly, and it may be lost."""
+"""The feature cache returns what was computed, saves the work, and may be lost."""
 
 import json
 import logging
@@ -52,7 +52,7 @@ def model() -> D2VLM:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film with damage in the middle, of which decoding alone can tell."""
+    """A film with damage in the middle, which only decoding reveals."""
     path = make_video(tmp_path_factory.mktemp("film") / "film.mp4", frames=SECONDS * 4, fps=4)
     content = bytearray(path.read_bytes())
     start = content.index(b"mdat") + 4
@@ -78,7 +78,7 @@ def entries(folder: Path) -> list[Path]:
 
 @pytest.fixture
 def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make steps fail from now on: opening a video, encoding frames, compressing them."""
+    """Make steps fail from now on: opening a video, encoding frames, compressing features."""
 
     def failing(step: str) -> Callable[..., None]:
         def fail(*_: object, **__: object) -> None:
@@ -99,7 +99,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("bits", [16, 8])
-def test_answers_are_those_without_a_place_to_keep_anything(
+def test_cached_answers_equal_uncached_ones_with_rounding(
     tmp_path: Path, model: D2VLM, film: Path, forbid: Callable[..., None], bits: int
 ) -> None:
     rounded = CacheSettings(max_gib=0, bits=bits)
@@ -114,7 +114,7 @@ def test_answers_are_those_without_a_place_to_keep_anything(
     assert [asked(model, film, cache, text) for text in texts] == wanted
 
 
-def test_rounding_moves_last_digits_only(tmp_path: Path, model: D2VLM, film: Path) -> None:
+def test_rounding_changes_the_last_digits_only(tmp_path: Path, model: D2VLM, film: Path) -> None:
     exact, rounded = asked(model, film, None), asked(model, film, cache_of(tmp_path))
     assert "features" not in exact.provenance.runtime
     assert rounded.relevance.values == pytest.approx(exact.relevance.values, abs=2e-3)
@@ -130,7 +130,7 @@ def test_a_bfloat16_model_loses_nothing(tmp_path: Path, film: Path) -> None:
     assert load_file(entry)["rows"].dtype == torch.bfloat16
 
 
-def test_free_questions_and_encoding_come_from_the_cache_too(
+def test_free_questions_and_encode_use_the_cache(
     tmp_path: Path, model: D2VLM, film: Path, forbid: Callable[..., None]
 ) -> None:
     grounder = Grounder(model, decoding=SHORT, cache=cache_of(tmp_path))
@@ -148,7 +148,7 @@ def test_free_questions_and_encoding_come_from_the_cache_too(
         Grounder(model).query(again, "a")
 
 
-def test_captions_are_made_of_tokens_that_are_kept(
+def test_captions_use_cached_tokens(
     tmp_path: Path, model: D2VLM, film: Path, forbid: Callable[..., None]
 ) -> None:
     captioner = DenseCaptioner(model, decoding=SHORT, cache=cache_of(tmp_path))
@@ -162,7 +162,7 @@ def test_captions_are_made_of_tokens_that_are_kept(
         captioner.caption(film, question="what else ?")
 
 
-def test_captions_are_made_of_features_that_a_query_left(
+def test_captions_use_the_features_cached_by_a_query(
     tmp_path: Path, model: D2VLM, film: Path, forbid: Callable[..., None]
 ) -> None:
     cache = cache_of(tmp_path)
@@ -172,7 +172,7 @@ def test_captions_are_made_of_features_that_a_query_left(
     assert DenseCaptioner(model, decoding=SHORT, cache=cache).caption(film) == wanted
 
 
-def test_windows_of_a_stored_video_are_those_of_the_file(
+def test_windows_of_a_cached_video_equal_those_of_the_file(
     tmp_path: Path, model: D2VLM, film: Path
 ) -> None:
     sampling = SamplingSettings(window_s=15, overlap=0.2)
@@ -183,7 +183,7 @@ def test_windows_of_a_stored_video_are_those_of_the_file(
     assert captioner.caption(film) == captioner.caption(film) == wanted
 
 
-def test_a_frame_shown_for_several_samples_is_kept_once(tmp_path: Path, model: D2VLM) -> None:
+def test_a_frame_shown_for_several_samples_is_cached_once(tmp_path: Path, model: D2VLM) -> None:
     film = make_video(tmp_path / "slow.mp4", frames=5, fps=1)
     sampling = SamplingSettings(fps=3)
     cache = cache_of(tmp_path)
@@ -196,7 +196,7 @@ def test_a_frame_shown_for_several_samples_is_kept_once(tmp_path: Path, model: D
 
 
 class Named:
-    """A stand-in for a model's vision that says what it is, or does not."""
+    """A replacement of a model's vision part, with or without `content`."""
 
     def __init__(self, model: D2VLM, content: str | None) -> None:
         self.device, self.dtype = model.device, model.dtype
@@ -208,7 +208,7 @@ class Named:
         return "a stand-in"
 
 
-def test_what_features_depend_on_makes_an_entry_of_its_own(
+def test_everything_that_features_depend_on_has_its_own_entry(
     tmp_path: Path, model: D2VLM, film: Path
 ) -> None:
     def ask(model: D2VLM, film: Path, **options: object) -> int:
@@ -246,7 +246,7 @@ def test_tokens_depend_on_the_compressor_and_features_do_not(
         assert len(entries(tmp_path)) == count
 
 
-def test_progress_is_told_of_what_comes_from_the_cache_too(
+def test_progress_is_reported_for_cached_videos_too(
     tmp_path: Path, model: D2VLM, film: Path
 ) -> None:
     def told(command: str) -> list[int]:
@@ -268,9 +268,7 @@ def test_progress_is_told_of_what_comes_from_the_cache_too(
         assert len(set(again)) > 2
 
 
-def test_a_stored_video_goes_by_the_name_that_it_has_now(
-    tmp_path: Path, model: D2VLM, film: Path
-) -> None:
+def test_a_cached_video_has_its_present_path(tmp_path: Path, model: D2VLM, film: Path) -> None:
     first = asked(model, film, cache_of(tmp_path))
     renamed = Path(shutil.copy(film, tmp_path / "renamed.mp4"))
     again = asked(model, renamed, cache_of(tmp_path))
@@ -279,7 +277,7 @@ def test_a_stored_video_goes_by_the_name_that_it_has_now(
         asked(model, tmp_path / "gone.mp4", cache_of(tmp_path))
 
 
-def test_a_vision_that_is_not_known_is_refused(tmp_path: Path, model: D2VLM) -> None:
+def test_an_encoder_without_content_is_refused(tmp_path: Path, model: D2VLM) -> None:
     with pytest.raises(InputError, match="unknown what Named computes"):
         Grounder(model, vision=Named(model, None), cache=cache_of(tmp_path))
 
@@ -294,7 +292,7 @@ def test_a_changed_weight_changes_the_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("place", [3, 60, 5000, -100, "cut off", "empty", "longer"])
-def test_a_damaged_entry_is_as_good_as_none(
+def test_a_damaged_entry_is_replaced(
     tmp_path: Path, model: D2VLM, film: Path, place: int | str
 ) -> None:
     cache = cache_of(tmp_path)
@@ -311,7 +309,7 @@ def test_a_damaged_entry_is_as_good_as_none(
     assert entry.read_bytes() == good  # made anew
 
 
-def test_an_entry_is_safetensors_and_as_large_as_it_must_be(
+def test_an_entry_is_safetensors_of_the_expected_size(
     tmp_path: Path, model: D2VLM, film: Path
 ) -> None:
     asked(model, film, cache_of(tmp_path))
@@ -325,7 +323,7 @@ def test_an_entry_is_safetensors_and_as_large_as_it_must_be(
     assert entry.stat().st_size < tensors["rows"].nbytes + 8192
 
 
-def test_what_is_larger_than_the_cache_is_not_kept(
+def test_a_video_larger_than_the_cache_is_not_cached(
     tmp_path: Path, model: D2VLM, film: Path
 ) -> None:
     wanted = asked(model, film, CacheSettings(max_gib=0))
@@ -336,7 +334,7 @@ def test_what_is_larger_than_the_cache_is_not_kept(
     assert len(entries(tmp_path)) == 1
 
 
-def test_the_video_asked_least_recently_goes_first(
+def test_the_least_recently_used_video_is_removed_first(
     tmp_path: Path, model: D2VLM, film: Path, forbid: Callable[..., None]
 ) -> None:
     films = [Path(shutil.copy(film, tmp_path / f"{number}.mp4")) for number in range(4)]
@@ -358,7 +356,7 @@ def test_the_video_asked_least_recently_goes_first(
         asked(model, films[1], cache)
 
 
-def test_a_full_disk_is_told_once_and_costs_no_answer(
+def test_a_full_disk_is_reported_once_and_answers_continue(
     tmp_path: Path,
     model: D2VLM,
     film: Path,
@@ -382,10 +380,10 @@ def test_a_full_disk_is_told_once_and_costs_no_answer(
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["bytes.lock"]
 
 
-def test_a_damaged_entry_that_must_stay_costs_no_answer(
+def test_a_damaged_entry_that_cannot_be_removed_costs_no_answer(
     tmp_path: Path, model: D2VLM, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a folder of another user's."""
+    """As in a folder of another user."""
     cache = cache_of(tmp_path)
     wanted = asked(model, film, cache)
     (entry,) = entries(tmp_path)
@@ -400,7 +398,7 @@ def test_a_damaged_entry_that_must_stay_costs_no_answer(
         assert grounder.query(film, "a red circle") == wanted
 
 
-def test_a_folder_that_cannot_be_made_is_told_of(
+def test_a_folder_that_cannot_be_created_is_reported(
     tmp_path: Path, model: D2VLM, film: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "cache").write_text("a file")
@@ -417,7 +415,7 @@ def test_a_folder_of_other_files_is_refused(tmp_path: Path, model: D2VLM) -> Non
         Grounder(model, cache=cache_of(tmp_path))
 
 
-def test_features_that_16_bits_cannot_hold_are_refused(tmp_path: Path, film: Path) -> None:
+def test_features_that_overflow_16_bits_are_refused(tmp_path: Path, film: Path) -> None:
     model = small_model()
     torch.nn.init.constant_(model.vision.embeddings.position_embedding, 1e5)
     with pytest.raises(InputError, match=r"beyond 65,504.*--no-cache"):
@@ -425,7 +423,7 @@ def test_features_that_16_bits_cannot_hold_are_refused(tmp_path: Path, film: Pat
     assert entries(tmp_path) == []
 
 
-def test_a_video_that_changes_while_it_is_read_is_not_kept(
+def test_a_video_that_changes_while_it_is_read_is_not_cached(
     tmp_path: Path, model: D2VLM, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changing = Path(shutil.copy(film, tmp_path / "a.mp4"))

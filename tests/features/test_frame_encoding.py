@@ -1,4 +1,4 @@
-"""Frames to the tokens of windows, with a stand-in for the compressor that counts its work."""
+"""From frames to the tokens of windows, with an imitated compressor that counts its work."""
 
 from types import SimpleNamespace
 
@@ -20,7 +20,7 @@ from vidground.video.preprocessing import normalize
 
 
 class CountingModel(SimpleNamespace):
-    """Compresses a patch to itself plus each question, and remembers what it was given."""
+    """Compresses a patch to itself plus each question, and records its inputs."""
 
     device = torch.device("cpu")
 
@@ -70,7 +70,7 @@ def test_frames_that_no_window_shows_are_not_compressed() -> None:
 
 
 class Mirror:
-    """Sees frames as they are, in 16 bits, and remembers how many came at once."""
+    """Returns frames unchanged, in 16 bits, and records the batch sizes."""
 
     device, dtype = torch.device("cpu"), torch.float16
 
@@ -85,7 +85,7 @@ class Mirror:
         return patches
 
 
-def test_pixels_are_normalised_a_part_at_a_time_in_the_type_of_the_encoder() -> None:
+def test_pixels_are_normalised_batch_by_batch_in_the_dtype_of_the_encoder() -> None:
     pixels = torch.randint(256, (5, 3, 4, 4), dtype=torch.uint8)
     mirror = Mirror()
     seen = FittingEncoder(mirror, BatchSize(2)).encode_pixels(pixels)
@@ -94,7 +94,7 @@ def test_pixels_are_normalised_a_part_at_a_time_in_the_type_of_the_encoder() -> 
     assert torch.equal(seen, normalize(pixels, dtype=torch.float16, device="cpu"))
 
 
-def test_pictures_for_a_card_are_gathered_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_for_a_gpu_are_stacked_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = [torch.full((3, 2, 2), value, dtype=torch.uint8) for value in (7, 200)]
     pinned: list[bool] = []
     empty = torch.empty

@@ -1,4 +1,4 @@
-"""Long videos in windows, and one timeline out of them."""
+"""Splitting long videos into windows, and merging the results."""
 
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ def test_a_short_video_is_one_window() -> None:
     assert plan_windows(350, length=350, overlap=0.1) == [Window(0, 350, 0, 350)]
 
 
-def test_two_windows_share_their_overlap_in_the_middle() -> None:
+def test_two_windows_divide_their_overlap_in_the_middle() -> None:
     assert plan_windows(18, length=10, overlap=0.2) == [Window(0, 10, 0, 9), Window(8, 18, 9, 18)]
 
 
@@ -36,13 +36,13 @@ def test_windows_cover_every_sample_once(samples: int, length: int, overlap: flo
         assert 0 <= window.start <= window.own_start < window.own_stop <= window.stop <= samples
         assert len(window) <= length
     for before, after in pairwise(windows):
-        # at least the overlap asked for, and never so much that windows stand still
+        # at least the requested overlap, and never so much that windows do not advance
         assert before.stop - after.start >= min(round(length * overlap), length - 1)
         assert after.start > before.start
 
 
 @pytest.mark.parametrize(("samples", "length"), [(0, 5), (5, 0)])
-def test_nothing_cannot_be_cut(samples: int, length: int) -> None:
+def test_empty_videos_and_windows_are_refused(samples: int, length: int) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
         plan_windows(samples, length=length, overlap=0)
 
@@ -54,7 +54,7 @@ def events(*spans: tuple[int, int, str, float]) -> list[WindowEvent]:
     return [WindowEvent(*span) for span in spans]
 
 
-def test_an_event_seen_by_one_window_is_kept() -> None:
+def test_an_event_found_in_one_window_is_kept() -> None:
     first, second = events((1, 3, "a", 0.5)), events((12, 14, "b", 0.5))
     assert merge_events(TWO, [first, second]) == first + second
 
@@ -69,14 +69,14 @@ def test_the_same_caption_across_the_edge_becomes_one() -> None:
     assert merged == events((2, 13, "Runs", 0.6))
 
 
-def test_an_event_of_the_other_windows_part_is_left_to_it() -> None:
-    # The first window sees something in samples that the second owns, which saw nothing there.
+def test_an_event_in_samples_that_another_window_owns_is_dropped() -> None:
+    # The first window finds an event in samples that the second owns, where it found nothing.
     assert merge_events(TWO, [events((9, 9, "blur", 0.4)), events((14, 15, "b", 0.5))]) == events(
         (14, 15, "b", 0.5)
     )
 
 
-def test_different_events_at_the_edge_stay_apart() -> None:
+def test_different_events_at_the_edge_are_not_merged() -> None:
     first, second = events((0, 8, "walks", 0.6)), events((9, 17, "sits", 0.5))
     assert merge_events(TWO, [first, second]) == first + second
 
@@ -89,14 +89,14 @@ def test_an_event_over_three_windows_is_one() -> None:
 
 def test_events_with_one_caption_that_touch_become_one() -> None:
     touching = events((0, 3, "a", 0.8), (4, 4, "A", 0.3), (9, 9, "a", 0.5), (5, 6, "b", 0.5))
-    # (4 * 0.8 + 1 * 0.3) / 5 = 0.7; samples 5 to 8 lie between the second and the third.
+    # (4 * 0.8 + 1 * 0.3) / 5 = 0.7; samples 5 to 8 are between the second and the third.
     joined = join_repeats(touching)
     assert [(e.first, e.last, e.text) for e in joined] == [(0, 4, "a"), (5, 6, "b"), (9, 9, "a")]
     assert joined[0].score == pytest.approx(0.7)
     assert joined[1:] == events((5, 6, "b", 0.5), (9, 9, "a", 0.5))
 
 
-def test_others_between_keep_equal_neighbours_no_secret() -> None:
+def test_equal_captions_are_merged_across_other_events() -> None:
     joined = join_repeats(events((0, 5, "a", 0.5), (2, 3, "b", 0.5), (6, 9, "a", 0.5)))
     assert joined == events((0, 9, "a", 0.5), (2, 3, "b", 0.5))
     assert join_repeats(events((0, 5, "a", 0.5), (7, 9, "a", 0.5))) == events(

@@ -1,4 +1,4 @@
-"""Recorded steps, on a stand-in for CUDA graphs that repeats operations on the same memory."""
+"""Recorded steps, with an imitation of CUDA graphs that repeats operations on the same memory."""
 
 import copy
 import gc
@@ -53,7 +53,7 @@ def make_prompts(model: D2VLM, count: int, *, longest: int = 40) -> list[PromptI
 def test_recorded_steps_give_the_same_answers(
     attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that come and go, of which there are 3 where 4 are recorded, and memory that grows."""
+    """Rows are added and removed, 3 of 4 recorded ones are used, and the memory grows."""
     model = D2VLM.from_pretrained(CHECKPOINT, attn_implementation=attention)
     prompts = make_prompts(model, 9, longest=300)
     caps = (5, 40, 12, 30, 3, 21, 8, 60, 17)
@@ -78,7 +78,7 @@ def test_recorded_steps_give_the_same_answers(
     assert tape.replayed > 4 * tape.recorded
 
 
-def test_recordings_are_kept_for_the_next_answers_and_dropped_with_the_weights(
+def test_recordings_are_reused_until_the_weights_change(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tape = Graphs()
@@ -105,7 +105,7 @@ def test_recordings_are_kept_for_the_next_answers_and_dropped_with_the_weights(
 
 
 def decode(decoder: BatchDecoder, prompts: list[PromptInputs], steps: int) -> torch.Tensor:
-    """The logits of each step, with a prompt added before each as long as there are any."""
+    """Return the logits of each step; a prompt is added before each step while there are any."""
     logits = []
     with torch.inference_mode():
         for step in range(steps):
@@ -117,7 +117,7 @@ def decode(decoder: BatchDecoder, prompts: list[PromptInputs], steps: int) -> to
     return torch.stack(logits)
 
 
-def test_memory_for_all_rows_is_taken_once_there_are_two(model: D2VLM) -> None:
+def test_memory_for_all_rows_is_allocated_with_the_second(model: D2VLM) -> None:
     graphs = Graphs()
     decoder = BatchDecoder(model, recorded_rows=6, recorder=graphs)
     rooms = []
@@ -134,17 +134,17 @@ def test_memory_for_all_rows_is_taken_once_there_are_two(model: D2VLM) -> None:
     ("rows", "most", "computed"),
     [(1, 1, 1), (1, 64, 1), (3, 64, 4), (5, 6, 6), (33, 33, 33), (17, 33, 32), (33, 64, 64)],
 )
-def test_no_more_rows_are_computed_than_memory_was_planned_for(
+def test_recorded_steps_compute_no_more_rows_than_planned(
     rows: int, most: int, computed: int
 ) -> None:
     assert step_rows(rows, most) == computed
 
 
 @pytest.mark.parametrize("forgets", [True, False])
-def test_steps_are_recorded_again_once_the_cache_lies_elsewhere(
+def test_steps_are_recorded_again_when_the_cache_moves(
     model: D2VLM, forgets: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A recording that is kept nevertheless goes on with the old memory."""
+    """A recording that is not dropped uses the old memory."""
     if not forgets:
         monkeypatch.setattr(StepGraphs, "forget", lambda _: None)
     prompts, other, span = make_prompts(model, 1), make_prompts(model, 2)[1:], 256
@@ -161,7 +161,7 @@ def test_steps_are_recorded_again_once_the_cache_lies_elsewhere(
     assert torch.allclose(found, expected, rtol=0, atol=1e-4) is forgets
 
 
-def test_a_decoder_is_lent_to_one_at_a_time(model: D2VLM) -> None:
+def test_an_idle_decoder_is_borrowed_once(model: D2VLM) -> None:
     one, two = borrow_decoder(model, 4), borrow_decoder(model, 4)
     assert one is not two
     give_back_decoder(one)
@@ -186,7 +186,7 @@ def cache_of(decoder: BatchDecoder) -> weakref.ref[torch.Tensor]:
 
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("rows", [0, 1])
-def test_the_cache_goes_with_its_decoder_without_a_collection(model: D2VLM, rows: int) -> None:
+def test_the_cache_is_freed_without_the_garbage_collector(model: D2VLM, rows: int) -> None:
     decoder = BatchDecoder(model, recorded_rows=rows, recorder=Graphs())
     decode(decoder, make_prompts(model, 1), 3)
     cache = cache_of(decoder)
@@ -196,10 +196,10 @@ def test_the_cache_goes_with_its_decoder_without_a_collection(model: D2VLM, rows
 
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("count", [2, 1])
-def test_the_cache_is_gone_when_memory_is_released(
+def test_the_cache_is_freed_before_memory_is_released(
     model: D2VLM, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both when fewer rows are tried next and when the error of a single one is handed on."""
+    """Both when fewer rows are tried next and when the error of a single row is returned."""
     monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Graphs())
     caches: list[weakref.ref[torch.Tensor]] = []
     released: list[bool] = []
@@ -228,10 +228,10 @@ def test_the_cache_is_gone_when_memory_is_released(
     assert failed == ([True] if count == 1 else [False, False])
 
 
-def test_rows_that_memory_was_taken_for_are_halved(
+def test_the_number_of_allocated_rows_is_halved(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two of them do not mean that two are too many."""
+    """Two used rows do not mean that two are too many."""
     monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Graphs())
     add = BatchDecoder.add
 
@@ -282,7 +282,7 @@ def test_each_shape_is_recorded_once() -> None:
     assert tape.recorded == 4
 
 
-def test_a_recording_is_checked_with_inputs_that_it_was_not_recorded_with() -> None:
+def test_a_recording_is_checked_with_other_inputs() -> None:
     tape = Graphs()
     graphs = StepGraphs(double, tape)
     for _ in range(3):
@@ -292,7 +292,7 @@ def test_a_recording_is_checked_with_inputs_that_it_was_not_recorded_with() -> N
     assert tape.replayed == 1
 
 
-def test_numbers_that_are_not_finite_prove_nothing() -> None:
+def test_a_check_needs_finite_numbers() -> None:
     tape = Graphs()
     graphs = StepGraphs(double, tape)
     for value in (1.0, float("inf")):
@@ -305,7 +305,7 @@ def test_numbers_that_are_not_finite_prove_nothing() -> None:
         graphs(inputs)
 
 
-def test_a_step_overwrites_neither_inputs_nor_outputs_of_those_before() -> None:
+def test_a_step_does_not_overwrite_earlier_inputs_and_outputs() -> None:
     graphs = StepGraphs(double, Graphs())
     for value in (1.0, 2.0):
         graphs(step_inputs(value=value))
@@ -318,7 +318,7 @@ def test_a_step_overwrites_neither_inputs_nor_outputs_of_those_before() -> None:
 
 
 class Step:
-    """A step that keeps something between calls, each in a way that no recording can follow."""
+    """A step with a state between calls that a recording cannot reproduce."""
 
     def __init__(self, fault: str) -> None:
         self._fault = fault
@@ -354,7 +354,7 @@ class Step:
         ("none", ""),
     ],
 )
-def test_a_step_that_cannot_be_recorded_is_computed(
+def test_a_step_that_cannot_be_recorded_is_computed_directly(
     fault: str, told: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     step = Step(fault)
@@ -376,8 +376,8 @@ def test_a_step_that_cannot_be_recorded_is_computed(
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
-def test_a_replay_that_does_nothing_is_noticed_in_every_output(wrong: int) -> None:
-    """Even where what stands in the memory of its outputs happens to be right."""
+def test_a_replay_that_does_not_write_an_output_is_noticed(wrong: int) -> None:
+    """Even if the old content of the output happens to be right."""
 
     def constant(_: StepInputs) -> StepOutputs:
         return torch.ones(2), torch.ones(3)
@@ -397,10 +397,10 @@ def test_a_replay_that_does_nothing_is_noticed_in_every_output(wrong: int) -> No
 
 
 @pytest.mark.parametrize("writes", [False, True])
-def test_answers_do_not_suffer_from_a_replay_that_goes_wrong(
+def test_a_wrong_replay_does_not_change_answers(
     model: D2VLM, writes: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It does nothing, or writes to the cache, of which the rows' past is not to be had again."""
+    """It does nothing, or overwrites the cache with the rows' past."""
 
     class Wrong(Graphs):
         def _record(self, run: Callable[[], StepOutputs]) -> Any:
@@ -435,7 +435,7 @@ def test_answers_do_not_suffer_from_a_replay_that_goes_wrong(
     assert len(caplog.records) == 1
 
 
-def test_a_step_that_runs_out_of_memory_says_so() -> None:
+def test_running_out_of_memory_in_a_recording_is_reported() -> None:
     def record(_: Callable[[], StepOutputs]) -> tuple[Callable[[], None], StepOutputs]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -451,7 +451,7 @@ def test_a_step_that_runs_out_of_memory_says_so() -> None:
 
 
 class Cuda:
-    """Just what `CudaRecorder` calls of `torch.cuda`, written down."""
+    """Records the calls of `CudaRecorder` to `torch.cuda`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.device = 0
@@ -492,7 +492,7 @@ class CudaStream:
         assert other.device == self.device
 
 
-def test_every_device_is_recorded_on_a_stream_of_its_own_and_one_pool_a_decoder(
+def test_each_device_has_a_stream_and_each_decoder_a_memory_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cuda = Cuda(monkeypatch)
@@ -503,7 +503,7 @@ def test_every_device_is_recorded_on_a_stream_of_its_own_and_one_pool_a_decoder(
     cuda.device = 0
     models[0].forget()
     models[0](step_inputs())
-    # A pool that all graphs have left is none that CUDA takes again.
+    # CUDA does not accept a pool whose graphs are all gone.
     assert cuda.recordings == [(1, 0), (1, 0), (2, 1), (2, 1), (3, 0)]
     monkeypatch.undo()
     vidground.generation.cuda_graphs._side_stream.cache_clear()
@@ -515,7 +515,7 @@ def test_graphs_need_a_gpu() -> None:
 
 
 def test_a_step_can_be_compiled(model: D2VLM) -> None:
-    """It has neither branches on values nor copies to the host, which recording needs as well."""
+    """It has neither branches on values nor copies to the host, as recording requires, too."""
     (prompt,) = make_prompts(model, 1)
     expected = generate(model, [prompt], DecodingSettings(max_new_tokens=12))[0].token_ids
     decoder = borrow_decoder(model, 1)

@@ -1,4 +1,4 @@
-"""Models that compute NaN or infinity say so, with where it comes from and what to do."""
+"""NaN and infinity in a model are reported with their cause and the remedy."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def answers_to(
     "name",
     ["lm_head.weight", "evidence_head.3.bias", "language_model.layers.2.mlp.down_proj.weight"],
 )
-def test_a_weight_that_is_no_number_is_named(model: D2VLM, name: str) -> None:
+def test_a_nan_weight_is_named(model: D2VLM, name: str) -> None:
     with torch.no_grad():
         model.get_parameter(name).flatten()[7] = torch.nan
     with pytest.raises(NumericError, match=rf"weight {name} holds NaN .* download or convert"):
@@ -52,10 +52,8 @@ def test_a_weight_that_is_no_number_is_named(model: D2VLM, name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_numbers_beyond_a_dtype_are_reported_with_the_remedy(
-    model: D2VLM, dtype: torch.dtype
-) -> None:
-    """Weights that are finite, whose products are not."""
+def test_overflow_of_a_dtype_is_reported_with_the_remedy(model: D2VLM, dtype: torch.dtype) -> None:
+    """The weights are finite, but their products are not."""
     model = model.to(dtype)
     with torch.no_grad():
         for layer in model.language_model.layers:
@@ -79,8 +77,8 @@ def graphs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
-def test_a_prompt_of_no_numbers_fails_alone(model: D2VLM, rows: int, graphs: bool) -> None:
-    """Whoever shares its batch, or decodes in its place afterwards, is answered as alone."""
+def test_a_prompt_with_nan_fails_alone(model: D2VLM, rows: int, graphs: bool) -> None:
+    """Prompts in its batch, or later in its row, are answered as if they were alone."""
     prompts = make_prompts(model, 5)
     expected = [answers_to(model, [prompt], rows=1)[0] for prompt in prompts]
     broken = PromptInputs([17, 204], [5] * 60, torch.full_like(prompts[0].frame_tokens, torch.inf))
@@ -94,10 +92,10 @@ def test_a_prompt_of_no_numbers_fails_alone(model: D2VLM, rows: int, graphs: boo
         assert one.token_ids == other.token_ids
 
 
-def test_what_is_not_finite_after_the_end_of_an_answer_does_not_matter(
+def test_nan_after_the_end_of_an_answer_does_not_matter(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are looked at every few steps on a card, and go on meanwhile."""
+    """On a GPU, rows are checked every few steps and continue in between."""
     (prompt,) = make_prompts(model, 1)
     (expected,) = generate(model, [prompt], DecodingSettings(max_new_tokens=3))
     decode = GenerationQueue._decode

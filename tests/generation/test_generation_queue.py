@@ -72,12 +72,12 @@ def test_frames_see_each_other_and_text_is_causal(model: D2VLM) -> None:
     assert visible[1].int()[4].tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
 
 
-def test_a_frame_at_the_very_start_is_a_frame(model: D2VLM) -> None:
+def test_a_frame_may_be_the_first_position(model: D2VLM) -> None:
     batch = batch_prompts(model, [make_prompt(model, 2, before=[])])
     assert batch.visible()[0, 0, :3].tolist() == [True, True, False]
 
 
-def test_evidence_in_the_question_means_its_frames(model: D2VLM) -> None:
+def test_evidence_in_the_question_adds_its_frames(model: D2VLM) -> None:
     evidence = model.config.evidence_token_id
     tokens = make_prompt(model, 5).frame_tokens
     with torch.inference_mode():
@@ -90,7 +90,7 @@ def test_evidence_in_the_question_means_its_frames(model: D2VLM) -> None:
 
 
 @pytest.mark.parametrize("spans", [[], [(0, 1), (1, 2)]])
-def test_every_evidence_of_the_question_needs_its_interval(
+def test_every_evidence_in_the_question_needs_an_interval(
     model: D2VLM, spans: list[tuple[float, float]]
 ) -> None:
     evidence = model.config.evidence_token_id
@@ -105,7 +105,7 @@ def test_a_prompt_without_frames_is_refused(model: D2VLM) -> None:
 
 
 def test_the_answer_ends_with_its_end_token(model: D2VLM) -> None:
-    """A model that is made to prefer the end token stops there; others go on to their cap."""
+    """A model that prefers the end token stops there; others continue to the maximum length."""
     prompt = make_prompt(model, 4)
     (long,) = generate(model, [prompt], DecodingSettings(max_new_tokens=6))
     assert long.truncated
@@ -121,8 +121,8 @@ def test_the_answer_ends_with_its_end_token(model: D2VLM) -> None:
     assert not short.truncated
 
 
-def test_a_row_that_loops_ends_and_the_others_go_on(model: D2VLM) -> None:
-    """With a penalty below 1, which favours what was said, this model says one thing for ever."""
+def test_a_looping_row_ends_and_the_others_continue(model: D2VLM) -> None:
+    """With a penalty below 1, which favours repetitions, this model repeats itself forever."""
     prompts = [make_prompt(model, 6, seed=0), make_prompt(model, 5, seed=1)]
     stuck = DecodingSettings(max_new_tokens=80, repetition_penalty=0.01, loop_tokens=24)
     free = DecodingSettings(max_new_tokens=80, repetition_penalty=0.01, loop_tokens=0)
@@ -137,12 +137,12 @@ def test_a_row_that_loops_ends_and_the_others_go_on(model: D2VLM) -> None:
 
 
 @pytest.mark.parametrize("tokens", [-1, 1, 15])
-def test_a_loop_needs_room_for_its_repeats(tokens: int) -> None:
+def test_loop_tokens_must_hold_the_repetitions(tokens: int) -> None:
     with pytest.raises(InputError, match=r"loop_tokens is .* at least 16"):
         DecodingSettings(loop_tokens=tokens)
 
 
-def test_the_context_bounds_the_answer(model: D2VLM) -> None:
+def test_the_context_limits_the_answer(model: D2VLM) -> None:
     context = model.config.text_config.max_position_embeddings
     nearly_full = make_prompt(model, context - 7 - 5)
     (answer,) = generate(model, [nearly_full], DecodingSettings(max_new_tokens=50))
@@ -152,7 +152,7 @@ def test_the_context_bounds_the_answer(model: D2VLM) -> None:
         generate(model, [make_prompt(model, context)], DecodingSettings())
 
 
-def test_draws_depend_on_the_seed_not_on_the_batch(model: D2VLM) -> None:
+def test_random_tokens_depend_on_the_seed_and_not_on_the_batch(model: D2VLM) -> None:
     prompts = [make_prompt(model, 3 + seed, seed=seed) for seed in range(3)]
     warm = DecodingSettings(max_new_tokens=12, temperature=1.0, seed=5)
     together = [answer.token_ids for answer in generate(model, prompts, warm)]
@@ -171,7 +171,7 @@ def test_draws_depend_on_the_seed_not_on_the_batch(model: D2VLM) -> None:
     stop=st.integers(0, 8),
 )
 @settings(max_examples=25)
-def test_rows_that_are_refilled_give_what_each_gives_alone(
+def test_refilled_rows_answer_as_if_alone(
     model: D2VLM,
     frames: list[int],
     caps: list[int],
@@ -180,7 +180,7 @@ def test_rows_that_are_refilled_give_what_each_gives_alone(
     penalty: float,
     stop: int,
 ) -> None:
-    """Prompts of any lengths and caps, some of which end by themselves, through few rows."""
+    """Prompts of any lengths and caps share few rows; some answers end by themselves."""
     prompts = [make_prompt(model, count, seed=seed) for seed, count in enumerate(frames)]
     per_row = [
         DecodingSettings(
@@ -217,7 +217,7 @@ def assert_same(one: Generation, other: object) -> None:
         torch.testing.assert_close(curve, same, rtol=0, atol=ROUNDING)
 
 
-def test_answers_come_in_the_order_of_prompts_that_are_taken_when_there_is_room(
+def test_answers_keep_the_order_of_prompts_which_are_taken_when_there_is_room(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
@@ -245,8 +245,8 @@ def test_answers_come_in_the_order_of_prompts_that_are_taken_when_there_is_room(
     assert max(rows) == 2
 
 
-def test_who_came_first_is_answered_first(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of prompts of one length, so that nothing else decides; after memory ran out, too."""
+def test_the_first_prompt_is_answered_first(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All prompts have one length, so that only their order matters; also after memory ran out."""
     queue = GenerationQueue(model, BatchSize(3))
     short = DecodingSettings(max_new_tokens=3)
     tickets = [queue.add(make_prompt(model, 4), short) for _ in range(5)]
@@ -267,10 +267,10 @@ def test_who_came_first_is_answered_first(model: D2VLM, monkeypatch: pytest.Monk
     assert rows == [3, 3, *[1] * 10]
 
 
-def test_a_step_of_many_tokens_gives_what_single_ones_give(
+def test_several_tokens_per_call_give_the_same_answers(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU rows are looked at every few steps only: what comes after an end is dropped."""
+    """On a GPU rows are checked every few steps: tokens after the end of an answer are dropped."""
     prompts = [make_prompt(model, 3 + seed, seed=seed) for seed in range(4)]
     per_row = [DecodingSettings(max_new_tokens=cap) for cap in (1, 9, 4, 17)]
     expected = generate(model, prompts, per_row)
@@ -280,7 +280,7 @@ def test_a_step_of_many_tokens_gives_what_single_ones_give(
         assert_same(one, other)
 
 
-def test_a_cache_grows_without_losing_what_it_holds() -> None:
+def test_a_cache_grows_without_losing_its_content() -> None:
     cache = KeyValueCache(layers=1)
     parts = [torch.randn(2, 3, length, 4) for length in (5, 300, 1, 1)]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Signals that arrive in a block that must not be broken off."""
+"""Signals that arrive in a block that must not be interrupted."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from vidground.generation.held_signals import held_signals
 
 @pytest.fixture
 def arrived() -> Iterator[list[int]]:
-    """SIGUSR1 as it reaches its handler."""
+    """The SIGUSR1 signals that reached the handler."""
     numbers: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -72,7 +72,7 @@ def test_ignored_signals_stay_ignored(arrived: list[int]) -> None:
 
 
 @pytest.mark.usefixtures("arrived")
-def test_other_threads_hold_nothing() -> None:
+def test_other_threads_defer_nothing() -> None:
     handlers: list[object] = []
 
     def work() -> None:

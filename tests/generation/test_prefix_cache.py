@@ -1,4 +1,4 @@
-"""What prompts begin with: read once, the same as if it were read with each, and never stale."""
+"""The common prefix of prompts: computed once, with the same results, and never stale."""
 
 import copy
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def prompt_of(model: D2VLM, frames: int, before: list[int], **fields: object) ->
 
 @contextmanager
 def lengths_read(model: D2VLM) -> Iterator[list[tuple[int, int]]]:
-    """Rows and positions that go through the first layer at once, but for single ones."""
+    """Rows and positions of each pass through the first layer, except single positions."""
     read: list[tuple[int, int]] = []
 
     def note(_: object, inputs: tuple[Tensor, ...]) -> None:
@@ -51,17 +51,17 @@ def told(answers: list[Generation]) -> list[tuple[list[int], list[tuple[int, int
     return [(a.token_ids, [(e.first, e.last) for e in a.evidence]) for a in answers]
 
 
-def test_it_is_read_once_for_all_prompts(model: D2VLM) -> None:
+def test_the_prefix_is_computed_once_for_all_prompts(model: D2VLM) -> None:
     prompts = [prompt_of(model, frames, START) for frames in (5, 9, 30)]
     with lengths_read(model) as read:
         generate(model, prompts, SHORT)
         generate(model, prompts[:1], SHORT)
-    # Padded to 32 and to 64, of which 4 are known.
+    # Padded to 32 and to 64 positions, 4 of which are cached.
     assert read == [(1, 4), (2, 28), (1, 60), (1, 28)]
 
 
 @torch.inference_mode()
-def test_a_batch_without_it_sees_the_same(model: D2VLM) -> None:
+def test_a_batch_without_its_prefix_has_the_same_mask(model: D2VLM) -> None:
     batch = batch_prompts(model, [prompt_of(model, 2, START), prompt_of(model, 6, START)])
     rest = batch.after_prefix()
     assert (rest.skipped, rest.embeds.shape[1]) == (4, batch.embeds.shape[1] - 4)
@@ -73,7 +73,7 @@ def test_a_batch_without_it_sees_the_same(model: D2VLM) -> None:
     assert rest.after_prefix().visible().equal(rest.visible())
 
 
-def test_prompts_that_begin_differently_are_not_mixed_up(model: D2VLM) -> None:
+def test_prompts_with_different_prefixes_are_answered_as_alone(model: D2VLM) -> None:
     befores = [START, [5], [], START, [*START, 6]]
     prompts = [prompt_of(model, 4 + n, before) for n, before in enumerate(befores)]
     alone = [generate(copy.deepcopy(model), [prompt], SHORT)[0] for prompt in prompts]
@@ -91,7 +91,7 @@ def test_prompts_that_begin_differently_are_not_mixed_up(model: D2VLM) -> None:
         torch.testing.assert_close(one.prompt_curve, other.prompt_curve)  # type: ignore[union-attr]
 
 
-def test_text_that_refers_to_frames_is_read_with_them(model: D2VLM) -> None:
+def test_text_that_refers_to_frames_is_not_a_shared_prefix(model: D2VLM) -> None:
     evidence = model.config.evidence_token_id
     prompts = [
         prompt_of(model, 9, [17, evidence], spans=[span]) for span in ((0.0, 1.0), (5.0, 8.0))
@@ -104,7 +104,7 @@ def test_text_that_refers_to_frames_is_read_with_them(model: D2VLM) -> None:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_it_is_read_anew_when_weights_change(model: D2VLM, replaced: bool) -> None:
+def test_the_prefix_is_computed_again_when_weights_change(model: D2VLM, replaced: bool) -> None:
     prompt = prompt_of(model, 6, START)
     before = generate(model, [prompt], SHORT)[0]
     layer = model.language_model.layers[0].mlp.down_proj
@@ -120,7 +120,7 @@ def test_it_is_read_anew_when_weights_change(model: D2VLM, replaced: bool) -> No
     assert not after.prompt_curve.equal(before.prompt_curve)
 
 
-def test_few_are_kept(model: D2VLM) -> None:
+def test_few_prefixes_are_cached(model: D2VLM) -> None:
     def read_again(ids: list[int]) -> bool:
         with lengths_read(model) as read:
             shared_prefix(model, ids)

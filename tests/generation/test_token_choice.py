@@ -1,4 +1,4 @@
-"""The next token: greedy, drawn, penalised; and answers that say one thing over and over."""
+"""The next token: greedy, random, penalised; and answers that repeat themselves."""
 
 import math
 from typing import Any
@@ -33,12 +33,12 @@ def chooser_of(
         ([9, *[7] * 14], 16, False),  # not enough of it yet
     ],
 )
-def test_loops_are_found_by_hand(ids: list[int], length: int, found: bool) -> None:
+def test_loops_worked_out_by_hand(ids: list[int], length: int, found: bool) -> None:
     assert is_loop(ids, length) is found
 
 
-def test_rows_come_and_go_with_what_is_theirs() -> None:
-    """The last row takes the place of one that leaves: its penalty, its draws."""
+def test_rows_keep_their_state_when_others_are_removed() -> None:
+    """The last row takes the place of a removed one, with its penalty and seen tokens."""
     strict = DecodingSettings(repetition_penalty=100.0)
     chooser = chooser_of([[0], [1]], 3, DecodingSettings(), evidence=2)
     chooser.add([0], strict)
@@ -50,7 +50,7 @@ def test_rows_come_and_go_with_what_is_theirs() -> None:
     assert chooser.choose(logits).tolist() == [2]
 
 
-def test_draws_follow_the_softmax() -> None:
+def test_random_tokens_follow_the_softmax() -> None:
     logits = torch.log(torch.tensor([[0.1, 0.2, 0.7]]))
     settings = DecodingSettings(temperature=1.0)
     chooser = chooser_of([[0]], 3, settings, evidence=0)
@@ -70,7 +70,7 @@ def test_repetition_penalty_by_hand() -> None:
     torch.testing.assert_close(chooser.penalised(logits), torch.tensor([[1.0, -2.0, 1.5, 4.0]]))
 
 
-def test_a_row_without_a_temperature_is_greedy_beside_one_that_draws() -> None:
+def test_a_row_without_a_temperature_is_greedy_beside_random_ones() -> None:
     chooser = TokenChooser(50, 0)
     for temperature in (0.0, 5.0, 0.0):
         chooser.add([1], DecodingSettings(temperature=temperature))
@@ -81,8 +81,8 @@ def test_a_row_without_a_temperature_is_greedy_beside_one_that_draws() -> None:
         assert chosen[2] == logits[2].argmax()
 
 
-def test_draws_are_those_of_the_row_whatever_the_others_and_its_place() -> None:
-    """Rows come and go; the logits are equal, so that only the draws can tell rows apart."""
+def test_random_tokens_do_not_depend_on_other_rows_or_the_index() -> None:
+    """The logits are equal, so that only the random numbers distinguish rows."""
     logits = torch.zeros(1, 1000)
     alone: dict[int, list[int]] = {}
     for seed in (3, 8, -1, 2**70 + 5):
@@ -132,7 +132,7 @@ def test_noise_has_the_distribution_of_gumbel() -> None:
 
 
 def test_choosing_copies_nothing_between_host_and_device() -> None:
-    """On a card each copy waits for all that was asked of it before."""
+    """On a GPU each copy waits for all earlier work."""
 
     class NoCopies(TorchDispatchMode):
         def __torch_dispatch__(

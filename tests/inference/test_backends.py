@@ -1,4 +1,4 @@
-"""Backends: a video is encoded and answered alike in the calling thread and by the shared one."""
+"""Backends: the calling thread and the shared model thread give the same results."""
 
 import threading
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_work_of_a_function_goes_to_the_backend_it_is_given(
     model: D2VLM, video: Path, at_once: int, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread that runs the model is the caller's own only if one video is done at a time."""
+    """The model runs in the calling thread only if one video is processed at a time."""
     grounder = Grounder(model, decoding=SHORT, batch=BatchSettings(videos=at_once))
     expected = grounder.query(video, "a red square")
     encode, threads = model.encode_frames, set[str]()

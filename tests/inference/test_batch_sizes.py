@@ -1,4 +1,4 @@
-"""Batches that fit into memory, and what becomes of those that do not."""
+"""Batch sizes that fit into memory, and smaller ones when memory runs out."""
 
 import copy
 import os
@@ -69,13 +69,13 @@ def test_sizes_follow_the_free_memory(model: D2VLM, monkeypatch: pytest.MonkeyPa
     assert none.readers <= none.videos
 
 
-def test_what_is_set_is_taken(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_that_are_set_are_used(model: D2VLM, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = BatchSettings(prompts=3, frames=5, videos=9, readers=7)
     sizes = chosen(model, asked, monkeypatch, 0)
     assert (sizes.prompts, sizes.frames, sizes.videos, sizes.readers) == (3, 5, 9, 7)
 
 
-def test_a_gpu_has_more_at_once_and_videos_for_twice_its_rows(
+def test_a_gpu_has_larger_batches_and_videos_for_twice_its_rows(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = chosen(model, BatchSettings(), monkeypatch, 64 * GIB, "cuda")
@@ -92,7 +92,7 @@ def test_readers_follow_the_cores(
     assert on_gpu.readers == {1: 2, 3: 3, 64: 16}[cores]
 
 
-def test_another_block_of_tokens_costs_a_row_its_keys_and_values(model: D2VLM) -> None:
+def test_each_block_of_tokens_adds_its_keys_and_values_to_a_row(model: D2VLM) -> None:
     layers = model.config.text_config.num_hidden_layers
     cache = KeyValueCache(layers)
     embeds = torch.zeros(1, 1, model.config.text_config.hidden_size)
@@ -108,7 +108,7 @@ def test_another_block_of_tokens_costs_a_row_its_keys_and_values(model: D2VLM) -
     assert [size - sizes[0] for size in sizes] == [0, 0, 256 * a_position, 3584 * a_position]
 
 
-def test_fewer_read_at_once_where_each_takes_memory_of_a_card(
+def test_fewer_readers_if_each_needs_memory_of_the_gpu(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
@@ -126,7 +126,7 @@ def test_fewer_read_at_once_where_each_takes_memory_of_a_card(
 
 
 class Memory:
-    """Stands for a GPU's: what a failed computation has made must be gone before it is freed."""
+    """Imitates a GPU's: tensors of a failed computation must be gone before memory is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held: list[weakref.ref[torch.Tensor]] = []
@@ -144,7 +144,7 @@ class Memory:
         self.freed += 1
 
 
-def test_memory_is_freed_when_nothing_holds_it_any_more(
+def test_memory_is_released_when_no_tensor_is_left(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = Memory(monkeypatch)
@@ -169,7 +169,7 @@ def test_memory_is_freed_when_nothing_holds_it_any_more(
     assert memory.freed == 3
 
 
-def test_vision_takes_fewer_frames_when_memory_runs_out(
+def test_fewer_frames_are_encoded_when_memory_runs_out(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = model.config.image_size
@@ -189,7 +189,7 @@ def test_vision_takes_fewer_frames_when_memory_runs_out(
 
 
 @pytest.mark.parametrize("place", ["add", "step"])
-def test_decoding_begins_again_with_fewer_rows_when_memory_runs_out(
+def test_decoding_restarts_with_fewer_rows_when_memory_runs_out(
     model: D2VLM, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     prompts, settings = make_prompts(model, 7), DecodingSettings(max_new_tokens=20)

@@ -1,4 +1,4 @@
-"""What threads ask of one model: who is served first, what is done together, and who is told."""
+"""Requests of several threads to one model: their order, their batches, and their errors."""
 
 import threading
 import time
@@ -22,10 +22,10 @@ SOON_S = 20.0
 FEW = DecodingSettings(max_new_tokens=2)
 
 
-class Eyes:
+class WaitingEncoder:
     """Encodes frames to themselves, and compresses them to the first ids of the questions.
 
-    `served` tells what was done, in order; nothing is done before `go` is set.
+    `served` lists the calls in order; every call waits until `go` is set.
     """
 
     device = torch.device("cpu")
@@ -36,14 +36,14 @@ class Eyes:
         self.called = threading.Event()
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        return self._seen("encode", pixels)
+        return self._serve("encode", pixels)
 
     def compress_each(self, patches: Tensor, questions: Sequence[Sequence[int]]) -> Tensor:
-        self._seen("compress", patches)
+        self._serve("compress", patches)
         firsts = torch.tensor([float(question[0]) for question in questions])
         return firsts.reshape(1, -1, 1).expand(len(patches), -1, -1)
 
-    def _seen(self, what: str, values: Tensor) -> Tensor:
+    def _serve(self, what: str, values: Tensor) -> Tensor:
         self.called.set()
         assert self.go.wait(SOON_S)
         self.served.append((what, values[:, 0].tolist()))
@@ -56,15 +56,15 @@ def model() -> D2VLM:
 
 
 @pytest.fixture
-def eyes() -> Eyes:
-    return Eyes()
+def encoder() -> WaitingEncoder:
+    return WaitingEncoder()
 
 
 @pytest.fixture
-def shared(model: D2VLM, eyes: Eyes) -> Iterator[ModelThread]:
-    shared = ModelThread(model, eyes, rows=BatchSize(2), frames=BatchSize(4))
+def shared(model: D2VLM, encoder: WaitingEncoder) -> Iterator[ModelThread]:
+    shared = ModelThread(model, encoder, rows=BatchSize(2), frames=BatchSize(4))
     yield shared
-    eyes.go.set()
+    encoder.go.set()
     shared.close()
 
 
@@ -73,7 +73,7 @@ def frames(value: float, count: int = 1) -> Tensor:
 
 
 def begun(request: Callable[[], Any]) -> Future[Any]:
-    """A request made in a thread of its own, which ends with the program if nobody replies."""
+    """Send a request in a thread of its own, which ends with the program if there is no reply."""
     future: Future[Any] = Future()
 
     def ask() -> None:
@@ -87,25 +87,25 @@ def begun(request: Callable[[], Any]) -> Future[Any]:
 
 
 def ask_at_once(
-    shared: ModelThread, eyes: Eyes, *requests: Callable[[], Tensor]
+    shared: ModelThread, encoder: WaitingEncoder, *requests: Callable[[], Tensor]
 ) -> list[Future[Tensor]]:
-    """Keep the model busy until all requests wait, then let it go on until they are done."""
+    """Keep the model busy until all requests wait, then let it serve them."""
     first = begun(lambda: shared.client(0).encode_pixels(frames(0)))
-    assert eyes.called.wait(SOON_S)
+    assert encoder.called.wait(SOON_S)
     futures = []
     for request in requests:
         futures.append(begun(request))
         while shared._requests.qsize() < len(futures):
             time.sleep(0.001)
-    eyes.go.set()
+    encoder.go.set()
     first.result(SOON_S)
     for future in futures:
         future.exception(SOON_S)
     return futures
 
 
-def test_compressing_comes_first_then_the_video_that_began_first(
-    shared: ModelThread, eyes: Eyes
+def test_compression_comes_first_and_then_the_first_video(
+    shared: ModelThread, encoder: WaitingEncoder
 ) -> None:
     def encode(number: int) -> Callable[[], Tensor]:
         return lambda: shared.client(number).encode_pixels(frames(number, 3))
@@ -113,35 +113,39 @@ def test_compressing_comes_first_then_the_video_that_began_first(
     def compress() -> Tensor:
         return shared.client(9).compress_each(frames(9), [[5]])
 
-    ask_at_once(shared, eyes, encode(3), encode(1), encode(2), compress)
-    order = [(what, values[0]) for what, values in eyes.served[1:]]
+    ask_at_once(shared, encoder, encode(3), encode(1), encode(2), compress)
+    order = [(what, values[0]) for what, values in encoder.served[1:]]
     assert order == [("compress", 9), ("encode", 1), ("encode", 2), ("encode", 3)]
 
 
-def test_what_goes_together_is_handed_back_to_who_asked(shared: ModelThread, eyes: Eyes) -> None:
+def test_results_of_a_batch_go_to_the_requests(
+    shared: ModelThread, encoder: WaitingEncoder
+) -> None:
     one, three = shared.client(1), shared.client(2)
     found = ask_at_once(
         shared,
-        eyes,
+        encoder,
         lambda: one.encode_pixels(frames(1)),
         lambda: three.encode_pixels(frames(3, 3)),
     )
     assert [future.result().tolist() for future in found] == [[[1]], [[3]] * 3]
-    assert eyes.served[1:] == [("encode", [1, 3, 3, 3])]  # 4 frames, as many as go at once
+    assert encoder.served[1:] == [("encode", [1, 3, 3, 3])]  # 4 frames, as many as go at once
 
 
-def test_questions_are_not_mixed_up(shared: ModelThread, eyes: Eyes) -> None:
+def test_requests_with_different_questions_do_not_share_a_batch(
+    shared: ModelThread, encoder: WaitingEncoder
+) -> None:
     def compress(number: int, *questions: list[int]) -> Callable[[], Tensor]:
         return lambda: shared.client(number).compress_each(frames(number), questions)
 
     asked = [([5],), ([6],), ([5],), ([5], [6])]
-    found = ask_at_once(shared, eyes, *(compress(n, *each) for n, each in enumerate(asked, 1)))
+    found = ask_at_once(shared, encoder, *(compress(n, *each) for n, each in enumerate(asked, 1)))
     assert [future.result().flatten().tolist() for future in found] == [[5], [6], [5], [5, 6]]
-    assert eyes.served[1:] == [("compress", [1, 3]), ("compress", [4]), ("compress", [2])]
+    assert encoder.served[1:] == [("compress", [1, 3]), ("compress", [4]), ("compress", [2])]
 
 
-def test_an_error_is_told_to_all_whose_frames_were_in_the_batch(
-    shared: ModelThread, eyes: Eyes
+def test_an_error_is_raised_in_all_threads_of_the_batch(
+    shared: ModelThread, encoder: WaitingEncoder
 ) -> None:
     def broken(_: Tensor) -> Tensor:
         raise RuntimeError("no such kernel")
@@ -149,15 +153,15 @@ def test_an_error_is_told_to_all_whose_frames_were_in_the_batch(
     def request(number: int) -> Callable[[], Tensor]:
         return lambda: shared.client(number).encode_pixels(frames(number))
 
-    seen = eyes._seen
-    eyes._seen = lambda what, values: broken(values) if values.sum() else seen(what, values)  # type: ignore[method-assign]
-    for future in ask_at_once(shared, eyes, request(1), request(2)):
+    seen = encoder._serve
+    encoder._serve = lambda what, values: broken(values) if values.sum() else seen(what, values)  # type: ignore[method-assign]
+    for future in ask_at_once(shared, encoder, request(1), request(2)):
         with pytest.raises(RuntimeError, match="no such kernel"):
             future.result()
     assert shared.client(3).encode_pixels(frames(0)).tolist() == [[0]]  # and the model goes on
 
 
-def test_a_prompt_that_does_not_fit_is_told_to_who_asked(shared: ModelThread) -> None:
+def test_an_invalid_prompt_raises_in_the_thread_that_asked(shared: ModelThread) -> None:
     empty = PromptInputs([7], [8], torch.zeros(0, 32))
     error = begun(lambda: next(shared.client(1).generate_each([empty], FEW))).exception(SOON_S)
     assert isinstance(error, InputError)
@@ -182,14 +186,14 @@ def test_prompts_are_taken_when_there_is_room_and_answered_in_order(shared: Mode
 
 
 @pytest.mark.parametrize("recording", [False, True])
-def test_work_that_goes_on_is_left_between_two_layers(
+def test_abandoned_work_ends_before_the_next_layer(
     model: D2VLM,
     shared: ModelThread,
-    eyes: Eyes,
+    encoder: WaitingEncoder,
     recording: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """But not while a CUDA graph is recorded, which is finished before."""
+    """Except while a CUDA graph is captured, which is finished first."""
     done: list[int] = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: recording)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: len(done) < 10)
@@ -197,20 +201,20 @@ def test_work_that_goes_on_is_left_between_two_layers(
     model.encode_frames(pixels)
 
     def endless(_: Tensor) -> Tensor:
-        eyes.called.set()
-        assert eyes.go.wait(SOON_S)
+        encoder.called.set()
+        assert encoder.go.wait(SOON_S)
         while True:
             model.encode_frames(pixels)
             done.append(len(done))
 
-    eyes.encode_pixels = endless  # type: ignore[method-assign]
+    encoder.encode_pixels = endless  # type: ignore[method-assign]
     waits = begun(lambda: shared.client(1).encode_pixels(frames(0)))
-    assert eyes.called.wait(SOON_S)
+    assert encoder.called.wait(SOON_S)
     closing = threading.Thread(target=shared.close, daemon=True)
     closing.start()
     while not shared._abandoned.is_set():
         time.sleep(0.001)
-    eyes.go.set()
+    encoder.go.set()
     closing.join(SOON_S)
     assert not closing.is_alive()
     assert isinstance(waits.exception(SOON_S), AbandonedError)
@@ -218,14 +222,14 @@ def test_work_that_goes_on_is_left_between_two_layers(
     assert not any(part._forward_pre_hooks for part in model.modules())
 
 
-def test_who_waits_or_comes_when_the_model_is_closed_is_told(
-    shared: ModelThread, eyes: Eyes
+def test_requests_are_abandoned_when_the_model_thread_is_closed(
+    shared: ModelThread, encoder: WaitingEncoder
 ) -> None:
     def encode(number: int) -> Callable[[], Tensor]:
         return lambda: shared.client(number).encode_pixels(frames(0))
 
     begun(encode(1))
-    assert eyes.called.wait(SOON_S)
+    assert encoder.called.wait(SOON_S)
     waits = begun(encode(2))
     while not shared._requests.qsize():
         time.sleep(0.001)
@@ -233,7 +237,7 @@ def test_who_waits_or_comes_when_the_model_is_closed_is_told(
     closing.start()
     while shared._ended is None:
         time.sleep(0.001)
-    eyes.go.set()
+    encoder.go.set()
     closing.join(SOON_S)
     assert isinstance(waits.exception(SOON_S), AbandonedError)
     assert isinstance(begun(encode(3)).exception(SOON_S), AbandonedError)

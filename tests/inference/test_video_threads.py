@@ -1,4 +1,4 @@
-"""Several videos in flight give what each gives alone, whatever comes in between."""
+"""Several videos at once give the same results as one by one."""
 
 import threading
 import time
@@ -66,7 +66,7 @@ def numbers(result: GroundingResult) -> list[float]:
 
 
 def plain(result: GroundingResult) -> GroundingResult:
-    """All of a result but its scores, which differ by rounding."""
+    """Return a result without its scores, which differ by rounding."""
     moments = tuple(replace(moment, score=0.0) for moment in result.moments)
     no_values = replace(result.relevance, values=(0.0,) * len(result.relevance.values))
     return replace(result, moments=moments, relevance=no_values)
@@ -77,7 +77,7 @@ TEXTS = ["a red square", "something that is not there"]
 
 @pytest.fixture(scope="module")
 def alone(model: D2VLM, videos: list[Path]) -> list[list[GroundingResult]]:
-    """What each good video gives when it is asked alone, one frame and one window at a time."""
+    """Results of each good video alone, with one frame and one window at a time."""
     one = grounder(model, prompts=1, frames=1)
     return [one.query(path, TEXTS) for path in videos if path.name != "broken.mp4"]
 
@@ -90,13 +90,13 @@ def alone(model: D2VLM, videos: list[Path]) -> list[list[GroundingResult]]:
         {"videos": 1, "readers": 1, "prompts": 16, "frames": 64},
     ],
 )
-def test_many_at_once_are_as_one_by_one(
+def test_several_at_once_give_the_same_as_one_by_one(
     model: D2VLM,
     videos: list[Path],
     alone: list[list[GroundingResult]],
     batch: dict[str, int],
 ) -> None:
-    """Two questions on windows of videos of many lengths, one of which is none."""
+    """Two questions about videos of many lengths, one of which is not a video."""
     failed: list[str] = []
 
     def on_error(path: str, error: VidgroundError) -> None:
@@ -113,10 +113,10 @@ def test_many_at_once_are_as_one_by_one(
             assert numbers(one) == pytest.approx(numbers(other), abs=ROUNDING)
 
 
-def test_one_after_the_other_gives_the_same_bits_however_long_things_take(
+def test_one_video_at_a_time_gives_the_same_bits_whatever_the_timing(
     videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that share a batch add up in another order; who shares must not be a matter of time."""
+    """Rows in other batches add up in another order, so batches must not depend on timing."""
     model = randomized(tiny_config())
     captioner = DenseCaptioner(
         model, decoding=SHORT, sampling=IN_WINDOWS, batch=BatchSettings(videos=1, prompts=4)
@@ -159,15 +159,15 @@ def test_frames_and_prompts_of_different_videos_share_batches(
     monkeypatch.setattr(BatchDecoder, "step", step)
     good = [path for path in videos if path.name != "broken.mp4"]
     assert [Path(c.video.path) for c in captioner.caption_many(good)] == good
-    # A video's thread has 4 frames encoded at a time; all videos here are one window.
+    # A video's thread sends 4 frames at a time; all videos here have one window.
     assert max(seen) > 4
     assert max(rows) > 1
 
 
-def test_at_most_so_many_are_in_flight_and_read_and_no_more_pictures_wait(
+def test_the_numbers_of_videos_in_progress_and_of_readers_are_limited(
     model: D2VLM, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What memory holds does not grow with the number of videos."""
+    """Memory does not grow with the number of videos."""
     captioner = DenseCaptioner(
         model, decoding=SHORT, batch=BatchSettings(videos=3, readers=2, prompts=2, frames=4)
     )
@@ -209,7 +209,7 @@ def test_at_most_so_many_are_in_flight_and_read_and_no_more_pictures_wait(
     assert most_in_flight == 3
 
 
-def test_isolated_videos_fail_alone_and_processes_are_used_again(
+def test_isolated_videos_fail_alone_and_processes_are_reused(
     model: D2VLM, videos: list[Path]
 ) -> None:
     captioner = DenseCaptioner(
@@ -228,7 +228,7 @@ def test_isolated_videos_fail_alone_and_processes_are_used_again(
     decoder.close()
 
 
-def test_progress_and_results_arrive_in_the_thread_that_asks(
+def test_progress_and_results_arrive_in_the_iterating_thread(
     model: D2VLM, videos: list[Path]
 ) -> None:
     heard: list[Progress] = []
@@ -246,7 +246,7 @@ def test_progress_and_results_arrive_in_the_thread_that_asks(
         assert (last.samples_done, last.answers_done) == (last.samples, last.answers)
 
 
-def test_an_error_that_nobody_hears_ends_the_iteration_at_its_place(
+def test_without_on_error_the_iteration_ends_at_the_failed_video(
     model: D2VLM, videos: list[Path]
 ) -> None:
     captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=8))
@@ -256,7 +256,7 @@ def test_an_error_that_nobody_hears_ends_the_iteration_at_its_place(
         next(many)
 
 
-def test_threads_of_videos_hand_over_bytes_and_leave_the_rest_to_the_model(
+def test_video_threads_pass_pixels_and_the_model_thread_normalises(
     model: D2VLM, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     normalised: list[tuple[str, torch.dtype]] = []
@@ -274,7 +274,7 @@ def test_threads_of_videos_hand_over_bytes_and_leave_the_rest_to_the_model(
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_a_mistake_of_the_program_is_told_per_video_or_raised_as_it_was(
+def test_a_bug_is_reported_per_video_or_raised_unchanged(
     model: D2VLM, videos: list[Path], at_once: int
 ) -> None:
     captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=at_once))
@@ -301,7 +301,7 @@ def test_a_mistake_of_the_program_is_told_per_video_or_raised_as_it_was(
 
 
 def test_ending_early_ends_all_threads(model: D2VLM, videos: list[Path]) -> None:
-    """As Ctrl-C does, wherever the others are."""
+    """As Ctrl-C does, whatever the other threads are doing."""
     before = set(threading.enumerate())
     captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=4))
     many = captioner.caption_many(videos[:3] + videos[4:])
@@ -318,9 +318,7 @@ def test_ending_early_ends_all_threads(model: D2VLM, videos: list[Path]) -> None
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_what_ends_a_program_ends_the_iteration(
-    model: D2VLM, videos: list[Path], at_once: int
-) -> None:
+def test_system_exit_ends_the_iteration(model: D2VLM, videos: list[Path], at_once: int) -> None:
     captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=at_once))
 
     def work(_: Backend, __: Path) -> None:
@@ -330,7 +328,7 @@ def test_what_ends_a_program_ends_the_iteration(
         list(captioner.engine.work_on(videos[:2], work))
 
 
-def test_a_mistake_in_decoding_is_told_to_all_who_wait_and_others_are_answered(
+def test_a_bug_in_decoding_fails_waiting_prompts_only(
     model: D2VLM, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = vidground.generation.generation_queue.GenerationQueue
@@ -355,8 +353,8 @@ def test_a_mistake_in_decoding_is_told_to_all_who_wait_and_others_are_answered(
         list(captioner.caption_many(good[:3]))
 
 
-def test_the_time_of_a_video_is_its_share(model: D2VLM, videos: list[Path]) -> None:
-    """Of a second in which two are in flight each has half, so that all shares make the whole."""
+def test_each_video_is_charged_its_share_of_the_time(model: D2VLM, videos: list[Path]) -> None:
+    """While two videos are in progress, each is charged half, so that the shares add up."""
     captioner = DenseCaptioner(model, decoding=SHORT, batch=BatchSettings(videos=2, readers=2))
 
     def work(backend: Backend, path: Path) -> Captions:
@@ -369,7 +367,7 @@ def test_the_time_of_a_video_is_its_share(model: D2VLM, videos: list[Path]) -> N
     assert sum(shares) >= 0.2
 
 
-def test_videos_in_flight_fill_the_cache_and_come_out_of_it(
+def test_several_videos_at_once_use_the_cache(
     videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model()

@@ -1,4 +1,4 @@
-"""Several questions about the same frames: the same tokens, with what frames alone decide once."""
+"""Several questions about the same frames: the same tokens, with shared work done once."""
 
 import threading
 
@@ -26,20 +26,20 @@ def patches(model: D2VLM, count: int, seed: int = 0) -> Tensor:
 
 
 def alone(model: D2VLM, frames: Tensor) -> Tensor:
-    """Every question asked by itself."""
+    """The tokens of every question alone."""
     return torch.stack([model.compress(frames, torch.tensor([q])) for q in QUESTIONS], dim=1)
 
 
 @torch.inference_mode()
-def test_questions_asked_together_are_answered_as_alone(model: D2VLM) -> None:
+def test_questions_together_give_the_same_tokens_as_alone(model: D2VLM) -> None:
     for frames in (patches(model, 3), patches(model, 3, seed=1), patches(model, 1)):
         assert model.compress_each(frames, QUESTIONS).equal(alone(model, frames))
-    # And nothing of them is left for who comes later.
+    # And nothing of them is left for later calls.
     assert not alone(model, patches(model, 3)).equal(alone(model, patches(model, 3, seed=1)))
 
 
 @torch.inference_mode()
-def test_threads_do_not_see_each_others_frames(model: D2VLM) -> None:
+def test_threads_do_not_share_frames(model: D2VLM) -> None:
     wrong: list[int] = []
     wanted = [alone(model, patches(model, 2, seed)) for seed in range(4)]
 
@@ -57,7 +57,7 @@ def test_threads_do_not_see_each_others_frames(model: D2VLM) -> None:
 
 
 @torch.inference_mode()
-def test_what_frames_alone_decide_is_computed_once(model: D2VLM) -> None:
+def test_layers_that_do_not_depend_on_the_question_run_once(model: D2VLM) -> None:
     frames = patches(model, 2)
     reader, width = model.config.qformer_config, model.config.vision_config.hidden_size
 

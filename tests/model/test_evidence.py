@@ -1,4 +1,4 @@
-"""Intervals from relevance, by hand arithmetic and by a plain reading of the rule."""
+"""Intervals from relevance, compared with hand arithmetic and a simple implementation."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def interval(curve: list[float], threshold: float = 0.6) -> tuple[int, int]:
 
 
 def plain_interval(curve: list[float], threshold: float) -> tuple[int, int]:
-    """The rule as a person would follow it, run by run."""
+    """A simple implementation, run by run."""
     values = torch.tensor(curve)
     runs: list[list[int]] = []
     for frame, value in enumerate(values):
@@ -38,7 +38,7 @@ def plain_interval(curve: list[float], threshold: float) -> tuple[int, int]:
 
 
 def test_the_run_with_the_highest_mean_wins_over_the_highest_frame() -> None:
-    # threshold 0.6: survivors 0.9, 0.6, 0.55 (mean 0.683) and 0.8, 0.8 (mean 0.8)
+    # threshold 0.6: remaining 0.9, 0.6, 0.55 (mean 0.683) and 0.8, 0.8 (mean 0.8)
     assert interval([0.1, 0.9, 0.6, 0.55, 0.1, 0.8, 0.8, 0.2]) == (5, 6)
 
 
@@ -56,7 +56,9 @@ def test_one_frame() -> None:
 
 # Multiples of 1/64 add up without rounding, so that ties are ties in both readings.
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=30), st.sampled_from([0.25, 0.5, 0.75]))
-def test_interval_equals_the_rule_followed_by_hand(steps: list[int], threshold: float) -> None:
+def test_intervals_equal_those_of_a_simple_implementation(
+    steps: list[int], threshold: float
+) -> None:
     curve = [step / 64 for step in steps]
     assert interval(curve, threshold) == plain_interval(curve, threshold)
 
@@ -103,21 +105,21 @@ def test_given_spans_are_rounded_clamped_and_swapped() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("frames", [3, 257, 299, 1000])
-def test_interval_means_in_few_bits_are_rounded_once(dtype: torch.dtype, frames: int) -> None:
-    """The count of frames is not: bfloat16 holds 299 as 300 and 1/299 to 8 bits."""
+def test_interval_means_in_16_bits_are_rounded_once(dtype: torch.dtype, frames: int) -> None:
+    """The number of frames is not rounded: bfloat16 holds 299 as 300 and 1/299 to 8 bits."""
     generator = torch.Generator().manual_seed(frames)
     values = (60 + torch.randn(1, frames + 2, 40, generator=generator)).to(dtype)
     first, last = torch.tensor([1]), torch.tensor([frames])
     exact = values.double()[:, 1:-1].mean(1)
     mean = interval_mean(values, first, last)
     assert mean.dtype == dtype
-    # The nearest number of the dtype is off by half a unit in the last place; float32 adds up.
+    # Rounding to the dtype is off by half a unit in the last place; float32 sums add to it.
     error = ((mean.double() - exact) / exact).abs().max()
     assert error <= 0.5 * torch.finfo(dtype).eps + 1e-6 * (dtype == torch.float32) + 1e-7 * 60
 
 
-def test_near_relevance_in_few_bits_makes_no_ties() -> None:
-    """Two frames whose products differ by less than bfloat16 holds span no interval together."""
+def test_similar_relevance_in_16_bits_makes_no_ties() -> None:
+    """Two frames whose products differ by less than bfloat16 resolves are not one interval."""
     evidence = torch.tensor([[1.0, 1.0]], dtype=torch.bfloat16)
     keys = torch.tensor([[[4.0, 0.001], [0.0, 0.0], [4.0, 0.002]]], dtype=torch.bfloat16)
     curve = relevance(evidence, keys)

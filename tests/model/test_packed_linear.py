@@ -1,4 +1,4 @@
-"""Linear layers with rearranged weights compute what they computed before."""
+"""Linear layers with prepacked weights compute the same as before."""
 
 import copy
 import io
@@ -38,7 +38,7 @@ def test_the_product_is_the_same(shape: tuple[int, ...]) -> None:
 
 
 @needs_onednn
-def test_small_batches_use_the_copy_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_small_batches_use_the_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = nn.Linear(4, 3)
     pack_linears(layer)
     made: list[int] = []
@@ -76,7 +76,7 @@ def test_the_copy_follows_the_weights() -> None:
 
 
 @needs_onednn
-def test_copies_and_saved_weights_do_not_hold_it() -> None:
+def test_the_copy_is_neither_copied_nor_saved() -> None:
     packed = small()
     pack_linears(packed)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_copies_and_saved_weights_do_not_hold_it() -> None:
     torch.save(packed, io.BytesIO())
 
 
-def test_without_ample_memory_or_on_other_types_nothing_is_packed(
+def test_nothing_is_packed_with_little_memory_or_other_dtypes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not pack_linears(nn.Linear(4, 3, dtype=torch.bfloat16))
