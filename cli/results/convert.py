@@ -1,4 +1,4 @@
-"""`vidground convert`: stored results in other formats, and corrected subtitles back, no model."""
+"""`vidground convert`: stored results in other formats, and corrections back, no model."""
 
 import os
 import sys
@@ -19,12 +19,17 @@ from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.make_reporter import Reporter, reporting
 from vidground.cli.running.finish import end_with
 from vidground.errors import FormatError, InputError
-from vidground.results.corrections import correct
+from vidground.results.annotation_tools.correcting import (
+    corrected_name,
+    is_result_file,
+    read_correction,
+)
+from vidground.results.annotation_tools.reading import ANNOTATION_SUFFIXES
 from vidground.results.cues import CueSettings
 from vidground.results.documents import Result
 from vidground.results.formats import FORMATS, load, render, save, suffix_of
 from vidground.results.result_files import SUFFIX, FoundResults, ResultFile, find_results
-from vidground.results.subtitle_reading import SUBTITLE_SUFFIXES, read_cues
+from vidground.results.subtitle_reading import SUBTITLE_SUFFIXES
 from vidground.storage.files import printable
 
 
@@ -33,7 +38,7 @@ class _Conversion:
     """A result file and the files to make of it.
 
     Attributes:
-        source: the result, or subtitles that correct one.
+        source: the result, or a file that corrects one.
         outputs: the file for each format; None writes to standard output.
         original: the result that `source` corrects; None if `source` is a result.
     """
@@ -43,15 +48,16 @@ class _Conversion:
     original: Path | None = None
 
     def load(self) -> Result:
-        """Return the result, corrected if its source is a subtitle file."""
+        """Return the result, corrected if its source is a correction."""
         if self.original is None:
             return load(self.source)
-        cues = read_cues(self.source)
+        original = load(self.original)
         try:
-            return correct(load(self.original), cues)
+            return read_correction(self.source, original)
         except FormatError as error:
-            named = str(error).startswith(str(self.original))
-            raise error if named else FormatError(f"{printable(self.source)}: {error}") from error
+            name = printable(self.source)
+            named = str(error).startswith(name)
+            raise error if named else FormatError(f"{name}: {error}") from error
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,8 +81,9 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "original",
     metavar="JSON",
     type=click.Path(exists=True, path_type=Path),
-    help="RESULT is a subtitle file (.srt, .vtt) that was made from this result and corrected "
-    "since, or a folder of such files if this is a folder of results with the same names.",
+    help="RESULT is a file that was made from this result and corrected since: subtitles (.srt, "
+    ".vtt), ELAN (.eaf), VIA (.json, .csv) or Label Studio's JSON export. It may be a folder of "
+    "such files if this is a folder of results with the same names.",
 )
 @click.option(
     "--output-dir",
@@ -103,21 +110,26 @@ def convert(
     RESULT is a JSON file that `caption` or `query` wrote, a folder or a pattern. match.json
     becomes match.srt; an existing file is left as it is.
 
-    With --from, RESULT is a corrected subtitle file, which becomes a result again,
-    which `vidground data pairs` compares with the original.
+    With --from, RESULT is a corrected subtitle file or what an annotation tool saved. It becomes a
+    result again, which `vidground data pairs` compares with the original.
 
     \b
     vidground convert match.json --to srt,fcpxml
     vidground convert results --recursive --to vtt --style netflix -o subtitles
     vidground convert match.json --to edl -o -
     vidground convert match.srt --from match.json --to json -o corrected
+    vidground convert match.eaf --from match.json --to json -o corrected
     """
     log = LogOptions(**{name: options.pop(name) for name in LogOptions.__slots__})
     with usage_errors():
         cues = CueSettings(**options)
         check_formats(formats, cues, option="--to")
-        suffixes = (SUFFIX,) if original is None else SUBTITLE_SUFFIXES
-        found = find_results(results, recursive=recursive, suffixes=suffixes)
+        found = find_results(
+            results,
+            recursive=recursive,
+            suffixes=(SUFFIX,) if original is None else ANNOTATION_SUFFIXES,
+            corrections=original is not None,
+        )
         conversions = _plan(
             found, formats, output_dir, log.summary, overwrite=overwrite, original=original
         )
@@ -164,7 +176,10 @@ def _plan(
     conversions = [
         _Conversion(
             file.path,
-            {name: _output(file, name, output_dir) for name in formats},
+            {
+                name: _output(file, name, output_dir, correction=original is not None)
+                for name in formats
+            },
             originals.get(file.path),
         )
         for file in found.files
@@ -178,35 +193,39 @@ def _plan(
 
 
 def _originals(found: FoundResults, original: Path | None) -> dict[Path, Path]:
-    """Return the result that each subtitle file corrects; nothing if the inputs are results."""
-    subtitles = [file for file in found.files if file.path.suffix.lower() in SUBTITLE_SUFFIXES]
+    """Return the result that each correction is of; nothing if the inputs are results."""
     if original is None:
-        if subtitles:
-            raise click.UsageError(
-                f"{printable(subtitles[0].path)} is a subtitle file; name the result that it "
-                "corrects with --from."
-            )
+        for file in found.files:
+            if file.path.suffix.lower() in SUBTITLE_SUFFIXES:
+                raise click.UsageError(
+                    f"{printable(file.path)} is a subtitle file; name the result that it corrects "
+                    "with --from."
+                )
         return {}
-    if len(subtitles) < len(found.files):
-        other = next(file for file in found.files if file not in subtitles)
-        raise click.UsageError(
-            f"{printable(other.path)} is no subtitle file; with --from, name files that end in "
-            f"{' or '.join(SUBTITLE_SUFFIXES)}."
-        )
+    for file in found.files:
+        if is_result_file(file.path) or file.path.suffix.lower() not in ANNOTATION_SUFFIXES:
+            raise click.UsageError(
+                f"{printable(file.path)} is not a correction; with --from, name subtitles or what "
+                f"an annotation tool saved ({', '.join(ANNOTATION_SUFFIXES)})."
+            )
     if original.is_dir():
-        return {f.path: original / f.relative.with_suffix(SUFFIX) for f in subtitles}
-    if len(subtitles) > 1:
+        return {f.path: original / f.relative.parent / _result_name(f) for f in found.files}
+    if len(found.files) > 1:
         raise click.UsageError(
-            f"{len(subtitles)} subtitle files cannot all correct {printable(original)}; give "
-            "--from a folder of results."
+            f"{len(found.files)} files cannot all correct {printable(original)}; give --from a "
+            "folder of results."
         )
-    return {file.path: original for file in subtitles}
+    return {file.path: original for file in found.files}
 
 
-def _output(file: ResultFile, name: str, folder: str | None) -> Path:
+def _result_name(file: ResultFile) -> str:
+    return corrected_name(file.path.name) + SUFFIX
+
+
+def _output(file: ResultFile, name: str, folder: str | None, *, correction: bool) -> Path:
     parent = file.path.parent if folder is None else Path(folder, file.relative.parent)
-    known = file.path.suffix.lower() in (SUFFIX, *SUBTITLE_SUFFIXES)
-    return parent / f"{file.path.stem if known else file.path.name}{suffix_of(name)}"
+    stem = file.path.stem if file.path.suffix.lower() == SUFFIX else file.path.name
+    return parent / f"{corrected_name(file.path.name) if correction else stem}{suffix_of(name)}"
 
 
 def _refuse_collisions(conversions: Sequence[_Conversion], taken: dict[str, str]) -> None:

@@ -117,6 +117,7 @@ def test_a_folder_of_subtitles_corrects_a_folder_of_results() -> None:
         path = Path("subtitles", f"{name}.vtt")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    TWO.save("in/bad.json")
     Path("subtitles/gone.vtt").write_text("WEBVTT\n\n")
     Path("subtitles/bad.vtt").write_text("WEBVTT\n\n00:02.000 --> 00:01.000\nx\n")
     result = run("subtitles", "--recursive", "--from", "in", "--to", "json", "-o", "out")
@@ -127,18 +128,44 @@ def test_a_folder_of_subtitles_corrects_a_folder_of_results() -> None:
     assert load("out/deep/game.query.json") == ASKED
 
 
+@pytest.mark.parametrize("form", ["elan", "via", "labelstudio"])
+def test_what_an_annotation_tool_saved_becomes_a_result_again(form: str) -> None:
+    annotated = Path("tools", f"match{suffix_of(form)}")
+    annotated.parent.mkdir()
+    # Label Studio imports predictions and exports annotations.
+    annotated.write_text(render(TWO, form).replace('"predictions"', '"annotations"'))
+    whole = run(str(annotated), "--from", "in/match.json", "--to", "json", "-o", "whole")
+    assert whole.exit_code == 0, whole.stderr
+    assert load("whole/match.json") == TWO
+    annotated.write_text(annotated.read_text().replace("=run -", "walk -"))
+    # In folders, results are left alone and names compared without the suffix of the tool.
+    TWO.save("tools/other.json")
+    done = run("tools", "--from", "in", "--to", "json", "-o", "out")
+    assert done.exit_code == 0, done.stderr
+    assert {e.text for e in load("out/match.json")} == {"walk --> stop", "A man & a <dog>"}
+    assert not Path("out/other.json").exists()
+
+
+def test_an_annotation_of_another_video_is_refused() -> None:
+    other = replace(TWO, video=replace(TWO.video, path="/films/other.mp4"))
+    Path("match.via.json").write_text(render(other, "via"))
+    result = run("match.via.json", "--from", "in/match.json", "--to", "json", "-o", "out")
+    assert result.exit_code == 1
+    assert "is about other.mp4, and the prediction about" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (["in/match.srt", "--to", "json"], "in/match.srt' is a subtitle file; name the result"),
-        (["in/match.json", "--from", "in", "--to", "srt"], "in/match.json' is no subtitle file"),
+        (["in/match.json", "--from", "in", "--to", "srt"], "in/match.json' is not a correction"),
         (
             ["in/match.srt", "--from", "in/match.json", "--to", "json"],
             "would take the place of the input 'in/match.json'",
         ),
         (
             ["in/match.srt", "in/b.vtt", "--from", "in/match.json", "--to", "json"],
-            "2 subtitle files cannot all correct 'in/match.json'",
+            "2 files cannot all correct 'in/match.json'",
         ),
         (["in/match.srt", "--from", "gone.json", "--to", "json"], "'gone.json' does not exist"),
     ],

@@ -1,4 +1,4 @@
-"""Find which file corrects which result, and read it: a result's JSON or an annotation tool's file.
+"""Find which file corrects which result: a result's JSON or an annotation tool's file.
 
 In folders, a result and its correction have the same relative name but for the suffix, and an
 export of many videos is matched by their names. Opens no video.
@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vidground.errors import InputError, VidgroundError
 from vidground.results.annotation_tools.annotated_video import AnnotatedVideo
+from vidground.results.annotation_tools.correcting import corrected_name, is_result_file
 from vidground.results.annotation_tools.reading import ANNOTATION_SUFFIXES, read_annotated
-from vidground.results.corrections import correct
-from vidground.results.cues import to_cues
 from vidground.results.documents import video_of
-from vidground.results.formats import FORMATS, Result, load, suffix_of
-from vidground.results.result_files import is_result
-from vidground.results.types import Event, Groundings
+from vidground.results.formats import load
 
 _RESULT_SUFFIX = ".json"
-# The longest first, so that match.via.json is the correction of match.json.
-_SUFFIXES = sorted({*ANNOTATION_SUFFIXES, *map(suffix_of, FORMATS)}, key=len, reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +50,12 @@ def find_corrections(
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
     many = predicted.is_dir()
-    if corrected.is_dir() != many and (not many or _is_result(corrected)):
+    if corrected.is_dir() != many and (not many or is_result_file(corrected)):
         raise InputError(f"{predicted} and {corrected}: name two files, or two folders")
     if not many:
         return (Correction(predicted, (corrected,)),), ()
     results = {_name(path, predicted): path for path in _files(predicted, (_RESULT_SUFFIX,))}
-    results = {name: path for name, path in results.items() if _is_result(path)}
+    results = {name: path for name, path in results.items() if is_result_file(path)}
     if corrected.is_dir():
         return _in_folders(results, predicted, corrected)
     found = _by_video([(corrected, read_annotated(corrected))], results.values())
@@ -69,53 +64,6 @@ def find_corrections(
     missed = [path.relative_to(predicted).as_posix() for path in results.values()]
     done = {item.predicted.relative_to(predicted).as_posix() for item in found}
     return tuple(found), tuple(sorted(set(missed) - done))
-
-
-def read_correction(path: Path, predicted: Result) -> Result:
-    """Return what a file says of the video of `predicted`, as a corrected result.
-
-    Raises:
-        VidgroundError: the file cannot be read, or is not about this video and these queries.
-    """
-    if _is_result(path):
-        return load(path)
-    videos = read_annotated(path)
-    video = video_of(predicted)
-    about = [item for item in videos if item.is_about(video.path)]
-    if not about:
-        named = ", ".join(sorted({str(item.video) for item in videos})) or "no annotated video"
-        raise InputError(f"{path}: is about {named}, and the prediction about {video.path}")
-    if len(about) > 1:
-        raise InputError(f"{path}: holds {len(about)} annotations of {video.path}; keep one")
-    return with_annotated_events(predicted, about[0])
-
-
-def with_annotated_events(predicted: Result, annotated: AnnotatedVideo) -> Result:
-    """Return `predicted` with the events of an annotation tool in place of its own.
-
-    A time that the tool has only rounded stays as predicted. In a result of queries, an event
-    belongs to the query that is its text; with a single query, one without text does too.
-
-    Raises:
-        FormatError: an event's text is not one of the queries.
-    """
-    events = [_unrounded(event, predicted.events, annotated) for event in annotated.events]
-    if isinstance(predicted, Groundings) and len(predicted) == 1:
-        (only,) = predicted
-        events = [event if event.text else replace(event, text=only.query) for event in events]
-    return correct(predicted, to_cues(events))
-
-
-def _unrounded(event: Event, predicted: Sequence[Event], annotated: AnnotatedVideo) -> Event:
-    """Return the event with the predicted times where it differs by rounding alone."""
-
-    def nearest(time_s: float, known: Iterable[float]) -> float:
-        best = min(known, key=lambda other: abs(other - time_s), default=time_s)
-        return best if abs(best - time_s) <= annotated.resolution_s else time_s
-
-    start_s = nearest(event.start_s, (other.start_s for other in predicted))
-    end_s = nearest(event.end_s, (other.end_s for other in predicted))
-    return replace(event, start_s=start_s, end_s=end_s) if start_s < end_s else event
 
 
 def _in_folders(
@@ -127,7 +75,7 @@ def _in_folders(
     exports = []
     for path in (path for name in sorted(named.keys() - results.keys()) for path in named[name]):
         with suppress(VidgroundError):  # not an export, and listed as left out
-            if not _is_result(path):
+            if not is_result_file(path):
                 exports.append((path, read_annotated(path)))
     found = {name: list(named[name]) for name in results if name in named}
     by_path = {path: name for name, path in results.items()}
@@ -177,16 +125,7 @@ def _files(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
             yield path
 
 
-def _is_result(path: Path) -> bool:
-    """Return whether a file is a result of vidground, and not an export of an annotation tool."""
-    return path.suffix.lower() == _RESULT_SUFFIX and path.is_file() and is_result(path)
-
-
 def _name(path: Path, folder: Path) -> str:
     """Return the relative path without the suffix of its format."""
     relative = path.relative_to(folder)
-    lower = relative.name.lower()
-    suffix = next((s for s in _SUFFIXES if lower.endswith(s) and len(lower) > len(s)), "")
-    return PurePosixPath(
-        relative.parent, relative.name[: len(relative.name) - len(suffix)]
-    ).as_posix()
+    return PurePosixPath(relative.parent, corrected_name(relative.name)).as_posix()

@@ -14,6 +14,7 @@ from typing import Any
 
 from vidground.errors import InputError, VidgroundError
 from vidground.language.prompts import FRAMES
+from vidground.results.annotation_tools.correcting import read_correction
 from vidground.results.documents import video_of
 from vidground.results.formats import Result, load
 from vidground.results.types import Captions, GroundingResult, Groundings, Provenance
@@ -28,7 +29,7 @@ from vidground.training.data.correction_answers import (
     rejected_answers,
     same_answer,
 )
-from vidground.training.data.correction_files import Correction, find_corrections, read_correction
+from vidground.training.data.correction_files import Correction, find_corrections
 from vidground.training.data.perturbation import CHOSEN
 
 SOURCE = "corrected"

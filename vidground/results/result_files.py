@@ -50,6 +50,7 @@ def find_results(
     *,
     recursive: bool = False,
     suffixes: Sequence[str] = (SUFFIX,),
+    corrections: bool = False,
 ) -> FoundResults:
     """Return the result files that `inputs` name.
 
@@ -61,8 +62,9 @@ def find_results(
             pattern with `*`, `?`, `[…]`, or `**` for any folders, for what it matches.
         recursive: search the folders inside of folders too; links to folders are not followed.
         suffixes: lower-case suffixes of the files to find in folders.
+        corrections: find what corrects results: in folders, ignore results instead of other JSON.
     """
-    search = _Search(recursive, tuple(suffixes))
+    search = _Search(recursive, tuple(suffixes), corrections=corrections)
     for item in inputs:
         search.add(os.fspath(item))
     return FoundResults(
@@ -73,9 +75,10 @@ def find_results(
 class _Search:
     """The files found so far, by their real path so that each counts once."""
 
-    def __init__(self, recursive: bool, suffixes: tuple[str, ...]) -> None:
+    def __init__(self, recursive: bool, suffixes: tuple[str, ...], *, corrections: bool) -> None:
         self._recursive = recursive
         self._suffixes = suffixes
+        self._corrections = corrections
         self.files: dict[str, ResultFile] = {}
         self.foreign: dict[Path, None] = {}
         self.missing: dict[str, FormatError] = {}
@@ -106,8 +109,9 @@ class _Search:
         """Take the results in a folder; return whether there are any."""
         taken = False
         for path in self._files_in(folder):
-            if path.suffix.lower() == SUFFIX and not is_result(path):
-                self.foreign[path] = None
+            if path.suffix.lower() == SUFFIX and is_result(path) == self._corrections:
+                if not self._corrections:
+                    self.foreign[path] = None
             else:
                 self._take(path, folder)
                 taken = True

@@ -11,9 +11,9 @@ import pytest
 from tests.helpers.result_makers import VIDEO, answer, captions
 from vidground.errors import FormatError, InputError
 from vidground.results.annotation_tools.annotated_video import AnnotatedVideo
+from vidground.results.annotation_tools.correcting import with_annotated_events
 from vidground.results.formats import save
 from vidground.results.types import Captions, Event, Groundings, Moment
-from vidground.training.data.correction_files import with_annotated_events
 from vidground.training.data.correction_pairs import pairs_of_files
 
 LONG = replace(VIDEO, path="in/match.mp4", duration_s=60.0, sha256=None)
