@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.helpers.nearly import ROUNDING
 from tests.helpers.tokenizer_files import GOLDEN_CHECKPOINT, released_checkpoint
@@ -24,7 +23,6 @@ from vidground import (
     SamplingSettings,
     VideoError,
 )
-from vidground.grounder import peaks
 from vidground.progress import Progress
 from vidground.results.formats import load
 
@@ -235,10 +233,3 @@ def test_a_broken_video_among_many_is_reported(
     assert seen[-1] == Progress(str(video), 12, 12, 1, 1)
     with pytest.raises(VideoError):
         list(captioner.caption_many([broken]))
-
-
-def test_peaks_are_the_runs_of_relevant_frames() -> None:
-    curve = torch.tensor([0.1, 0.8, 0.6, 0.1, 0.7, 0.2])
-    found = peaks(curve, threshold=0.6)
-    assert [(first, last) for first, last, _ in found] == [(1, 2), (4, 4)]
-    assert [score for *_, score in found] == pytest.approx([0.7, 0.7])

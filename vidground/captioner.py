@@ -10,12 +10,12 @@ from typing import Unpack
 from vidground.errors import VidgroundError
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.windows import WindowEvent, join_repeats, merge_events
-from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
+from vidground.inference.answers import Answers, answer_notes, read_answers
 from vidground.inference.backends import Backend
 from vidground.inference.engine import Engine
 from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
+from vidground.inference.moments import window_events
 from vidground.language.prompts import captioning_question, chat_prompt
-from vidground.language.response_parsing import caption_segments
 from vidground.model.d2vlm import D2VLM
 from vidground.progress import OnProgress
 from vidground.results.quality import caption_quality
@@ -128,18 +128,6 @@ class DenseCaptioner:
             return self.caption(path, question=question, on_progress=on_progress, backend=backend)
 
         yield from self.engine.each(paths, caption, on_error)
-
-
-def window_events(reading: Reading) -> list[WindowEvent]:
-    """Return the captioned events of one window; evidence without a caption is left out."""
-    events = []
-    for ordinal, text in caption_segments(reading.parsed):
-        evidence = reading.evidence[ordinal]
-        score = evidence.score
-        start = reading.window.start
-        if text:
-            events.append(WindowEvent(start + evidence.first, start + evidence.last, text, score))
-    return events
 
 
 def _event(answers: Answers, event: WindowEvent) -> Event:

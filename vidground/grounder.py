@@ -17,9 +17,9 @@ from vidground.inference.answers import Answers, Reading, answer_notes, read_ans
 from vidground.inference.backends import Backend
 from vidground.inference.engine import Engine
 from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
+from vidground.inference.moments import moment_spans
 from vidground.language.prompts import Prompt, chat_prompt, grounding_question
 from vidground.model.d2vlm import D2VLM
-from vidground.model.evidence import run_means
 from vidground.progress import OnProgress
 from vidground.results.types import GroundingResult, Moment, Provenance, Relevance
 from vidground.settings import DEFAULT_MODEL, GroundingSettings
@@ -245,55 +245,6 @@ class Grounder:
         provenance = self.engine.provenance(prompt.question, answers)
         settings = {**provenance.settings, "max_moments": self.grounding.max_moments}
         return replace(provenance, settings=settings)
-
-
-def moment_spans(reading: Reading, *, share: float) -> list[tuple[int, int, float]]:
-    """Return every peak of every evidence curve that an answer refers to.
-
-    Evidence that was matched to frames is one moment, whatever its curve.
-
-    Args:
-        reading: the answer of a window.
-        share: see `peaks`.
-
-    Returns:
-        (first sample of the video, last sample, mean relevance) per peak.
-    """
-    start = reading.window.start
-    return [
-        (start + first, start + last, score)
-        for evidence in reading.referred
-        for first, last, score in (
-            [(evidence.first, evidence.last, evidence.score)]
-            if evidence.matched
-            else peaks(evidence.curve, threshold=share)
-        )
-    ]
-
-
-def peaks(curve: torch.Tensor, *, threshold: float) -> list[tuple[int, int, float]]:
-    """Return the runs of relevant frames in order of time.
-
-    The run with the highest mean is the interval that the model's answer refers to
-    (`evidence.best_interval`); the others are further moments of the same query.
-
-    Args:
-        curve: (T,) relevance, in [0, 1].
-        threshold: lowest relevance of a frame in a run, as a share of the highest, in (0, 1].
-
-    Returns:
-        (first frame, last frame, mean relevance) per run.
-    """
-    means, survivor = run_means(
-        curve[None], torch.ones_like(curve[None], dtype=torch.bool), threshold=threshold
-    )
-    runs: list[tuple[int, int, float]] = []
-    for frame, (mean, kept) in enumerate(zip(means[0].tolist(), survivor[0].tolist(), strict=True)):
-        if kept and runs and runs[-1][1] == frame - 1:
-            runs[-1] = (runs[-1][0], frame, mean)
-        elif kept:
-            runs.append((frame, frame, mean))
-    return runs
 
 
 def _relevance(answers: Answers, readings: Sequence[Reading]) -> Relevance:

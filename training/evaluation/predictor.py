@@ -14,15 +14,14 @@ from typing import Any, Unpack
 
 import torch
 
-from vidground.captioner import window_events
 from vidground.errors import CheckpointError, InputError
 from vidground.faults import told
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.windows import WindowEvent, distinct_spans, merge_events
-from vidground.grounder import moment_spans
 from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
 from vidground.inference.engine import Engine
 from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
+from vidground.inference.moments import moment_spans, window_events
 from vidground.inference.provenance import weight_bits
 from vidground.language.prompts import Prompt, chat_prompt
 from vidground.language.response_parsing import format_interval, released_text
