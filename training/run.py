@@ -38,7 +38,14 @@ from vidground.training.logs import LOG
 from vidground.training.objectives.objective import FpoObjective, Objective, SftObjective
 from vidground.training.objectives.settings import FpoSettings, SftSettings
 from vidground.training.parameters import count_parameters, prepare_parameters
-from vidground.training.saving import AdapterWriter, CheckpointWriter, MergedWriter, remove_staging
+from vidground.training.saving import (
+    AdapterWriter,
+    CheckpointWriter,
+    MergedWriter,
+    ended_run,
+    remove_ended,
+    remove_staging,
+)
 from vidground.training.starting_model import (
     Start,
     base_for_adapters,
@@ -90,7 +97,8 @@ def _run(config: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quie
     main_process = os.environ.get("RANK", "0") == "0"  # set by torchrun and accelerate
     # In all processes, so that none is left waiting for one that has ended.
     check_folder(config, resume=resume, overwrite=overwrite)
-    checkpoint = usable_checkpoint(folder) if resume else None
+    ended = ended_run(folder) if resume else None
+    checkpoint = usable_checkpoint(folder) if resume and ended is None else None
     trainer = build_trainer(config, quiet=quiet)
     # Nothing is written or removed before all checks have passed.
     if main_process:
@@ -98,6 +106,13 @@ def _run(config: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quie
             _remove_run(folder)
         remove_staging(folder)
         write_atomically(folder / CONFIG, config.to_yaml())
+    if ended is not None:
+        _logger.info(
+            "the run has ended without a checkpoint to train further from; writing its model"
+        )
+        trainer.load_model(ended)
+        _write_model(trainer, config, main_process=main_process)
+        return
     if checkpoint is not None:
         _report_resumed(trainer, checkpoint)
     elif resume:
@@ -109,12 +124,17 @@ def _run(config: RunConfig, folder: Path, *, resume: bool, overwrite: bool, quie
 
 
 def _finish(trainer: ObjectiveTrainer, config: RunConfig, *, main_process: bool) -> None:
-    """Write the model of the run, and publish it if asked to."""
+    """Choose the model of the run, write it, and publish it if asked to."""
     folder = Path(config.output.dir)
     best = HeldOutLosses.of(trainer.state)
     if config.output.model == "best" and best.best_step not in (None, trainer.state.global_step):
         trainer.load_model(folder / f"checkpoint-{best.best_step}")
         _logger.info("the model is that of step %d, the best held-out loss", best.best_step)
+    _write_model(trainer, config, main_process=main_process)
+
+
+def _write_model(trainer: ObjectiveTrainer, config: RunConfig, *, main_process: bool) -> None:
+    folder = Path(config.output.dir)
     trainer.save_model()
     if config.output.hub is not None and main_process:
         address = publish(folder, config, trainer.model_files)
@@ -280,6 +300,7 @@ def _remove_run(folder: Path) -> None:
     for path in [*checkpoints(folder), folder / TENSORBOARD]:
         if path.is_dir():
             shutil.rmtree(path)
+    remove_ended(folder)
     remove_weights(folder)
     for name in (LOG, CONFIG, CURVES, WANDB_ID):
         (folder / name).unlink(missing_ok=True)

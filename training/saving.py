@@ -42,6 +42,8 @@ from vidground.training.objectives.settings import LoraSettings
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<factor>[AB])\.default\.weight")
 _PEFT = "base_model.model."  # peft's prefix of every name
 _STAGING = ".vidground-model"
+_ENDED = ".vidground-ended"
+"""Folder of the parameters that a run has ended with, while its model is written."""
 _METADATA = {"format": "pt"}
 
 # Prefixes of our names to those of the released format, for what is trained beside adapters.
@@ -186,18 +188,32 @@ def released_name(ours: str, time_tokens: TimeTokens = "evidence") -> str:
 
 
 def write_final(
-    writer: CheckpointWriter, run: Path, state: Mapping[str, Tensor]
+    writer: CheckpointWriter,
+    run: Path,
+    state: Mapping[str, Tensor],
+    *,
+    trained: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Write the model into a run's folder so that it appears whole or not at all.
 
     It is made in a hidden folder and then moved. config.json, without which a folder is not a
     model, goes last; a run that is killed in between is finished by resuming it.
 
+    Args:
+        writer: of the model.
+        run: its folder.
+        state: the model's `state_dict`.
+        trained: parameters to write first, so that a killed run can be finished from them (see
+            `ended_run`); none for a run that has a checkpoint to resume from.
+
     Returns:
         Names of the model's files and folders.
     """
-    staging = run / _STAGING
+    staging, ended = run / _STAGING, run / _ENDED
     remove_staging(run)
+    if names := tuple(trained):
+        make_folder(ended)
+        save_trained(ended, state, names)
     writer.write(staging, state)
     (run / CONFIG).unlink(missing_ok=True)
     remove_weights(run)
@@ -208,7 +224,22 @@ def write_final(
             shutil.rmtree(target)
         path.replace(target)
     staging.rmdir()
+    remove_ended(run)
     return tuple(path.name for path in paths)
+
+
+def ended_run(run: Path) -> Path | None:
+    """Return the folder of the parameters that a run ended with, if its model is not yet written.
+
+    `load_trained` reads it.
+    """
+    return run / _ENDED if (run / _ENDED / TRAINED).is_file() else None
+
+
+def remove_ended(run: Path) -> None:
+    """Remove what `ended_run` returns."""
+    if (run / _ENDED).is_dir():
+        shutil.rmtree(run / _ENDED)
 
 
 def remove_staging(run: Path) -> None:

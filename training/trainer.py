@@ -24,9 +24,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from vidground.training.checkpoints import (
-    write_checksums,
-)
+from vidground.training.checkpoints import STATE, write_checksums
 from vidground.training.data.collation import Collator, Sample
 from vidground.training.failures import TrainingError
 from vidground.training.objectives.batches import LossCounts, TrainingBatch
@@ -237,11 +235,19 @@ class ObjectiveTrainer(OrderedTrainer):
         run = Path(str(self.args.output_dir))
         folder = run if output_dir is None else Path(output_dir)
         if folder == run:
-            self.model_files = write_final(self.writer, folder, ours)
+            # Without a checkpoint of this step, a run killed now could not be finished.
+            trained = () if self._has_checkpoint(run) else self.objective.trained
+            self.model_files = write_final(self.writer, folder, ours, trained=trained)
             return
         self.writer.write(folder, ours)
         save_trained(folder, ours, self.objective.trained)
         self.progress().write(folder)
+
+    def _has_checkpoint(self, run: Path) -> bool:
+        """Return whether the run can be resumed at this step, or at an earlier one if sharded."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return True
+        return (run / f"checkpoint-{self.state.global_step}" / STATE).is_file()
 
     def load_model(self, checkpoint: Path) -> None:
         """Load the trainable parameters of a checkpoint."""

@@ -405,6 +405,32 @@ def test_a_run_killed_while_its_model_is_written_is_finished_by_resuming(
     assert not list(run.glob(".vidground*"))
 
 
+def test_a_run_without_checkpoints_is_finished_by_resuming_too(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--set", "parameters.trained=full", "--set", "output.save_every=null"]
+    fine(sft(data, tmp_path / "whole", *options))
+    assert not list((tmp_path / "whole").glob(".vidground*"))
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    run = tmp_path / "killed"
+    with monkeypatch.context() as patched:
+        patched.setattr("vidground.training.saving.MergedWriter.write", killed)
+        with pytest.raises(Killed):
+            sft(data, run, *options)
+    steps = log_of(run)
+    fine(train("sft", "-o", str(run), "--resume"))
+    assert log_of(run) == steps  # nothing is trained again
+    expected, found = (load_file(r / "model.safetensors") for r in (tmp_path / "whole", run))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert not list(run.glob(".vidground*"))
+
+
 class Copies:
     """Writes the model of a run's checkpoint again."""
 
