@@ -157,12 +157,12 @@ class WindowTokens:
 
 @torch.inference_mode()
 def encode_runs(
-    vision: PixelEncoder, runs: Iterable[FrameRun], *, batch_size: int
+    encoder: PixelEncoder, runs: Iterable[FrameRun], *, batch_size: int
 ) -> Iterator[PatchChunk]:
     """Encode frames as they are decoded.
 
     Args:
-        vision: encodes the frames.
+        encoder: encodes the frames.
         runs: sampled frames, in order.
         batch_size: number of frames of a chunk; the last one may have fewer.
     """
@@ -170,15 +170,15 @@ def encode_runs(
     for run in runs:
         waiting.append(run)
         if len(waiting) == batch_size:
-            yield _encode(vision, waiting)
+            yield _encode(encoder, waiting)
             waiting = []
     if waiting:
-        yield _encode(vision, waiting)
+        yield _encode(encoder, waiting)
 
 
-def _encode(vision: PixelEncoder, runs: Sequence[FrameRun]) -> PatchChunk:
-    pixels = stack_pixels([run.pixels for run in runs], vision.device)  # (N, 3, S, S)
-    return PatchChunk(vision.encode_pixels(pixels), tuple((run.first, run.last) for run in runs))
+def _encode(encoder: PixelEncoder, runs: Sequence[FrameRun]) -> PatchChunk:
+    pixels = stack_pixels([run.pixels for run in runs], encoder.device)  # (N, 3, S, S)
+    return PatchChunk(encoder.encode_pixels(pixels), tuple((run.first, run.last) for run in runs))
 
 
 def stack_pixels(pictures: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -199,7 +199,7 @@ def stack_pixels(pictures: Sequence[Tensor], device: torch.device) -> Tensor:
 
 @torch.inference_mode()
 def compress_chunks(
-    vision: PixelEncoder,
+    encoder: PixelEncoder,
     chunks: Iterable[PatchChunk | TokenChunk],
     questions: Sequence[Sequence[int]],
     windows: Sequence[Window] | None = None,
@@ -207,7 +207,7 @@ def compress_chunks(
     """Compress patch features with each question.
 
     Args:
-        vision: compresses the features.
+        encoder: compresses the features.
         chunks: all samples of a video, in order. Chunks that are compressed already are passed on.
         questions: token ids of the Q-Former's tokenizer.
         windows: in order, at least one; frames before the first and after the last are left out.
@@ -217,7 +217,7 @@ def compress_chunks(
         if windows and not _is_within(chunk, windows[0].start, windows[-1].stop):
             continue
         if isinstance(chunk, PatchChunk):
-            tokens = vision.compress_each(chunk.patches, questions)  # (N, Q, H)
+            tokens = encoder.compress_each(chunk.patches, questions)  # (N, Q, H)
             chunk = TokenChunk(tokens.unbind(1), chunk.spans)  # Q of (N, H)
         yield chunk
 

@@ -102,7 +102,7 @@ class ModelThread:
 
     Args:
         model: generates the answers.
-        vision: encodes frames, in batches of any size.
+        encoder: encodes frames, in batches of any size.
         rows: maximum number of prompts decoded at once.
         frames: maximum number of frames encoded at once.
         graphs: see `GenerationQueue`.
@@ -111,13 +111,13 @@ class ModelThread:
     def __init__(
         self,
         model: D2VLM,
-        vision: PixelEncoder,
+        encoder: PixelEncoder,
         *,
         rows: BatchSize,
         frames: BatchSize,
         graphs: bool | None = None,
     ) -> None:
-        self._vision = vision
+        self._encoder = encoder
         self._frames = frames
         self._rows = rows
         self._new_queue = partial(GenerationQueue, model, rows, graphs=graphs)
@@ -139,7 +139,7 @@ class ModelThread:
         Args:
             number: clients with lower numbers are served first.
         """
-        return ModelThreadClient(self, self._vision, number)
+        return ModelThreadClient(self, self._encoder, number)
 
     def ask(self, request: _FrameRequest | _PromptRequest) -> Any:
         """Send a request and wait for its reply.
@@ -253,12 +253,12 @@ class ModelThread:
             request.reply.set_result(part)
 
     def _compute(self, batch: Sequence[_FrameRequest]) -> Tensor:
-        device = self._vision.device  # pixels and cached features are in main memory
+        device = self._encoder.device  # pixels and cached features are in main memory
         values = torch.cat([to_device(request.values, device) for request in batch])
         questions = batch[0].questions
         if questions is None:
-            return self._vision.encode_pixels(values)
-        return self._vision.compress_each(values, questions)
+            return self._encoder.encode_pixels(values)
+        return self._encoder.compress_each(values, questions)
 
     def _fail_all(self) -> None:
         """Raise the error that ended this thread in every thread that waits for a reply."""
@@ -281,19 +281,19 @@ class ModelThreadClient:
 
     Args:
         thread: runs the model.
-        vision: encodes frames in that thread.
+        encoder: encodes frames in that thread.
         number: clients with lower numbers are served first.
     """
 
-    def __init__(self, thread: ModelThread, vision: PixelEncoder, number: int) -> None:
+    def __init__(self, thread: ModelThread, encoder: PixelEncoder, number: int) -> None:
         self._thread = thread
-        self._vision = vision
+        self._encoder = encoder
         self._number = number
 
     @property
     def device(self) -> torch.device:
         """See `PixelEncoder.device`."""
-        return self._vision.device
+        return self._encoder.device
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """See `PixelEncoder.encode_pixels`."""
