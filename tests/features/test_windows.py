@@ -16,6 +16,7 @@ from vidground.features.windows import (
     merge_events,
     plan_windows,
     span_seconds,
+    window_samples,
 )
 
 
@@ -52,6 +53,15 @@ TWO = plan_windows(18, length=10, overlap=0.2)  # [0, 10) and [8, 18); they shar
 
 def events(*spans: tuple[int, int, str, float]) -> list[WindowEvent]:
     return [WindowEvent(*span) for span in spans]
+
+
+def test_windows_have_the_requested_duration_up_to_the_trained_one() -> None:
+    assert window_samples(None, fps=2.0, longest=350) == 350
+    assert window_samples(60.0, fps=2.0, longest=350) == 120
+    assert window_samples(0.1, fps=2.0, longest=350) == 1
+    assert window_samples(350.0, fps=1.0, longest=350) == 350
+    with pytest.raises(InputError, match="351 frames; the model was trained on at most 350"):
+        window_samples(175.5, fps=2.0, longest=350)
 
 
 def test_an_event_found_in_one_window_is_kept() -> None:

@@ -1,10 +1,8 @@
 """Recorded steps, with an imitation of CUDA graphs that repeats operations on the same memory."""
 
 import copy
-import gc
 import logging
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -21,11 +19,10 @@ from vidground.generation.batch_decoder import (
     BatchDecoder,
     borrow_decoder,
     give_back_decoder,
-    step_rows,
 )
 from vidground.generation.cuda_graphs import ReplayError, StepGraphs, StepInputs, StepOutputs
 from vidground.generation.generation_queue import GenerationQueue, generate
-from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.generation.prompt_batch import PromptInputs
 from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import BatchSettings, DecodingSettings
@@ -102,156 +99,6 @@ def test_recordings_are_reused_until_the_weights_change(
     changed = answer()
     assert tape.recorded == 2
     assert changed != first
-
-
-def decode(decoder: BatchDecoder, prompts: list[PromptInputs], steps: int) -> torch.Tensor:
-    """Return the logits of each step; a prompt is added before each step while there are any."""
-    logits = []
-    with torch.inference_mode():
-        for step in range(steps):
-            if step < len(prompts):
-                decoder.add(batch_prompts(decoder.model, [prompts[step]]))
-            token = torch.full((len(decoder),), 5 + step)
-            decoder.step(decoder.embed(token))
-            logits.append(decoder.logits[0])
-    return torch.stack(logits)
-
-
-def test_memory_for_all_rows_is_allocated_with_the_second(model: D2VLM) -> None:
-    graphs = Graphs()
-    decoder = BatchDecoder(model, recorded_rows=6, recorder=graphs)
-    rooms = []
-    with torch.inference_mode():
-        for prompt in make_prompts(model, 6, longest=20):
-            decoder.add(batch_prompts(model, [prompt]))
-            decoder.step(torch.zeros(len(decoder), model.config.text_config.hidden_size))
-            rooms.append(decoder.room)
-    assert rooms == [1, 6, 6, 6, 6, 6]
-    assert graphs.recorded == 4  # for 1, 2, 4 and 6 rows
-
-
-@pytest.mark.parametrize(
-    ("rows", "most", "computed"),
-    [(1, 1, 1), (1, 64, 1), (3, 64, 4), (5, 6, 6), (33, 33, 33), (17, 33, 32), (33, 64, 64)],
-)
-def test_recorded_steps_compute_no_more_rows_than_planned(
-    rows: int, most: int, computed: int
-) -> None:
-    assert step_rows(rows, most) == computed
-
-
-@pytest.mark.parametrize("forgets", [True, False])
-def test_steps_are_recorded_again_when_the_cache_moves(
-    model: D2VLM, forgets: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A recording that is not dropped uses the old memory."""
-    if not forgets:
-        monkeypatch.setattr(StepGraphs, "forget", lambda _: None)
-    prompts, other, span = make_prompts(model, 1), make_prompts(model, 2)[1:], 256
-    steps = span - len(prompts[0]) + 8  # until the cache has grown
-    expected = decode(BatchDecoder(model), prompts, steps)
-    graphs = Graphs()
-    decoder = BatchDecoder(model, recorded_rows=1, recorder=graphs)
-    found = decode(decoder, prompts, steps)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    assert graphs.recorded == 2  # for the spans of 256 and 512, in which it was checked
-    decoder.clear()
-    found = decode(decoder, other, 8)  # with 256 positions once more
-    expected = decode(BatchDecoder(model), other, 8)
-    assert torch.allclose(found, expected, rtol=0, atol=1e-4) is forgets
-
-
-def test_an_idle_decoder_is_borrowed_once(model: D2VLM) -> None:
-    one, two = borrow_decoder(model, 4), borrow_decoder(model, 4)
-    assert one is not two
-    give_back_decoder(one)
-    assert borrow_decoder(model, 3) is one
-    give_back_decoder(one)
-    assert borrow_decoder(model, 5) is not one  # its recordings are for fewer rows
-
-
-@pytest.fixture
-def no_collection() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-def cache_of(decoder: BatchDecoder) -> weakref.ref[torch.Tensor]:
-    keys = decoder._cache._keys[0]
-    assert keys is not None
-    return weakref.ref(keys)
-
-
-@pytest.mark.usefixtures("no_collection")
-@pytest.mark.parametrize("rows", [0, 1])
-def test_the_cache_is_freed_without_the_garbage_collector(model: D2VLM, rows: int) -> None:
-    decoder = BatchDecoder(model, recorded_rows=rows, recorder=Graphs())
-    decode(decoder, make_prompts(model, 1), 3)
-    cache = cache_of(decoder)
-    del decoder
-    assert cache() is None
-
-
-@pytest.mark.usefixtures("no_collection")
-@pytest.mark.parametrize("count", [2, 1])
-def test_the_cache_is_freed_before_memory_is_released(
-    model: D2VLM, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both when fewer rows are tried next and when the error of a single row is returned."""
-    monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Graphs())
-    caches: list[weakref.ref[torch.Tensor]] = []
-    released: list[bool] = []
-    step = BatchDecoder.step
-
-    def tight(decoder: BatchDecoder, embeds: torch.Tensor) -> None:
-        step(decoder, embeds)
-        if decoder.room == count and len(caches) < 3:
-            caches.append(cache_of(decoder))
-            if len(caches) == 3:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(BatchDecoder, "step", tight)
-    monkeypatch.setattr(
-        "vidground.generation.generation_queue.release_memory",
-        lambda: released.append(all(cache() is None for cache in caches)),
-    )
-    queue = GenerationQueue(model, BatchSize(count), graphs=True)
-    for prompt in make_prompts(model, count):
-        queue.add(prompt, DecodingSettings(max_new_tokens=9))
-    ended: dict[int, object] = {}
-    while len(queue):
-        ended |= dict(queue.advance())
-    assert released == [True]
-    failed = [isinstance(answer, torch.OutOfMemoryError) for answer in ended.values()]
-    assert failed == ([True] if count == 1 else [False, False])
-
-
-def test_the_number_of_allocated_rows_is_halved(
-    model: D2VLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two used rows do not mean that two are too many."""
-    monkeypatch.setattr("vidground.generation.cuda_graphs.CudaRecorder", Graphs())
-    add = BatchDecoder.add
-
-    def tight(decoder: BatchDecoder, batch: Any) -> None:
-        add(decoder, batch)
-        if decoder.room > 9:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(BatchDecoder, "add", tight)
-    prompts, settings = make_prompts(model, 2), DecodingSettings(max_new_tokens=4)
-    size = BatchSize(32)
-    queue = GenerationQueue(model, size, graphs=True)
-    for prompt in prompts:
-        queue.add(prompt, settings)
-    ended: dict[int, Any] = {}
-    while len(queue):
-        ended |= dict(queue.advance())
-    assert size.now == 8
-    alone = [generate(model, [prompt], settings)[0].token_ids for prompt in prompts]
-    assert [ended[ticket].token_ids for ticket in (1, 2)] == alone
 
 
 def step_inputs(rows: int = 2, span: int = 3, value: float = 1.0) -> StepInputs:

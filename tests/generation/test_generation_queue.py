@@ -17,10 +17,9 @@ from vidground.generation.generation_queue import (
     generate,
     generate_each,
 )
-from vidground.generation.prompt_batch import PromptInputs, batch_prompts
+from vidground.generation.prompt_batch import PromptInputs
 from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
-from vidground.model.kv_cache import KeyValueCache
 from vidground.settings import DecodingSettings
 
 pytestmark = pytest.mark.numbers
@@ -37,71 +36,6 @@ def make_prompt(model: D2VLM, frames: int, seed: int = 0, **fields: object) -> P
     before = [17, 204, 99, 31]  # the same in all, so that they are read together
     after = torch.randint(5, 300, (3 + seed,), generator=generator).tolist()
     return PromptInputs(**{"before": before, "after": after, "frame_tokens": tokens, **fields})
-
-
-@pytest.mark.parametrize("frames", [6, 55])  # the second crosses the end of a block of positions
-def test_cached_decoding_equals_a_full_forward(model: D2VLM, frames: int) -> None:
-    """Feeding tokens one by one gives the logits of the whole sequence in one pass."""
-    prompt = make_prompt(model, frames)
-    extra = torch.tensor([40, 77, 123])
-    batch = batch_prompts(model, [prompt])
-    with torch.inference_mode():
-        decoder = BatchDecoder(model)
-        decoder.add(batch)
-        stepwise = [decoder.logits[0]]
-        for token in extra:
-            decoder.step(decoder.embed(token[None]))
-            stepwise.append(decoder.logits[0])
-        longer = batch_prompts(
-            model,
-            [PromptInputs(prompt.before, [*prompt.after, *extra.tolist()], prompt.frame_tokens)],
-        )
-        whole = model(longer.embeds, longer.position_ids, longer.visible())[0]
-    torch.testing.assert_close(torch.stack(stepwise), whole[-4:], rtol=0, atol=ROUNDING)
-
-
-def test_frames_see_each_other_and_text_is_causal(model: D2VLM) -> None:
-    one, two = make_prompt(model, 2), make_prompt(model, 3, seed=1)
-    visible = batch_prompts(model, [one, two]).visible()
-    # Row 0 is padded by two: 4 text, 2 frames, 3 text. Row 1: 4 text, 3 frames, 4 text.
-    padded = visible[0].int()
-    assert padded[4].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]  # a frame sees the next one
-    assert padded[3].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]  # text sees only the past
-    assert padded[8].tolist() == [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0]  # and nothing of the padding
-    assert padded[10].any()  # padding sees something, so that no row of attention is empty
-    assert visible[1].int()[4].tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0]
-
-
-def test_a_frame_may_be_the_first_position(model: D2VLM) -> None:
-    batch = batch_prompts(model, [make_prompt(model, 2, before=[])])
-    assert batch.visible()[0, 0, :3].tolist() == [True, True, False]
-
-
-def test_evidence_in_the_question_adds_its_frames(model: D2VLM) -> None:
-    evidence = model.config.evidence_token_id
-    tokens = make_prompt(model, 5).frame_tokens
-    with torch.inference_mode():
-        plain = batch_prompts(
-            model, [PromptInputs([7], [8, evidence], tokens, spans=[(1.4, 2.6)])]
-        ).embeds[0]
-        embedding = model.get_input_embeddings()(torch.tensor(evidence))
-    torch.testing.assert_close(plain[-1], embedding + tokens[1:4].mean(0))
-    torch.testing.assert_close(plain[1:6], tokens)
-
-
-@pytest.mark.parametrize("spans", [[], [(0, 1), (1, 2)]])
-def test_every_evidence_in_the_question_needs_an_interval(
-    model: D2VLM, spans: list[tuple[float, float]]
-) -> None:
-    evidence = model.config.evidence_token_id
-    prompt = PromptInputs([7], [evidence], make_prompt(model, 2).frame_tokens, spans)
-    with pytest.raises(InputError, match="1 time tokens"):
-        batch_prompts(model, [prompt])
-
-
-def test_a_prompt_without_frames_is_refused(model: D2VLM) -> None:
-    with pytest.raises(InputError, match="0 frames"):
-        batch_prompts(model, [make_prompt(model, 0)])
 
 
 def test_the_answer_ends_with_its_end_token(model: D2VLM) -> None:
@@ -278,24 +212,3 @@ def test_several_tokens_per_call_give_the_same_answers(
     monkeypatch.setattr(GenerationQueue, "_decode", lambda queue, _: decode(queue, 5))
     for one, other in zip(expected, generate(model, prompts, per_row), strict=True):
         assert_same(one, other)
-
-
-def test_a_cache_grows_without_losing_its_content() -> None:
-    cache = KeyValueCache(layers=1)
-    parts = [torch.randn(2, 3, length, 4) for length in (5, 300, 1, 1)]
-    with torch.no_grad():
-        for part in parts:
-            keys, values = cache.update(part, -part, 0)
-    torch.testing.assert_close(keys, torch.cat(parts, dim=2), rtol=0, atol=0)
-    torch.testing.assert_close(values, -torch.cat(parts, dim=2), rtol=0, atol=0)
-    assert cache.length(0) == 307
-
-
-def test_gradients_flow_through_a_cache() -> None:
-    cache = KeyValueCache(layers=1)
-    first = torch.randn(1, 1, 2, 4, requires_grad=True)
-    cache.update(first, first, 0)
-    keys, _ = cache.update(torch.randn(1, 1, 1, 4), torch.randn(1, 1, 1, 4), 0)
-    keys.sum().backward()
-    assert first.grad is not None
-    torch.testing.assert_close(first.grad, torch.ones_like(first))

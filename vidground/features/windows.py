@@ -61,6 +61,28 @@ def plan_windows(samples: int, *, length: int, overlap: float) -> list[Window]:
     ]
 
 
+def window_samples(window_s: float | None, *, fps: float, longest: int) -> int:
+    """Return the maximum number of samples of a window.
+
+    Args:
+        window_s: duration of a window in seconds; None for the longest.
+        fps: samples per second of video.
+        longest: number of samples that the model was trained on.
+
+    Raises:
+        InputError: the window is longer than the model was trained on.
+    """
+    if window_s is None:
+        return longest
+    length = max(1, round(window_s * fps))
+    if length > longest:
+        raise InputError(
+            f"a window of {window_s} s at {fps} fps is {length} frames; the model was trained on "
+            f"at most {longest}: use a shorter window or a lower fps"
+        )
+    return length
+
+
 @dataclass(frozen=True, slots=True)
 class WindowEvent:
     """An event found in one window.

@@ -24,7 +24,7 @@ from vidground.features.frame_encoding import (
     window_tokens,
 )
 from vidground.features.video_features import AnyChunk, VideoFeatures, counted
-from vidground.features.windows import Window, plan_windows, windows_about
+from vidground.features.windows import Window, plan_windows, window_samples, windows_about
 from vidground.generation.prompt_batch import PromptInputs
 from vidground.inference.answers import Answer, Answers
 from vidground.inference.backends import Backend, DirectBackend
@@ -300,16 +300,7 @@ class Engine:
             InputError: the settings ask for more than the model was trained on.
         """
         longest = int(self.model.config.max_frames)
-        if self.sampling.window_s is None:
-            return longest
-        length = max(1, round(self.sampling.window_s * self.sampling.fps))
-        if length > longest:
-            raise InputError(
-                f"a window of {self.sampling.window_s} s at {self.sampling.fps} fps is {length} "
-                f"frames; the model was trained on at most {longest}: use a shorter window or a "
-                "lower fps"
-            )
-        return length
+        return window_samples(self.sampling.window_s, fps=self.sampling.fps, longest=longest)
 
     def provenance(self, prompt: str, answers: Answers) -> Provenance:
         """Return everything that determined an answer; see `provenance_of`."""
