@@ -5,6 +5,7 @@ done, 1 something failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
@@ -114,7 +115,13 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command, or return None if there is no such command."""
         if cmd_name not in COMMANDS:
-            return super().get_command(ctx, cmd_name)
+            found = super().get_command(ctx, cmd_name)
+            similar = get_close_matches(cmd_name, COMMANDS)
+            if found is None and similar and not ctx.resilient_parsing:
+                raise click.UsageError(
+                    f"No such command {cmd_name!r}. Did you mean {' or '.join(similar)}?", ctx
+                )
+            return found
         module, _, attribute = COMMANDS[cmd_name].home.partition(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)

@@ -74,7 +74,7 @@ class JsonReporter(Reporter):
         if isinstance(event, Waiting):
             self._print("waiting", path=event.path)
             return
-        self._remaining.finished(event.path)
+        self._remaining.finished(event.path, worked=event.status == "done")
         if event.status == "failed":
             self._print(
                 "failed",

@@ -30,11 +30,18 @@ class RemainingTime:
         """So much of a video is done, in [0, 1]."""
         self._current[path] = share
 
-    def finished(self, path: str) -> None:
-        """It is known what became of a video."""
+    def finished(self, path: str, *, worked: bool = True) -> None:
+        """Count a video as finished.
+
+        Args:
+            path: of the video.
+            worked: whether the model went through all of it. One that failed or was skipped says
+                nothing about the speed.
+        """
         weight = self._weights.pop(path, 0.0)
         self._left -= weight
-        self._done += weight
+        if worked:
+            self._done += weight
         self._current.pop(path, None)
 
     def left_s(self, now_s: float) -> float | None:

@@ -115,7 +115,7 @@ class TextReporter(Reporter):
             if not self._quiet:
                 self._print(f"waiting: {shown(event.path)}: another run works on it")
             return
-        self._remaining.finished(event.path)
+        self._remaining.finished(event.path, worked=event.status == "done")
         self._current.pop(event.path, None)
         for line in self._lines(event):
             self._print(line)

@@ -58,8 +58,9 @@ def burn(
 ) -> None:
     """Render the events of a stored result into the picture of its video.
 
-    RESULT is a JSON file that `caption` or `query` wrote. VIDEO is only needed if it has moved
-    since. Requires ffmpeg, which encodes the picture again, a font on this machine, and the extra
+    RESULT is a JSON file that `caption` or `query` wrote, or the video itself if its result lies
+    beside it. VIDEO is only needed if it has moved since. Requires ffmpeg, which encodes the
+    picture again, a font on this machine, and the extra
     formats.
 
     \b

@@ -86,8 +86,9 @@ def clip(
 ) -> None:
     """Cut the moments of a stored result out of its video, with their sound.
 
-    RESULT is a JSON file that `caption` or `query` wrote. VIDEO is only needed if it has moved
-    since. Clips are numbered by time. Requires ffmpeg, which copies the stored data where that is
+    RESULT is a JSON file that `caption` or `query` wrote, or the video itself if its result lies
+    beside it. VIDEO is only needed if it has moved since. Clips are numbered by time. Requires
+    ffmpeg, which copies the stored data where that is
     exact enough and encodes the rest again.
 
     \b

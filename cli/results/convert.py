@@ -12,6 +12,7 @@ import click
 
 from vidground.archive.events import FileReport, RunSummary, report_failure, report_on
 from vidground.archive.outputs import is_file, require_writable
+from vidground.archive.stored_results import find_stored, load_stored
 from vidground.cli.options.cues import CUE_OPTIONS, check_formats
 from vidground.cli.options.files import STDOUT, parse_formats, require_streamable
 from vidground.cli.options.log import LOG_OPTIONS, LogOptions
@@ -27,7 +28,7 @@ from vidground.results.annotation_tools.correcting import (
 from vidground.results.annotation_tools.reading import ANNOTATION_SUFFIXES
 from vidground.results.cues import CueSettings
 from vidground.results.documents import Result
-from vidground.results.formats import FORMATS, load, render, save, suffix_of
+from vidground.results.formats import FORMATS, render, save, suffix_of
 from vidground.results.result_files import SUFFIX, FoundResults, ResultFile, find_results
 from vidground.results.subtitle_reading import SUBTITLE_SUFFIXES
 from vidground.storage.files import printable
@@ -50,8 +51,8 @@ class _Conversion:
     def load(self) -> Result:
         """Return the result, corrected if its source is a correction."""
         if self.original is None:
-            return load(self.source)
-        original = load(self.original)
+            return load_stored(self.source)
+        original = load_stored(self.original)
         try:
             return read_correction(self.source, original)
         except FormatError as error:
@@ -107,8 +108,8 @@ def convert(
 ) -> None:
     """Convert stored results to subtitles, tables and files for editors, without a model.
 
-    RESULT is a JSON file that `caption` or `query` wrote, a folder or a pattern. match.json
-    becomes match.srt; an existing file is left as it is.
+    RESULT is a JSON file that `caption` or `query` wrote, a video whose results lie beside it, a
+    folder or a pattern. match.json becomes match.srt; an existing file is left as it is.
 
     With --from, RESULT is a corrected subtitle file or what an annotation tool saved. It becomes a
     result again, which `vidground data pairs` compares with the original.
@@ -124,12 +125,13 @@ def convert(
     with usage_errors():
         cues = CueSettings(**options)
         check_formats(formats, cues, option="--to")
-        found = find_results(
-            results,
-            recursive=recursive,
-            suffixes=(SUFFIX,) if original is None else ANNOTATION_SUFFIXES,
-            corrections=original is not None,
-        )
+        if original is None:
+            # Subtitles may have been edited, so that the result behind them is not what is meant.
+            found = find_stored(results, recursive=recursive, outputs=False)
+        else:
+            found = find_results(
+                results, recursive=recursive, suffixes=ANNOTATION_SUFFIXES, corrections=True
+            )
         conversions = _plan(
             found, formats, output_dir, log.summary, overwrite=overwrite, original=original
         )
@@ -185,7 +187,9 @@ def _plan(
         for file in found.files
     ]
     inputs = [*(file.path for file in found.files), *originals.values()]
-    taken = {os.path.realpath(path): f"the input {printable(path)}" for path in inputs}
+    # A recorded result has no file that could be replaced.
+    stored = filter(os.path.lexists, inputs)
+    taken = {os.path.realpath(path): f"the input {printable(path)}" for path in stored}
     if summary is not None:
         taken[os.path.realpath(summary)] = f"the file {printable(summary)}"
     _refuse_collisions(conversions, taken)

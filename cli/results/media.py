@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from vidground.archive.stored_results import load_stored, require_stored
 from vidground.cli.reporting.reporter import shown
 from vidground.errors import InputError
 from vidground.media.ffmpeg import Program
 from vidground.results.documents import Result
-from vidground.results.formats import load
 from vidground.results.video_lookup import require_video
 from vidground.storage.files import printable
 
@@ -69,8 +69,8 @@ def open_source(names: tuple[str, ...], *, any_video: bool) -> Source:
         raise click.UsageError("Give one RESULT, preceded by its VIDEO if that has moved.")
     if len(names) < 2 and any_video:
         raise click.UsageError("--any-video needs a VIDEO; give one before RESULT.")
-    stored = Path(names[-1])
-    result = load(stored)
+    stored = require_stored(names[-1])
+    result = load_stored(stored)
     video = require_video(
         result, stored, names[0] if len(names) == 2 else None, any_video=any_video
     )

@@ -50,8 +50,9 @@ def mux(
 ) -> None:
     """Add the events of a stored result to its video as subtitles that can be switched off.
 
-    RESULT is a JSON file that `caption` or `query` wrote. VIDEO is only needed if it has moved
-    since. Requires ffmpeg, which copies picture, sound and existing subtitles unchanged. Tracks in
+    RESULT is a JSON file that `caption` or `query` wrote, or the video itself if its result lies
+    beside it. VIDEO is only needed if it has moved since. Requires ffmpeg, which copies picture,
+    sound and existing subtitles unchanged. Tracks in
     mp4 and mov show one text at a time: overlapping events are merged there, unless --overlap trim
     is given.
 

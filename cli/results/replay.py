@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
+from vidground.archive.stored_results import load_stored, require_stored
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
 from vidground.results.documents import provenance_in, video_of
-from vidground.results.formats import load
 
 
 @click.command()
@@ -61,7 +61,7 @@ def replay(
 
 def _announce(result: Path, video: Path | None, device: str | None, *, offline: bool) -> None:
     """Announce the model, unless the video is missing and nothing will be loaded."""
-    stored = load(result)
+    stored = load_stored(require_stored(result))
     before = provenance_in(stored)
     if not (video or Path(video_of(stored).path)).exists():
         return

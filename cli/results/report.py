@@ -5,13 +5,15 @@ from pathlib import Path
 
 import click
 
+from vidground.archive.stored_results import find_stored
+from vidground.checkpoints.announcement import spoken_bytes
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.bars import bar
 from vidground.cli.reporting.faults import say_failure
 from vidground.cli.reporting.reporter import shown
 from vidground.cli.running.finish import FAILED
 from vidground.errors import InputError
-from vidground.results.result_files import FoundResults, find_results
+from vidground.results.result_files import FoundResults
 from vidground.review.report import ReportSummary, is_report, write_report
 from vidground.storage.files import printable
 
@@ -65,15 +67,19 @@ def report(
 ) -> None:
     """Create one web page from stored results: player, timeline, curves and search.
 
-    RESULT is a JSON file that `caption` or `query` wrote, a folder or a pattern. The page contains
-    everything except the videos, which it plays from this disk. It works offline.
+    RESULT is a JSON file that `caption` or `query` wrote, a video whose results lie beside it, a
+    folder or a pattern. The page contains everything except the videos, which it plays from this
+    disk. It works offline.
 
     \b
     vidground report match.json match.query.json -o match.html
     vidground report results --recursive -o archive.html
     """
     with usage_errors():
-        found = find_results(results, recursive=recursive)
+        found = find_stored(results, recursive=recursive)
+        if not found.files:
+            reasons = "; ".join(shown(str(error)) for _, error in found.missing)
+            raise click.UsageError(f"Nothing to report. {reasons}")
         _require_free(output, found, overwrite=overwrite)
     count = len(found.files)  # there may be several per video
     with bar("result", count, quiet=quiet) as progress:
@@ -126,6 +132,6 @@ def _tell(summary: ReportSummary, found: FoundResults, output: Path) -> None:
             "note: browsers are slow to open a page of this size; --no-thumbnails makes it smaller",
             err=True,
         )
-    size = f"{summary.size_bytes / 1e6:.1f} MB"
+    size = spoken_bytes(summary.size_bytes)
     counts = f"videos: {summary.videos}, events: {summary.events}, {size}"
     click.echo(f"done: {shown(str(output))} ({counts})", err=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vidground.archive.inputs import find_videos
+from vidground.archive.stored_results import find_stored
 from vidground.cli.options.cache import cache_is_named, cache_options
 from vidground.cli.options.isolation import ISOLATION_OPTIONS, take_isolation
 from vidground.cli.options.usage import usage_errors
@@ -22,7 +23,6 @@ from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
 from vidground.cli.running.finish import FAILED
 from vidground.errors import VidgroundError
-from vidground.results.result_files import find_results
 from vidground.results.video_lookup import file_uri
 from vidground.review.search import Hit, SearchOutcome, search_results, search_videos
 from vidground.settings import (
@@ -170,7 +170,7 @@ def _tell(outcome: SearchOutcome, noun: str, *, limit: int, as_json: bool, quiet
 def _in_results(
     text: str, inputs: tuple[str, ...], recursive: bool, min_score: float, quiet: bool
 ) -> SearchOutcome:
-    found = find_results(inputs, recursive=recursive)
+    found = find_stored(inputs, recursive=recursive)
     _require_some(found.files, found.missing)
     paths = [file.path for file in found.files]
     with bar("result", len(paths), quiet=quiet) as on_done:

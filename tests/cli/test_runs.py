@@ -370,6 +370,7 @@ def test_lists_of_inputs(model):
         (["query", "a.mp4", "--text", " "], "--text is empty"),
         (["query", "a.mp4", "--text", "a goal", "--threshold", "2"], "threshold is 2"),
         (["frobnicate"], "No such command"),
+        (["captoin"], "No such command 'captoin'. Did you mean caption?"),
     ],
 )
 def test_wrong_usage_is_told_before_any_work(model, arguments, reason):

@@ -150,6 +150,14 @@ class Manifest:
             row = database.execute(query, (os.fsencode(name),)).fetchone()
             return None if row is None else _entry(row, _outputs(database, os.fsencode(name)))
 
+    def names(self) -> list[str]:
+        """Return the names of all recorded results, in their order."""
+        with self._reading() as database:
+            if database is None:
+                return []
+            query = "SELECT name FROM entries WHERE document IS NOT NULL ORDER BY name"
+            return [os.fsdecode(name) for (name,) in database.execute(query)]
+
     def document(self, name: str) -> str | None:
         """The result called `name` as JSON; None if there is none."""
         with self._reading() as database:

@@ -146,9 +146,10 @@ def spoken_count(count: int) -> str:
 
 def spoken_bytes(size: int) -> str:
     """Format a size with its unit, in powers of 1000: "10.0 GB"."""
-    if size >= 1e9:
-        return f"{size / 1e9:.1f} GB"
-    return f"{size / 1e6:.1f} MB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
 
 
 def _files(found: ModelFolder, hub: HubAccess) -> list[Path]:

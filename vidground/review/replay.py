@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
+from vidground.archive.stored_results import load_stored, require_stored
 from vidground.captioner import DenseCaptioner
 from vidground.errors import InputError, VideoError
 from vidground.grounder import Grounder
 from vidground.language.prompts import grounding_question
 from vidground.progress import OnProgress
 from vidground.results.documents import Result, provenance_in, video_of
-from vidground.results.formats import load
 from vidground.results.types import (
     Captions,
     Event,
@@ -77,7 +77,7 @@ def replay(
     """Reproduce the result in a JSON file from its video, without a cache.
 
     Args:
-        path: of the result.
+        path: of the result, or of its video or an output beside it.
         video: the video's current path; None for the path in the result.
         device: to compute on; None for the kind of device that the result was made on, if there is
             one.
@@ -91,7 +91,7 @@ def replay(
         CheckpointError: the model cannot be found.
         InputError: the result was made with settings that this version does not know.
     """
-    stored = load(path)
+    stored = load_stored(require_stored(path))
     info, before = video_of(stored), provenance_in(stored)
     source = Path(video if video is not None else info.path)
     if not source.exists():

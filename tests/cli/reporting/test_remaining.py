@@ -31,3 +31,13 @@ def test_durations_as_people_say_them() -> None:
     assert [spoken(s) for s in (0.4, 59, 90, 3540, 3600, 12_000)] == [
         *("0 s", "59 s", "2 min", "59 min", "1 h 0 min", "3 h 20 min"),
     ]
+
+
+def test_a_video_that_failed_says_nothing_about_the_speed() -> None:
+    remaining = RemainingTime({"bad": 1e9, "a": 100.0, "b": 100.0})
+    remaining.started("bad", 0.0)
+    remaining.finished("bad", worked=False)
+    assert remaining.left_s(1.0) is None
+    remaining.started("a", 1.0)
+    remaining.finished("a")
+    assert remaining.left_s(3.0) == pytest.approx(3.0)
