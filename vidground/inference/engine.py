@@ -245,13 +245,14 @@ class Engine:
                 `Grounder` or `DenseCaptioner` that has this engine. Their progress functions are
                 called in the thread that iterates.
 
-        Yields:
-            Each outcome as soon as it is known, in any order.
+        Returns:
+            A generator of outcomes, each as soon as it is known, in any order. Closing it abandons
+            the work in progress.
         """
         if self.sizes.videos == 1:
-            yield from one_by_one(items, partial(work, self.backend))
-            return
-        model_thread = ModelThread(
+            return one_by_one(items, partial(work, self.backend))
+        start_model = partial(
+            ModelThread,
             self.model,
             self._encoder,
             rows=self._rows,
@@ -259,10 +260,9 @@ class Engine:
             graphs=self.batch.graphs,
         )
         pipeline = Pipeline(
-            model_thread, self._frames, items=self.sizes.videos, readers=self.sizes.readers
+            start_model, self._frames, items=self.sizes.videos, readers=self.sizes.readers
         )
-        with closing(pipeline.run(items, work)) as outcomes:
-            yield from outcomes
+        return pipeline.run(items, work)
 
     def each(
         self,

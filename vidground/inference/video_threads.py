@@ -56,17 +56,26 @@ def in_order(
 
 
 class Pipeline:
-    """Works on several items at once, each in a thread of its own.
+    """Works on several items at once, each in a thread of its own; for one call of `run`.
 
     Args:
-        model: the thread that runs the model; closed when the iteration ends.
+        start_model: starts the thread that runs the model; it is closed when the iteration ends.
         frames: maximum number of frames encoded at once.
         items: maximum number of items in progress.
         readers: maximum number of items whose videos are being read.
     """
 
-    def __init__(self, model: ModelThread, frames: BatchSize, *, items: int, readers: int) -> None:
-        self._model = model
+    _model: ModelThread
+
+    def __init__(
+        self,
+        start_model: Callable[[], ModelThread],
+        frames: BatchSize,
+        *,
+        items: int,
+        readers: int,
+    ) -> None:
+        self._start_model = start_model
         self._frames = frames
         self._max_items = items
         self._max_readers = readers
@@ -88,6 +97,7 @@ class Pipeline:
             work: makes the result of an item; called in a thread of its own, with what computes.
         """
         rest, more = iter(items), True
+        self._model = self._start_model()
         try:
             while True:
                 while more and self._has_room:
