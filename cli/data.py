@@ -17,6 +17,7 @@ from vidground.training.data.annotations import (
     Problem,
     check_annotations,
     counted,
+    kind_of,
     load_annotations,
     videos_of,
 )
@@ -39,9 +40,8 @@ def data() -> None:
 @click.option(
     "--kind",
     type=click.Choice(["sft", "fpo"]),
-    default="sft",
-    show_default=True,
-    help="sft: one answer for each sample. fpo: a chosen answer and rejected ones.",
+    help="sft: one answer for each sample. fpo: a chosen answer and rejected ones. By default what "
+    "the first sample is.",
 )
 @click.option(
     "--video-root",
@@ -54,7 +54,7 @@ def data() -> None:
 )
 @click.option("--videos", is_flag=True, help="Also open every video and compare its duration.")
 def validate(
-    files: tuple[Path, ...], kind: Kind, video_roots: tuple[Path, ...], videos: bool
+    files: tuple[Path, ...], kind: Kind | None, video_roots: tuple[Path, ...], videos: bool
 ) -> None:
     """Check every field of every sample of annotation files.
 
@@ -64,10 +64,11 @@ def validate(
 
     \b
     vidground data validate sft.json --video-root videos --videos
-    vidground data validate --kind fpo pairs.json
+    vidground data validate pairs.json
     """
     if videos and not video_roots:
         raise click.UsageError("--videos needs the folder of the videos, --video-root.")
+    kind = kind or kind_of(files)
     report = check_annotations(files, video_root=video_roots, kind=kind, strict=True)
     problems = list(report.problems)
     if videos:

@@ -29,9 +29,14 @@ def test_sound_annotations(tmp_path: Path) -> None:
         "1 of them left out by default: videos longer than 350 s",
         "no problems",
     ]
-    assert (
-        call("validate", "--kind", "fpo", write(tmp_path / "b.json", fpo_sample())).exit_code == 0
-    )
+
+
+def test_the_kind_of_samples_is_seen_in_the_first_one(tmp_path: Path) -> None:
+    pairs = write(tmp_path / "b.json", fpo_sample())
+    for arguments in ((pairs,), ("--kind", "fpo", pairs), (tmp_path / "gone.json", pairs)):
+        done = call("validate", *arguments)
+        assert "1 sample of 1 video in" in done.stderr, done.output
+    assert call("validate", "--kind", "sft", pairs).exit_code == 1
 
 
 def test_every_problem_is_a_line(tmp_path: Path) -> None:

@@ -114,6 +114,21 @@ def check_annotations(
     return AnnotationReport(kept, problems, report.missing, report.missing_videos)
 
 
+def kind_of(paths: Iterable[str | Path]) -> Kind:
+    """Return the kind of annotation files, as their first sample shows it.
+
+    "sft" if there is no sample to see it in; checking the files reports why.
+    """
+    for path in map(Path, paths):
+        try:
+            first = read_samples(path)[0]
+        except FieldError:
+            continue
+        turns = first.get("conversations") if isinstance(first, dict) else None
+        return "fpo" if isinstance(turns, dict) else "sft"
+    return "sft"
+
+
 def check_samples(samples: Iterable[Any], *, kind: Kind = "sft") -> AnnotationReport:
     """Check samples that are in no file yet, as `check_annotations` does; `file` is `-`."""
     return _checked(SampleReader.of(None, kind, REJECTED_SEED, None), [(Path("-"), list(samples))])

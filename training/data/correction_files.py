@@ -54,8 +54,9 @@ def find_corrections(
         raise InputError(f"{predicted} and {corrected}: name two files, or two folders")
     if not many:
         return (Correction(predicted, (corrected,)),), ()
-    results = {_name(path, predicted): path for path in _files(predicted, (_RESULT_SUFFIX,))}
-    results = {name: path for name, path in results.items() if is_result_file(path)}
+    # What was written beside a result for an annotation tool has its name: match.via.json.
+    files = filter(is_result_file, _files(predicted, (_RESULT_SUFFIX,)))
+    results = {_name(path, predicted): path for path in files}
     if corrected.is_dir():
         return _in_folders(results, predicted, corrected)
     found = _by_video([(corrected, read_annotated(corrected))], results.values())

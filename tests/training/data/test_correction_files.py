@@ -155,3 +155,13 @@ def test_an_export_that_names_no_result_is_refused(tmp_path: Path) -> None:
     export = corrected(video_named(RIGHT, "two"), tmp_path / "two.via.json")
     with pytest.raises(InputError, match="names no video of the results"):
         pairs_of_files(tmp_path / "old", export)
+
+
+def test_what_was_written_for_tools_beside_a_result_does_not_hide_it(tmp_path: Path) -> None:
+    for suffix in ("json", "labelstudio.json", "via.json", "srt"):
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        save(PREDICTED, tmp_path / "pred" / f"match.{suffix}")
+    (tmp_path / "fixed").mkdir()
+    corrected(RIGHT, tmp_path / "fixed" / "match.srt")
+    found = pairs_of_files(tmp_path / "pred", tmp_path / "fixed")
+    assert (found.counts, found.failures) == ({"times": 1, "text": 1}, ())
