@@ -26,9 +26,9 @@ from vidground.features.onnx_folder import (
     PARTS,
     ExportedPart,
     ExportFolder,
-    weights_digest,
 )
 from vidground.model.d2vlm import D2VLM
+from vidground.model.weight_digests import rounded_digest
 from vidground.storage.atomic import make_folder
 from vidground.version import __version__
 from vidground.video.preprocessing import CLIP_MEAN, CLIP_STD
@@ -142,7 +142,7 @@ def _export_part(
     if quantized:
         quantize_products(graph.graph, skip=blocks_in_float * _PRODUCTS_PER_BLOCK)
     stored = "int8" if quantized else str(floating).removeprefix("torch.")
-    digest = weights_digest(getattr(model, name))
+    digest = rounded_digest(getattr(model, name))
     graph.metadata_props.update(_metadata(details, stored, digest))
     # The two variants of an int8 graph share one file of weights.
     external = quantized or _weight_bytes(graph) > external_bytes

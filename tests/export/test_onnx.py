@@ -22,7 +22,8 @@ from vidground.export.onnx import export_onnx, float_blocks
 from vidground.export.parity import Agreement, Difference, Parity, interval_overlaps, measure_parity
 from vidground.export.quantization import quantize_products, signed_variant
 from vidground.features.onnx_encoder import OnnxVision
-from vidground.features.onnx_folder import read_export, weights_digest
+from vidground.features.onnx_folder import read_export
+from vidground.model.weight_digests import rounded_digest
 
 CPU = ["CPUExecutionProvider"]
 NEAR = {"rtol": 1e-4, "atol": 1e-4}
@@ -75,7 +76,7 @@ def test_an_export_describes_its_model() -> None:
     for part in ("vision", "compressor"):
         graph = onnx.load(export.path / f"{part}.onnx")
         properties = {entry.key: entry.value for entry in graph.metadata_props}
-        digest = weights_digest(getattr(model, part))
+        digest = rounded_digest(getattr(model, part))
         assert details["parts"][part]["weights_digest"] == digest
         assert properties["vidground.weights_digest"] == digest
         assert properties["vidground.model"] == str(golden_folder())

@@ -14,13 +14,14 @@ from os import fspath
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from vidground.errors import InputError
 from vidground.features.frame_encoding import FittingEncoder, encode_runs
 from vidground.memory import BatchSize
 from vidground.model.d2vlm import D2VLM
+from vidground.model.weight_digests import full_digest
 from vidground.storage.files import file_sha256, printable, require_regular_file
 from vidground.training.data.tensor_cache import TensorCache
 from vidground.video.reader import FrameRun, VideoReader
@@ -107,7 +108,7 @@ class PatchFrames:
         self._cache = cache
         self._batch_size = batch_size
         self._stored_dtype = _stored_dtype(model)
-        self._encoder = _fingerprint(model.vision, model.dtype)
+        self._encoder = full_digest(model.vision, model.dtype)
 
     def __call__(self, path: str | Path, _question: Sequence[int] = ()) -> Tensor:
         """Return the features of a video's samples; encode and store them if they are not cached.
@@ -196,7 +197,7 @@ class TokenFrames:
         self._patches = PatchFrames(model, fps=fps, cache=cache)
         self._cache = cache
         self._batch_size = batch_size
-        self._compressor = _fingerprint(model.compressor, model.dtype)
+        self._compressor = full_digest(model.compressor, model.dtype)
 
     def __call__(self, path: str | Path, question: Sequence[int]) -> Tensor:
         """Return the tokens of a video's samples; compute and store them if they are not cached.
@@ -267,12 +268,3 @@ def _digest(*parts: object) -> str:
 
 def _stored_dtype(model: D2VLM) -> torch.dtype:
     return torch.bfloat16 if model.dtype == torch.bfloat16 else torch.float16
-
-
-def _fingerprint(part: nn.Module, dtype: torch.dtype) -> str:
-    """Return a hash of the weights of a part of a model and the type that it computes in."""
-    digest = hashlib.sha256(str(dtype).encode())
-    for name, tensor in sorted(part.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -6,13 +6,10 @@ annotation files nor how answers are scored.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
-
-import torch
 
 from vidground.errors import CheckpointError, InputError
 from vidground.faults import told
@@ -26,6 +23,7 @@ from vidground.inference.provenance import weight_bits
 from vidground.language.prompts import Prompt, chat_prompt
 from vidground.language.response_parsing import format_interval, released_text
 from vidground.model.d2vlm import D2VLM
+from vidground.model.weight_digests import sampled_digest
 from vidground.settings import GroundingSettings
 from vidground.training.data.video_folders import VideoFolders
 from vidground.training.evaluation.etbench_predictions import CAPTION_TASKS, OPTION_TASKS
@@ -37,7 +35,6 @@ from vidground.version import __version__
 _OPTION_LEAD = "Best Option: ("
 """E.T. Chat's released evaluation begins the answers of multiple-choice tasks with this."""
 _LIST_TASKS = ("tal", "evs")
-_FINGERPRINT_SAMPLES = 4096  # values per tensor; enough to distinguish two trainings
 
 OnFailure = Callable[[str, str], None]
 """Called with a video and the reason when questions on it get no answer."""
@@ -87,7 +84,7 @@ class Predictor:
         return {
             "model": str(model.name_or_path),
             "revision": getattr(model.config, "_commit_hash", None),
-            "weights": _fingerprint(model),
+            "weights": sampled_digest(model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "vidground": __version__,
             "sampling": asdict(self._engine.sampling),
@@ -283,14 +280,3 @@ def _interval_events(reading: Reading) -> list[WindowEvent]:
         WindowEvent(start + item.first, start + item.last, f"{start}:{item.position}", 0.0)
         for item in reading.referred
     ]
-
-
-def _fingerprint(model: D2VLM) -> str:
-    """Return a digest of some values of every tensor, which distinguishes trainings."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().reshape(-1)
-        some = flat[:: max(1, flat.numel() // _FINGERPRINT_SAMPLES)].cpu().contiguous()
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(some.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -18,7 +18,6 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from vidground.devices import to_device
 from vidground.errors import FormatError, InputError
@@ -33,6 +32,7 @@ from vidground.features.frame_encoding import (
 from vidground.features.rounding import pack, unpack
 from vidground.features.video_features import VideoFacts, VideoFeatures
 from vidground.model.d2vlm import D2VLM
+from vidground.model.weight_digests import quick_digest
 from vidground.settings import CacheSettings
 from vidground.storage.bounded_folder import BoundedFolder
 from vidground.storage.files import FileState, file_sha256, file_state
@@ -45,8 +45,6 @@ _VERSION = 3
 
 _GIBIBYTE = 1 << 30
 _NAME_LENGTH = 200
-_SAMPLED = 16 << 10
-"""Values of each tensor that a fingerprint reads one by one."""
 
 _log = logging.getLogger(__name__)
 
@@ -191,26 +189,6 @@ class FeatureCache:
         self._folder, self._has_failed = None, True
 
 
-def part_fingerprint(part: nn.Module) -> str:
-    """Return a fingerprint of the weights of a part of a model, quickly.
-
-    It covers some thousands of values of each tensor and the sum of all its bits as integers:
-    training changes weights everywhere, and a sum of integers does not depend on its order.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(part.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        values = tensor.detach().reshape(-1)
-        if values.storage_offset() or not values.is_contiguous():
-            values = values.clone()  # its bytes are viewed as int64 below
-        sampled = values[:: max(1, len(values) // _SAMPLED)].contiguous().cpu()
-        digest.update(sampled.view(torch.uint8).numpy())
-        whole = values.view(torch.uint8)
-        words = whole[: len(whole) // 8 * 8].view(torch.int64)
-        digest.update(str(int(words.sum())).encode())
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class _File:
     """A file as it was when its content was hashed."""
@@ -285,7 +263,7 @@ def _read_tokens(
 
 def _identities(vision: FrameEncoder, model: D2VLM) -> tuple[str, str]:
     """Return the fingerprints of the vision encoder and of the compressor."""
-    parts = part_fingerprint(model.vision), part_fingerprint(model.compressor)
+    parts = quick_digest(model.vision), quick_digest(model.compressor)
     if vision is model:
         return parts
     content = getattr(vision, "content", None)

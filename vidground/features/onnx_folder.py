@@ -5,19 +5,16 @@ Checks which weights a graph was made from. Knows no runtime.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from vidground.checkpoints.model_folder import read_json
 from vidground.errors import CheckpointError
 from vidground.model.d2vlm import D2VLM
+from vidground.model.weight_digests import rounded_digest
 from vidground.storage.atomic import write_atomically
 
 MANIFEST = "export.json"
@@ -34,7 +31,7 @@ class ExportedPart:
     Attributes:
         file: name in the folder.
         dtype: "float32", "float16" or "int8".
-        weights_digest: see `weights_digest`.
+        weights_digest: see `weight_digests.rounded_digest`.
         vnni_file: an int8 graph with the same results that is twice as fast on CPUs with VNNI
             instructions, and wrong on others; None if there is none.
     """
@@ -112,26 +109,10 @@ def check_weights(export: ExportFolder, model: D2VLM) -> None:
         CheckpointError: they were made from other weights.
     """
     for name, part in export.parts.items():
-        found = weights_digest(getattr(model, name))
+        found = rounded_digest(getattr(model, name))
         if found != part.weights_digest:
             raise CheckpointError(
                 f"{export.path} was exported from {export.details.get('model', 'another model')}, "
                 f"whose {name} weights ({part.weights_digest[:12]}…) are not those of "
                 f"{model.name_or_path or 'this model'} ({found[:12]}…); export this model"
             )
-
-
-def weights_digest(part: nn.Module) -> str:
-    """Return the SHA-256 of a module's tensors: names, shapes and values.
-
-    Values are rounded to bfloat16 first, so that weights stored in 16 bits have the same digest
-    whether they are loaded in float32 or bfloat16.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(part.state_dict().items()):
-        values = tensor.detach().to("cpu")
-        if values.is_floating_point():
-            values = values.to(torch.bfloat16)
-        digest.update(f"{name} {tuple(values.shape)}\n".encode())
-        digest.update(values.contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
