@@ -34,6 +34,7 @@ def test_two_matched_frames_are_one_moment(video: Path, monkeypatch: pytest.Monk
     assert result.answer == "The event happens in 2 - 5 s."
     assert [time for time, value in result.relevance if value] == [2.0, 5.0]
     assert result.warnings == ()
+    assert result.provenance.runtime["time_tokens"] == "matching"
 
 
 def test_reversed_frames_and_single_ones(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

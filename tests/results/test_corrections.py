@@ -82,6 +82,15 @@ def test_a_corrected_moment_has_the_relevance_of_its_frames() -> None:
     assert from_dict(to_dict(corrected)) == corrected
 
 
+def test_a_corrected_moment_of_matched_frames_has_no_score() -> None:
+    asked = answer("a goal", Moment(0.0, 1.0, 0.6))
+    made = replace(asked.provenance, runtime={"time_tokens": "matching"})
+    result = Groundings((replace(asked, provenance=made),))
+    corrected = correct(result, [Cue(0, 1000, "a goal"), Cue(1000, 3000, "a goal")])
+    assert isinstance(corrected, Groundings)
+    assert [m.score for m in corrected.results[0].moments] == [0.6, None]
+
+
 def test_answers_that_nobody_changed_stay_as_they_are() -> None:
     cues = [Cue(0, 1000, "a goal"), Cue(2000, 4000, "a goal"), Cue(1000, 1500, "a card")]
     corrected = correct(ASKED, cues)

@@ -29,6 +29,8 @@ def model_warnings(model: D2VLM) -> tuple[str, ...]:
 def runtime_of(model: D2VLM, *, vision: str, bits: int | None) -> dict[str, str]:
     """Return what the last digits of an answer depend on, apart from the weights.
 
+    For a model that matches frames also that it does, which says what scores mean.
+
     Args:
         model: that answers.
         vision: name of what encodes frames.
@@ -38,6 +40,8 @@ def runtime_of(model: D2VLM, *, vision: str, bits: int | None) -> dict[str, str]
     attention = str(model.config._attn_implementation)
     features = {} if bits is None else {"features": f"{bits} bit"}
     used = {"device": model.device.type, "attention": attention, "vision": vision}
+    if model.config.matches:
+        used["time_tokens"] = model.config.time_tokens
     return {**used, **features, **libraries}
 
 

@@ -38,7 +38,7 @@ def correct(result: Result, cues: Sequence[Cue]) -> Result:
     Returns:
         The result, equal to the original if nothing was changed, else with `corrected` in its
         provenance. A changed event has no score; a changed moment has the mean relevance of its
-        frames. The model's own answers and the warnings stay.
+        frames, or none if the model matches frames. The model's own answers and the warnings stay.
 
     Raises:
         FormatError: a cue of an answer names none of its queries.
@@ -86,11 +86,15 @@ def _correct_answer(answer: GroundingResult, cues: Sequence[Cue]) -> GroundingRe
     events = _events(cues, before)
     if sorted(events, key=_order) == sorted(before, key=_order):
         return answer
+    # Frames between two matched ones have no relevance that says anything of the moment.
+    matched = answer.provenance.runtime.get("time_tokens") == "matching"
     moments = [
         Moment(
             event.start_s,
             event.end_s,
-            _relevance(answer.relevance, event) if event.score is None else event.score,
+            _relevance(answer.relevance, event)
+            if event.score is None and not matched
+            else event.score,
         )
         for event in events
     ]

@@ -30,8 +30,9 @@ class Moment:
     Attributes:
         start_s: in seconds, 0 or above.
         end_s: in seconds, after `start_s`.
-        score: mean relevance of its frames, in [0, 1] (see `Relevance`); None if unknown, as of a
-            moment that a person added.
+        score: mean relevance of its frames, in [0, 1] (see `Relevance`), or for a model that
+            matches frames the mean probability of the matched ones; None if unknown, as of a moment
+            that a person added.
 
     Raises:
         InputError: the interval is empty, negative or not finite, or the score is out of range.
@@ -53,7 +54,7 @@ class Event:
         start_s: in seconds, 0 or above.
         end_s: in seconds, after `start_s`.
         text: the caption, untrusted text as the model wrote it.
-        score: mean relevance of its frames to the caption's evidence, in [0, 1]; None if unknown.
+        score: as of a `Moment`, of the caption's evidence; None if unknown.
 
     Raises:
         InputError: the interval is empty, negative or not finite, or the score is out of range.
@@ -75,7 +76,8 @@ class Relevance:
     Attributes:
         times_s: (T,) sampled instants in seconds, strictly increasing.
         values: (T,) numbers in [0, 1]: sigmoid of the similarity between the evidence and each
-            frame (paper, section 3.2).
+            frame (paper, section 3.2); for a model that matches frames, the probability that a
+            time of the answer is this frame.
 
     Raises:
         InputError: the two have different lengths.
@@ -117,7 +119,8 @@ class Provenance:
             Empty in results of older versions, as are the next two.
         about_s: the intervals that the prompt refers to, in seconds.
         runtime: device, attention, a digest of the model's files if they are not a commit on the
-            hub, and the versions of torch, transformers and PyAV.
+            hub, and the versions of torch, transformers and PyAV; time_tokens, "matching", of a
+            model that matches frames.
         corrected: whether somebody edited times or texts afterwards.
     """
 

@@ -43,6 +43,9 @@ _ROUNDING = {"float32": 1e-4}
 """By dtype: relevance differs by less between batch sizes, processors and runs. Sums are rounded in
 another order, which may also move a cached feature to the next of its 16- or 8-bit values. For
 16-bit dtypes the limit is `_SCORE_TOLERANCE`."""
+_SHARPER = 10
+"""Probabilities of a model that matches frames move this much further: they are a softmax of
+similarities that, unlike relevance, are not divided by the root of their size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Replay:
         result: the new one.
         differences: a line per event or moment that differs; empty if there is none.
         notes: what else differs: the video, versions, answers, and relevance by more than rounding
-            explains (1e-4 in float32, 0.01 in 16 bits).
+            explains (1e-4 in float32, 0.01 in 16 bits; ten times that if frames are matched).
     """
 
     result: Result
@@ -62,7 +65,8 @@ class Replay:
 
     @property
     def same(self) -> bool:
-        """Whether all events or moments have the same times and texts, and scores within 0.01."""
+        """Whether all events or moments have the same times and texts, and scores within 0.01, or
+        0.1 if frames are matched."""
         return not self.differences
 
 
@@ -112,7 +116,8 @@ def replay(
         new: Result = captioner.caption(source, question=before.prompt, on_progress=on_progress)
     else:
         new = _ground_again(stored, Grounder(before.model, **options), source, on_progress)
-    differences = [line for rows in _pairs(stored, new) for line in _compare(*rows)]
+    within = _SCORE_TOLERANCE * _sharpness(provenance_in(new))
+    differences = [line for rows in _pairs(stored, new) for line in _compare(*rows, within)]
     notes = [*_video_notes(info, source), *_runtime_notes(before, provenance_in(new))]
     return Replay(new, tuple(differences), (*notes, *_answer_notes(stored, new)))
 
@@ -229,7 +234,7 @@ def _moments(result: GroundingResult) -> list[_Row]:
     return [_Row(m.start_s, m.end_s, result.query, m.score) for m in result.moments]
 
 
-def _compare(old: Sequence[_Row], new: Sequence[_Row]) -> list[str]:
+def _compare(old: Sequence[_Row], new: Sequence[_Row], within: float) -> list[str]:
     """Return a line per difference: "-" missing, "+" new, "~" the same with another score."""
     matcher = SequenceMatcher(None, [r.key for r in old], [r.key for r in new], autojunk=False)
     lines = []
@@ -237,16 +242,20 @@ def _compare(old: Sequence[_Row], new: Sequence[_Row]) -> list[str]:
         before, after = old[old_start:old_stop], new[new_start:new_stop]
         if tag == "equal":
             pairs = zip(before, after, strict=True)
-            lines += [f"~ {b}, was {a.score}" for a, b in pairs if _scores_differ(a, b)]
+            lines += [f"~ {b}, was {a.score}" for a, b in pairs if _scores_differ(a, b, within)]
         else:
             lines += [f"- {row}" for row in before] + [f"+ {row}" for row in after]
     return lines
 
 
-def _scores_differ(old: _Row, new: _Row) -> bool:
+def _sharpness(provenance: Provenance) -> int:
+    return _SHARPER if provenance.runtime.get("time_tokens") == "matching" else 1
+
+
+def _scores_differ(old: _Row, new: _Row, within: float) -> bool:
     if old.score is None or new.score is None:
         return old.score is not new.score
-    return abs(old.score - new.score) > _SCORE_TOLERANCE
+    return abs(old.score - new.score) > within
 
 
 def _video_notes(info: VideoInfo, video: Path) -> list[str]:
@@ -284,7 +293,8 @@ def _answer_notes(stored: Result, new: Result) -> list[str]:
     if any(not _same_times(*pair) for pair in curves):
         return [*notes, "the relevance curve has other times"]
     gap = max((_largest_gap(a.values, b.values) for a, b in curves), default=0.0)
-    rounding = _ROUNDING.get(provenance_in(new).dtype, _SCORE_TOLERANCE)
+    provenance = provenance_in(new)
+    rounding = _ROUNDING.get(provenance.dtype, _SCORE_TOLERANCE) * _sharpness(provenance)
     if gap > rounding:
         notes.append(
             f"relevance differs by up to {gap:.2g}; rounding explains at most {rounding:g}"
