@@ -10,7 +10,7 @@ from typing import Unpack
 from vidground.errors import VidgroundError
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.windows import WindowEvent, join_repeats, merge_events
-from vidground.inference.answers import Answers, answer_notes, read_answers
+from vidground.inference.answers import Answers, answer_notes
 from vidground.inference.backends import Backend
 from vidground.inference.engine import Engine
 from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
@@ -75,8 +75,7 @@ class DenseCaptioner:
         answers = self.engine.answer(
             video, [prompt], keep_tokens=True, on_progress=on_progress, backend=backend
         )
-        staged = self.engine.model.config.evidence_stage
-        readings = read_answers(answers, 0, self.engine.tokenizers, evidence_stage=staged)
+        readings = self.engine.read(answers)
         merged = merge_events(answers.windows, [window_events(reading) for reading in readings])
         events = join_repeats(merged)
         captions = tuple(_event(answers, event) for event in events)

@@ -13,7 +13,7 @@ import torch
 from vidground.errors import InputError, VidgroundError
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.windows import distinct_spans, merge_curves
-from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
+from vidground.inference.answers import Answers, Reading, answer_notes
 from vidground.inference.backends import Backend
 from vidground.inference.engine import Engine
 from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
@@ -209,11 +209,8 @@ class Grounder:
 
     def _result(self, query: str, prompt: Prompt, answers: Answers, index: int) -> GroundingResult:
         """Merge the answers of all windows to one prompt."""
-        config = self.engine.model.config
-        readings = read_answers(
-            answers, index, self.engine.tokenizers, evidence_stage=config.evidence_stage
-        )
-        share = config.evidence_threshold
+        readings = self.engine.read(answers, index)
+        share = self.engine.model.config.evidence_threshold
         per_window = [moment_spans(reading, share=share) for reading in readings]
         scores = [max((score for _, _, score in spans), default=-1.0) for spans in per_window]
         best = readings[scores.index(max(scores))]

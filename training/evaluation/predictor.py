@@ -15,7 +15,7 @@ from vidground.errors import CheckpointError, InputError
 from vidground.faults import told
 from vidground.features.encoded_video import EncodedVideo
 from vidground.features.windows import WindowEvent, distinct_spans, merge_events
-from vidground.inference.answers import Answers, Reading, answer_notes, read_answers
+from vidground.inference.answers import Answers, Reading, answer_notes
 from vidground.inference.engine import Engine
 from vidground.inference.inference_settings import InferenceOptions, InferenceSettings
 from vidground.inference.moments import moment_spans, window_events
@@ -153,11 +153,8 @@ class Predictor:
         return prompt
 
     def _line(self, question: Question, answers: Answers, index: int) -> Line:
-        config = self._engine.model.config
-        readings = read_answers(
-            answers, index, self._engine.tokenizers, evidence_stage=config.evidence_stage
-        )
-        share = config.evidence_threshold
+        readings = self._engine.read(answers, index)
+        share = self._engine.model.config.evidence_threshold
         per_window = [moment_spans(reading, share=share) for reading in readings]
         spans = distinct_spans([span for found in per_window for span in found])
         spans = spans[: self._grounding.max_moments]
@@ -166,7 +163,7 @@ class Predictor:
             "found": any(score >= self._grounding.found_threshold for *_, score in spans),
             "moments": [[*answers.seconds(a, b), score] for a, b, score in spans],
         }
-        if config.matches:
+        if self._engine.model.config.matches:
             line["staged"] = False
         warnings = [*answers.warnings, *answer_notes(answers, readings)]
         return line | ({"warnings": warnings} if warnings else {})

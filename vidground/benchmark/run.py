@@ -43,7 +43,7 @@ from vidground.benchmark.workload import (
 from vidground.captioner import DenseCaptioner
 from vidground.errors import InputError
 from vidground.generation.generation_queue import Generation
-from vidground.inference.answers import Answer, Answers, read_answers
+from vidground.inference.answers import Answer, Answers
 from vidground.results.types import Captions
 from vidground.settings import CPU
 from vidground.version import __version__
@@ -241,8 +241,7 @@ class _ReleasedRun:
         windows = engine.windows(len(video.times_s))
         only = (Answer(windows[0], 0, generation),)
         answers = Answers(result.video, video.times_s, engine.period_s, windows, only, ())
-        staged = engine.model.config.evidence_stage
-        return read_answers(answers, 0, engine.tokenizers, evidence_stage=staged)[0].text
+        return engine.read(answers)[0].text
 
 
 def _reports(

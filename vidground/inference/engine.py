@@ -26,7 +26,7 @@ from vidground.features.frame_encoding import (
 from vidground.features.video_features import AnyChunk, VideoFeatures, counted
 from vidground.features.windows import Window, plan_windows, window_samples, windows_about
 from vidground.generation.prompt_batch import PromptInputs
-from vidground.inference.answers import Answer, Answers
+from vidground.inference.answers import Answer, Answers, Reading, read_answers
 from vidground.inference.backends import Backend, DirectBackend
 from vidground.inference.batch_sizes import choose_sizes
 from vidground.inference.inference_settings import InferenceSettings
@@ -301,6 +301,11 @@ class Engine:
         """
         longest = int(self.model.config.max_frames)
         return window_samples(self.sampling.window_s, fps=self.sampling.fps, longest=longest)
+
+    def read(self, answers: Answers, prompt: int = 0) -> list[Reading]:
+        """Parse the answers of this engine's model to one prompt; see `read_answers`."""
+        staged = self.model.config.evidence_stage
+        return read_answers(answers, prompt, self.tokenizers, evidence_stage=staged)
 
     def provenance(self, prompt: str, answers: Answers) -> Provenance:
         """Return everything that determined an answer; see `provenance_of`."""
