@@ -1,6 +1,6 @@
-"""Which device a model runs on, and in which type of numbers; tensors brought there.
+"""Choose the device and the dtype of a model, and copy tensors to it.
 
-Imports torch when it is asked, so that this can be imported by what is light.
+Imports torch only inside functions, so that this module is light.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ if TYPE_CHECKING:
     import torch
 
 FOR_DEVICE = "device"
-"""Stands for the dtype that `choose_dtype` chooses, where a dtype can be given."""
+"""Name of the dtype that `choose_dtype` chooses, where a dtype can be given."""
 
 SMALL_MODEL_PARAMETERS = 30_000_000
 """Below this many parameters, bfloat16 and several threads gain nothing on a CPU."""
 
 _NATIVE_BFLOAT16 = (8, 0)
-"""Compute capability from which NVIDIA cards have units for bfloat16. Older ones emulate it."""
+"""Lowest compute capability of NVIDIA GPUs with units for bfloat16; older ones emulate it."""
 _SHARE_OF_WEIGHTS = 0.75
-"""Part of the free memory that the weights may take; the rest is for what is computed."""
+"""Maximum share of the free memory for weights; the rest is for the computation."""
 _REASON_LENGTH = 160
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenDtype:
-    """A type for weights and computation. name: "float32", "bfloat16" or "float16". reason: why
-    it was chosen, in words that go on from "because".
+    """A dtype for weights and computation.
+
+    Attributes:
+        name: "float32", "bfloat16" or "float16".
+        reason: why it was chosen; completes a sentence that ends with "because".
     """
 
     name: str
@@ -39,14 +42,14 @@ class ChosenDtype:
 
 
 def choose_device(asked: str | torch.device | None = None) -> torch.device:
-    """The device that is asked for, once it is known to work.
+    """Return a device after checking that it works.
 
     Args:
-        asked: "cpu", "cuda", "cuda:N", or another that torch knows; None for the current card if
+        asked: "cpu", "cuda", "cuda:N", or another device of torch; None for the current GPU if
             there is one, else the CPU.
 
     Returns:
-        The device; a card always with its number.
+        The device; a GPU always with its number.
 
     Raises:
         InputError: torch does not know or cannot use the device.
@@ -67,7 +70,7 @@ def choose_device(asked: str | torch.device | None = None) -> torch.device:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ImportError) as error:
-        # Of other kinds than CUDA torch tells no more than how it was built, at great length.
+        # For other devices than CUDA, torch's message only describes its build, at length.
         reason = f"this machine or this build of torch has no {device.type}"
         if device.type == "cuda":
             reason = shorten(str(error).strip().partition("\n")[0], _REASON_LENGTH, placeholder="…")
@@ -83,17 +86,16 @@ def choose_device(asked: str | torch.device | None = None) -> torch.device:
 
 
 def choose_dtype(device: str | torch.device, parameters: int = 0) -> ChosenDtype:
-    """The dtype that suits a device and a model best, and why.
+    """Choose the dtype that suits a device and a model.
 
-    The released weights are stored in bfloat16, so that is what a card computes in if it has
-    units for it. Older cards (compute capability below 8.0, such as T4 and V100) emulate it
-    slowly: they compute in float32 if the weights fit, which cannot overflow, else in float16.
-    Processors with units for bfloat16 (AVX512-BF16, AMX) compute in it, too, but for small models.
-    Everything else computes in float32.
+    The released weights are stored in bfloat16, so GPUs with units for bfloat16 use it. Older GPUs
+    (compute capability below 8.0, such as T4 and V100) emulate it slowly: they use float32 if the
+    weights fit, which cannot overflow, else float16. CPUs with units for bfloat16 (AVX512-BF16,
+    AMX) use it except for small models. Everything else uses float32.
 
     Args:
-        parameters: number of parameters of the model, on which the choice for CPUs and older cards
-            depends.
+        device: of the model.
+        parameters: number of parameters of the model; matters for CPUs and older GPUs.
     """
     kind = str(device).partition(":")[0]
     if kind == "cpu":
@@ -127,39 +129,39 @@ def choose_dtype(device: str | torch.device, parameters: int = 0) -> ChosenDtype
 
 
 def has_bfloat16(capability: tuple[int, int]) -> bool:
-    """Whether an NVIDIA card has units for bfloat16; torch's own question counts emulation, too.
+    """Return whether an NVIDIA GPU has units for bfloat16; torch's own check counts emulation.
 
     Args:
-        capability: its compute capability.
+        capability: compute capability of the GPU.
     """
     return capability >= _NATIVE_BFLOAT16
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether this processor has units for bfloat16 (AVX512-BF16 or AMX) that torch uses."""
+    """Return whether this CPU has units for bfloat16 (AVX512-BF16 or AMX) that torch uses."""
     import torch
 
     if not torch._C._has_mkldnn:
         return False
     units = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     native = any(getattr(torch.cpu, name, bool)() for name in units)
-    # The second answer follows the limits that the user sets for oneDNN.
+    # The second check respects the limits that the user sets for oneDNN.
     return native and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor on a device; from main memory to a card without waiting for the card's work.
+    """Copy a tensor to a device; a copy from main memory to a GPU does not wait for its work.
 
-    What is computed with the result on the card's current stream comes after the copy.
+    Later work on the GPU's current stream sees the copied values.
     """
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
-    # A copy from other than pinned memory waits until all that was queued before it is done.
+    # A copy from memory that is not pinned waits for all earlier work.
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _usable() -> str:
-    """The devices that can be used here, as a list in words."""
+    """Return the devices that can be used here, joined by "or"."""
     import torch
 
     cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]

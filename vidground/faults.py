@@ -1,7 +1,7 @@
-"""Mistakes of the program, told apart from what is wrong with a file, a disk or a machine.
+"""Bugs of the program, distinguished from problems of a file, a disk or a machine.
 
-The only place that decides what an exception says about a file (`kind_of`) and how a mistake of
-the program is reported (`as_internal`). Knows neither videos nor models; imports no torch.
+Only this module decides what an exception means for a file (`kind_of`) and how a bug is reported
+(`as_internal`). Knows neither videos nor models; imports no torch.
 """
 
 import os
@@ -22,19 +22,19 @@ from vidground.version import __version__
 FailureKind = Literal["input", "system", "quality", "internal"]
 """Why an input failed.
 
-"input": the file, or what was asked of it, cannot be used; the same will happen again. "system":
-memory, a disk, a folder or a process stood in the way. "quality": there is a result, and it is not
-good enough. "internal": a mistake in vidground or in a library it uses.
+"input": the file or the request cannot be used; it will fail again. "system": memory, a disk, a
+folder or a process prevented the work. "quality": there is a result, but it is not good enough.
+"internal": a bug in vidground or in a library it uses.
 """
 
 _PACKAGE = __name__.partition(".")[0]
-_LONGEST = 300  # characters of an exception's own message
+_MAX_MESSAGE = 300  # characters of an exception's own message
 _LIBRARIES = {"PyAV": "av", "torch": "torch"}  # by the names of their distributions
 
 
 def is_fault(error: BaseException) -> bool:
-    """Whether an exception is a mistake of the program: not raised on purpose, by the system, or
-    for lack of memory.
+    """Return whether an exception is a bug: not raised on purpose, by the system, or for lack of
+    memory.
     """
     if not isinstance(error, Exception) or isinstance(error, VidgroundError | OSError):
         return False
@@ -42,7 +42,7 @@ def is_fault(error: BaseException) -> bool:
 
 
 def kind_of(error: Exception) -> FailureKind:
-    """What an exception says about the input that was worked on."""
+    """Return what an exception means for the input that was processed."""
     if isinstance(error, InternalError) or is_fault(error):
         return "internal"
     return "input" if isinstance(error, VideoError | InputError) else "system"
@@ -52,8 +52,10 @@ def kind_of(error: Exception) -> FailureKind:
 class Fault:
     """An exception as text, which can be sent to another process.
 
-    what: its type and message, in one line. place: the last line of vidground that it passed
-    through; empty if there is none. traceback: as Python prints it.
+    Attributes:
+        what: its type and message, in one line.
+        place: the innermost line of vidground in its traceback; empty if there is none.
+        traceback: as Python prints it.
     """
 
     what: str
@@ -64,13 +66,13 @@ class Fault:
     def of(cls, error: BaseException) -> "Fault":
         """Describe an exception."""
         message = " ".join(str(error).split())
-        if len(message) > _LONGEST:
-            message = f"{message[: _LONGEST - 1]}…"
+        if len(message) > _MAX_MESSAGE:
+            message = f"{message[: _MAX_MESSAGE - 1]}…"
         what = type(error).__name__ + (f": {message}" if message else "")
         return cls(what, _place(error), "".join(tracebacks.format_exception(error)))
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name; `Fault(**values)` is the inverse."""
+        """Return the fields by name; `Fault(**values)` is the inverse."""
         return asdict(self)
 
 
@@ -80,8 +82,9 @@ def internal_error(
     """Return the error that reports a fault.
 
     Args:
-        about: the file that was worked on.
-        advice: what helps until the fault is mended.
+        fault: the exception.
+        about: the file that was processed.
+        advice: appended to the message: what helps until the bug is fixed.
     """
     name = "" if about is None else f"{printable(about)}: "
     versions = ", ".join(f"{name} {version}" for name, version in program_versions().items())
@@ -96,7 +99,7 @@ def internal_error(
 
 
 def as_internal(error: Exception, about: str | os.PathLike[str] | None = None) -> InternalError:
-    """Return the error that reports an exception, with that as its cause; see `internal_error`."""
+    """Return the error that reports an exception, which is its cause; see `internal_error`."""
     if isinstance(error, InternalError):
         return error
     internal = internal_error(Fault.of(error), about)
@@ -106,7 +109,11 @@ def as_internal(error: Exception, about: str | os.PathLike[str] | None = None) -
 
 @contextmanager
 def faults_as_internal(about: str | os.PathLike[str] | None = None) -> Iterator[None]:
-    """Raise mistakes of the program as InternalError; other exceptions pass. about: the file."""
+    """Raise bugs as InternalError, and other exceptions unchanged.
+
+    Args:
+        about: the file that is processed.
+    """
     try:
         yield
     except Exception as error:
@@ -116,7 +123,7 @@ def faults_as_internal(about: str | os.PathLike[str] | None = None) -> Iterator[
 
 
 def told(error: Exception, about: str | os.PathLike[str] | None = None) -> str:
-    """Return what went wrong with a file, in words for its user."""
+    """Return a message for the user about what went wrong with a file."""
     if isinstance(error, VidgroundError | OSError):
         return str(error)
     if is_out_of_memory(error):
@@ -126,7 +133,7 @@ def told(error: Exception, about: str | os.PathLike[str] | None = None) -> str:
 
 @cache
 def program_versions() -> dict[str, str]:
-    """The versions that decide what can be made of a file: vidground's, PyAV's and torch's."""
+    """Return the versions that determine how a file is processed: vidground, PyAV and torch."""
     return {"vidground": __version__} | {
         name: _version(distribution) for name, distribution in _LIBRARIES.items()
     }
@@ -140,10 +147,10 @@ def _version(distribution: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The last frame of an exception that is in vidground, as module, line and function."""
+    """Return the innermost frame of vidground in a traceback, as module, line and function."""
     place = ""
     for frame, line in tracebacks.walk_tb(error.__traceback__):
-        spec = frame.f_globals.get("__spec__")  # knows the name of a module run by `python -m`
+        spec = frame.f_globals.get("__spec__")  # has the name of a module run by `python -m`
         module = str(frame.f_globals.get("__name__") if spec is None else spec.name)
         if module.partition(".")[0] == _PACKAGE:
             place = f"{module}, line {line}, {frame.f_code.co_name}"

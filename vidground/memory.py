@@ -1,6 +1,6 @@
-"""Free memory of a device, running out of it, and work in batches that shrink when that happens.
+"""Free memory of a device, out-of-memory errors, and batches that are halved when they occur.
 
-Knows no model. Uses torch only where it is loaded already, so that importing this is cheap.
+Knows no model. Uses torch only if it has been imported already, so that this module is light.
 """
 
 from __future__ import annotations
@@ -21,34 +21,49 @@ _OUT_OF_MEMORY = (
     "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_ALLOC_FAILED, ...
     "allocation_failed",  # CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED, ...
 )
-"""What messages say, in lower case, of errors that have no class of their own."""
+"""Parts of messages, in lower case, of errors that have no class of their own."""
 
 _FILES = {
     1: (("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file"),
     2: (("memory.max", "memory.high"), "memory.current", "inactive_file"),
 }
 """By version of control groups: files with limits, the file with the usage, and the line of
-memory.stat with the file cache that has not been used lately."""
+memory.stat with the file cache that can be reclaimed."""
 
 
 class BatchSize:
-    """The most items to process at once. now: the current limit; it only ever falls."""
+    """A maximum number of items to process at once, which never grows.
 
-    def __init__(self, most: int) -> None:
-        self.now = most
+    Args:
+        maximum: the initial maximum.
+
+    Attributes:
+        now: the current maximum.
+    """
+
+    def __init__(self, maximum: int) -> None:
+        self.now = maximum
 
     def halve(self, tried: int) -> None:
-        """Memory was too small for `tried` items, 2 or more: from now on take half of them."""
+        """Reduce the maximum to half of a number of items, 2 or more, that did not fit."""
         self.now = max(1, min(self.now, tried // 2))
 
 
 def in_parts(function: Callable[[Any], Any], items: Any, size: BatchSize) -> Any:
-    """Apply a function of the rows of a tensor to at most `size` rows at a time.
+    """Apply a function to the rows of a tensor, at most `size` rows at a time.
 
     When memory runs out, the size is halved and the same rows are tried again.
 
+    Args:
+        function: takes rows and returns a tensor with a row for each.
+        items: tensor.
+        size: maximum number of rows.
+
+    Returns:
+        The results, concatenated.
+
     Raises:
-        MemoryError, or what the library raises: a single row does not fit.
+        Exception: the out-of-memory error of a single row.
     """
     torch = sys.modules["torch"]
     done, start = [], 0
@@ -63,19 +78,19 @@ def in_parts(function: Callable[[Any], Any], items: Any, size: BatchSize) -> Any
         else:
             start += len(part)
             continue
-        release_memory()  # here, where the error no longer holds what was computed
+        release_memory()  # here, where the error no longer holds tensors
     return done[0] if len(done) == 1 else torch.cat(done)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, torch, CUDA and its libraries, or onnxruntime ran out of memory.
+    """Return whether Python, torch, CUDA and its libraries, or onnxruntime ran out of memory.
 
-    Few of them have a class for it: most raise a general error that says so in its message.
-    onnxruntime's errors are not even `RuntimeError`s.
+    Few of them have a class for this: most raise a general error and say so in its message. Errors
+    of onnxruntime are not even `RuntimeError`s.
     """
     if isinstance(error, MemoryError):
         return True
-    torch = sys.modules.get("torch")  # without it no such error can be raised
+    torch = sys.modules.get("torch")  # if it is not imported, it cannot have raised the error
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
     if isinstance(error, OSError):
@@ -88,18 +103,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Return to the driver what torch has cached, on all cards."""
+    """Return torch's cached memory to the driver, on all GPUs."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def free_bytes(device: Any) -> int:
-    """Memory that new tensors can use on a torch device.
+    """Return the memory that new tensors can use on a torch device.
 
-    On a card: what the driver has left and what torch has cached without using it, within the
-    limit of `torch.cuda.set_per_process_memory_fraction`. Elsewhere: what the system can give to
-    this process, within the limits of its control groups (containers, batch systems).
+    On a GPU this is the driver's free memory plus torch's unused cache, within the limit of
+    `torch.cuda.set_per_process_memory_fraction`. Elsewhere it is the system's available memory,
+    within the limits of this process's control groups (containers, batch systems).
     """
     if device.type != "cuda":
         return system_free_bytes()
@@ -112,7 +127,7 @@ def free_bytes(device: Any) -> int:
 
 
 def system_free_bytes(root: Path = Path("/")) -> int:
-    """Main memory that this process can still use.
+    """Return the main memory that this process can still use.
 
     Args:
         root: where proc and sys are mounted.
@@ -122,7 +137,7 @@ def system_free_bytes(root: Path = Path("/")) -> int:
 
 
 def _available(root: Path) -> int:
-    """What the system can give without swapping; half of all memory where it does not tell."""
+    """Return the memory available without swapping; half of all memory if it is unknown."""
     for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
@@ -130,7 +145,7 @@ def _available(root: Path) -> int:
 
 
 def container_limit_bytes(root: Path = Path("/")) -> int | None:
-    """The tightest limit that control groups put on this process's memory; None if there is none.
+    """Return the lowest memory limit of this process's control groups; None if there is none.
 
     Args:
         root: where proc and sys are mounted.
@@ -141,7 +156,7 @@ def container_limit_bytes(root: Path = Path("/")) -> int | None:
 
 
 def _group_limits(root: Path) -> Iterator[tuple[int, int]]:
-    """Limit, and what is left of it, of each control group with one: of this process, and above."""
+    """Yield limit and remaining memory of this process's control groups and of those above."""
     for version, mount, group in _memory_groups(root):
         while True:
             yield from _limit_of(mount.joinpath(*group.parts[1:]), version)
@@ -151,7 +166,7 @@ def _group_limits(root: Path) -> Iterator[tuple[int, int]]:
 
 
 def _memory_groups(root: Path) -> Iterator[tuple[int, Path, PurePosixPath]]:
-    """Version, mount point and this process's group of each hierarchy that may limit memory."""
+    """Yield version, mount point and this process's group of each hierarchy that limits memory."""
     mounts = [line.partition(" - ") for line in _lines(root / "proc/self/mountinfo")]
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, group = line.split(":", 2)
@@ -164,13 +179,13 @@ def _memory_groups(root: Path) -> Iterator[tuple[int, Path, PurePosixPath]]:
                 continue
             top, mount = PurePosixPath(fields[3]), root / fields[4].lstrip("/")
             path = PurePosixPath(group)
-            # A container may see its own group as the top, and still read its path outside.
+            # In a container the own group may be mounted as the top, and yet have its outer path.
             inner = path.relative_to(top) if path.is_relative_to(top) else PurePosixPath()
             yield (1 if controllers else 2), mount, PurePosixPath("/") / inner
 
 
 def _limit_of(folder: Path, version: int) -> Iterator[tuple[int, int]]:
-    """A control group's limit and what is left; its file cache counts as free where it is idle."""
+    """Yield a control group's limit and its remaining memory; idle file cache counts as free."""
     limits, usage, cache = _FILES[version]
     bounds = [int(text) for name in limits for text in _lines(folder / name) if text.isdigit()]
     used = [int(text) for text in _lines(folder / usage)]
@@ -182,7 +197,7 @@ def _limit_of(folder: Path, version: int) -> Iterator[tuple[int, int]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a system file; none where it is missing or not to be read."""
+    """Return the lines of a system file; none if it is missing or unreadable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
