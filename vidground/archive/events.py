@@ -1,6 +1,6 @@
-"""What a run over many videos tells: as it goes, and in the end.
+"""Events of a run over many videos, and its summary.
 
-Plain data; knows neither how the work is done nor where it is shown.
+Plain data. Knows neither how the work is done nor where it is shown.
 """
 
 import os
@@ -17,7 +17,13 @@ SUMMARY_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A video's turn has come: the number-th of total."""
+    """Work on a video starts.
+
+    Attributes:
+        path: of the video.
+        number: of the video in the run, from 1.
+        total: number of videos.
+    """
 
     path: str
     number: int
@@ -26,21 +32,32 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """All else is done; another run still works on this video."""
+    """Everything else is done, and another run is still working on this video.
+
+    Attributes:
+        path: of the video.
+    """
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What became of one input.
+    """The outcome of one input.
 
-    path: the video; for an input that stands for no file, what was asked for. outputs: the files
-    written, or those already there if it was skipped. events: captions or moments in the result;
-    None without a new result. error: why it failed, else None. elapsed_s: its share of the run.
-    reason: why it was done or skipped. video_s: how much video the model went through. failure:
-    what kind of failure it was, None if it did not fail. traceback: of an internal error. result:
-    of a video that is done, while its event is handled; the reports of a summary do not keep it.
+    Attributes:
+        path: of the video; the input itself if it names no file.
+        status: "done", "skipped" or "failed".
+        outputs: files that were written, or existed already if it was skipped.
+        events: number of captions or moments in the result; None without a new result.
+        warnings: of the result.
+        error: why it failed; None if it did not.
+        elapsed_s: its share of the run's time.
+        reason: why it was done or skipped.
+        video_s: duration of video that the model processed; None for nothing.
+        failure: kind of failure; None if it did not fail.
+        traceback: of an internal error.
+        result: of a video that is done, while its event is handled; None in a summary.
     """
 
     path: str
@@ -65,10 +82,14 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What became of all inputs, in the order of the run.
+    """The outcome of all inputs, in the order of the run.
 
-    unfinished: how many have no report. interrupted: whether a signal ended the run. stopped:
-    whether it ended because too many inputs had failed. elapsed_s: how long it took.
+    Attributes:
+        reports: one per completed input.
+        unfinished: number of inputs without a report.
+        interrupted: whether a signal ended the run.
+        stopped: whether the run ended because too many inputs had failed.
+        elapsed_s: duration of the run.
     """
 
     reports: tuple[FileReport, ...]
@@ -79,27 +100,27 @@ class RunSummary:
 
     @property
     def done(self) -> int:
-        """Videos with a new result, empty ones included."""
+        """Number of videos with a new result, including empty ones."""
         return self._count("done")
 
     @property
     def empty(self) -> int:
-        """Videos whose new result holds no event: a result, not a failure."""
+        """Number of videos whose new result has no event, which is not a failure."""
         return sum(report.events == 0 for report in self.reports if report.status == "done")
 
     @property
     def skipped(self) -> int:
-        """Videos whose results were all there."""
+        """Number of videos whose results all existed."""
         return self._count("skipped")
 
     @property
     def failed(self) -> int:
-        """Inputs that gave no result, or one that could not be written or is not good enough."""
+        """Number of inputs without a result, or whose result was not written or not good enough."""
         return self._count("failed")
 
     @property
     def internal_errors(self) -> int:
-        """Of those that failed, the inputs that met a mistake of the program."""
+        """Number of inputs that failed because of a bug."""
         return sum(report.failure == "internal" for report in self.reports)
 
     @property
@@ -115,9 +136,9 @@ class RunSummary:
 
     @property
     def speed(self) -> Mapping[str, float]:
-        """How fast the model went, over the time its videos took; empty if it did nothing.
+        """Speed of the model over the time of its videos; empty if it did nothing.
 
-        video_s: seconds of video. video_s_per_s: of them in a second. files_per_minute.
+        `video_s`: seconds of video; `video_s_per_s`: the same per second; `files_per_minute`.
         """
         worked = [r for r in self.reports if r.video_s is not None]
         elapsed_s = sum(report.elapsed_s for report in worked)
@@ -132,7 +153,7 @@ class RunSummary:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary in JSON's terms."""
+        """Return the summary for JSON."""
         return {
             "schema_version": SUMMARY_VERSION,
             **self.counts,
@@ -152,7 +173,16 @@ class RunSummary:
 def report_on(
     path: str, result: Result, outputs: tuple[str, ...], *, elapsed_s: float, reason: str, new: bool
 ) -> FileReport:
-    """The report on a video whose result was written. new: whether the model has made it now."""
+    """Return the report on a video whose result was written.
+
+    Args:
+        path: of the video.
+        result: that was written.
+        outputs: files that were written.
+        elapsed_s: share of the run's time.
+        reason: why it was done.
+        new: whether the model has made the result now.
+    """
     answers = (result,) if isinstance(result, Captions) else result.results
     return FileReport(
         path,
@@ -174,7 +204,14 @@ def report_failure(
     *,
     elapsed_s: float = 0.0,
 ) -> FileReport:
-    """The report on an input that failed with an exception. outputs: what was written before."""
+    """Return the report on an input that failed with an exception.
+
+    Args:
+        path: of the video.
+        error: the exception.
+        outputs: files that were written before.
+        elapsed_s: share of the run's time.
+    """
     failure = kind_of(error)
     if failure == "internal":
         error = as_internal(error, path)

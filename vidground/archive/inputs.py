@@ -1,7 +1,7 @@
-"""Which videos a run is about: names, folders and patterns to a list of files.
+"""The videos of a run: names, folders and patterns to a list of files.
 
-Only looks names up; no file is opened, so a pipe or a device is safe here. Knows nothing of
-results (`vidground.archive.outputs`) and nothing of what is inside a video.
+Only names are looked up and no file is opened, so that pipes and devices are safe. Knows neither
+results (`vidground.archive.outputs`) nor the content of videos.
 """
 
 import fnmatch
@@ -21,7 +21,12 @@ _SUFFIXES = ", ".join(sorted(VIDEO_SUFFIXES))
 
 @dataclass(frozen=True, slots=True)
 class InputVideo:
-    """A file to work on. relative: its place in a tree of results that mirrors the inputs'."""
+    """A file to process.
+
+    Attributes:
+        path: of the file.
+        relative: its path in a tree of results that mirrors the inputs.
+    """
 
     path: Path
     relative: Path
@@ -29,7 +34,12 @@ class InputVideo:
 
 @dataclass(frozen=True, slots=True)
 class FoundVideos:
-    """What `find_videos` found, and what it was asked for and did not find, with the reasons."""
+    """The return value of `find_videos`.
+
+    Attributes:
+        videos: that were found.
+        missing: inputs that were not found, with the reasons.
+    """
 
     videos: tuple[InputVideo, ...]
     missing: tuple[tuple[str, VideoError], ...]
@@ -42,26 +52,27 @@ def find_videos(
     relative_to: str | os.PathLike[str] | None = None,
     empty_ok: bool = False,
 ) -> FoundVideos:
-    """Return the videos that `inputs` name, in their order, each once.
+    """Return the videos that inputs name, in their order, each once.
 
-    An input is the first of these that it can be:
+    An input is the first of these that applies:
 
     - a file, whatever its suffix and the characters in its name;
     - a folder: the files in it whose suffix is in `VIDEO_SUFFIXES`, by name;
     - a pattern with `*`, `?`, `[…]`, or `**` for any folders: what it matches, by name. Unless it
-      ends in a suffix (`*.bin`) it matches only the suffixes that count in folders.
+      ends in a suffix (`*.bin`), it matches only files with these suffixes.
 
-    Folders and patterns pass over names that start with a dot.
+    Names that start with a dot are skipped in folders and patterns.
 
     Args:
-        recursive: search the folders inside of folders too. Links to folders are followed, each
-            folder is searched once, so that links in a circle end.
-        relative_to: folder that `InputVideo.relative` starts at. None: the folder that was given,
-            the part of a pattern before its first wildcard, a file's own folder.
-        empty_ok: a folder without videos is not missed; one that cannot be read is.
+        inputs: names of files and folders, and patterns.
+        recursive: search subfolders, too. Links to folders are followed; each folder is searched
+            once, so that circular links end.
+        relative_to: folder that `InputVideo.relative` starts at. None for the given folder, the
+            part of a pattern before its first wildcard, or a file's own folder.
+        empty_ok: do not report a folder without videos as missing; an unreadable one is reported.
 
     Raises:
-        InputError: a video does not lie in `relative_to`.
+        InputError: a video is not in `relative_to`.
     """
     search = _Search(recursive, empty_ok)
     for name in inputs:
@@ -75,7 +86,7 @@ def find_videos(
 def parse_list(content: bytes) -> list[str]:
     """Return the names in a list: one per line, or separated by NUL bytes if there are any.
 
-    Bytes that are not UTF-8 are kept, empty lines and a byte order mark are not.
+    Bytes that are not UTF-8 are kept; empty lines and a byte order mark are dropped.
     """
     if b"\0" in content:
         names = content.split(b"\0")
@@ -87,7 +98,7 @@ def parse_list(content: bytes) -> list[str]:
 
 @dataclass
 class _Search:
-    """Collects what the inputs name; one per call of `find_videos`."""
+    """Collects the videos of inputs, for one call of `find_videos`."""
 
     recursive: bool
     empty_ok: bool
@@ -142,7 +153,7 @@ class _Search:
         return [path for path in children if fnmatch.fnmatchcase(path.name, part)]
 
     def _folders(self, top: Path) -> list[Path]:
-        """`top` and the folders below it, each once; by its own name if it also has links."""
+        """Return `top` and all its subfolders, each once, by its own name rather than a link."""
         seen: set[tuple[int, int]] = set()
         waiting, links = deque([top]), deque[Path]()
         found = []
@@ -175,7 +186,7 @@ class _Search:
         if identity not in self._seen:
             self._seen.add(identity)
             relative = path.relative_to(base)
-            # A pattern can step back up ("*/../x.mp4"); no result leaves the tree that mirrors.
+            # A pattern can lead upwards ("*/../x.mp4"); results must not leave their tree.
             climbs = ".." in relative.parts
             self.videos.append(InputVideo(path, Path(path.name) if climbs else relative))
 
@@ -184,9 +195,9 @@ class _Search:
 
 
 def _split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
-    """The folder that a pattern starts in, and the parts of the pattern below it.
+    """Return the folder that a pattern starts in, and the parts of the pattern below it.
 
-    A part that exists under its very name is no wildcard, even if it holds brackets.
+    A part is not a wildcard if a file or folder has exactly this name, even with brackets.
     """
     base = Path()
     parts = Path(pattern).parts
@@ -198,7 +209,7 @@ def _split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
 
 
 def _folder_id(path: str | Path) -> tuple[int, int] | None:
-    """The same for every name of a folder; None for anything else."""
+    """Return a number pair that identifies a folder under all its names; None for other files."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):  # ValueError: a NUL byte in the name
@@ -207,7 +218,7 @@ def _folder_id(path: str | Path) -> tuple[int, int] | None:
 
 
 def _identity(path: Path) -> Path:
-    """The same for two names of one file, but not for a link to it: that is a video of its own."""
+    """Return a path that is the same for two names of one file, but not for a link to it."""
     return Path(os.path.realpath(path.parent), path.name)
 
 

@@ -1,6 +1,6 @@
-"""One job of a run: what is to be done about it, its result recorded, rendered and written.
+"""The steps of one job: decide what to do, and record, render and write its result.
 
-The model's work lies in between, and is somebody else's (`vidground.archive.workers`).
+The model's work in between is done by a worker (`vidground.archive.workers`).
 """
 
 import time
@@ -26,17 +26,22 @@ Judge = Callable[[Result], str | None]
 
 
 def write_file(text: str, path: Path | None) -> None:
-    """Write a rendered result to its file; a job without files needs a writer of its own."""
+    """Write a rendered result to its file; jobs without files need another function."""
     assert path is not None, "run_archive refuses such jobs"
     write_atomically(path, text, parents=True)
 
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job that is being worked on, and kept from other runs until `claim` is closed.
+    """A job in progress, which other runs do not take until `claim` is closed.
 
-    left: the job for the outputs that are to be written. plan: why. state: of the video when the
-    job was begun. elapsed_s: the time it took so far.
+    Attributes:
+        job: the whole job.
+        left: the job with only the outputs to write.
+        plan: why they are written.
+        state: of the video when the job began.
+        elapsed_s: time taken so far.
+        claim: releases the job.
     """
 
     job: Job
@@ -49,7 +54,7 @@ class ClaimedJob:
 
 @dataclass(frozen=True)
 class JobRecorder:
-    """How jobs are begun and finished; see `run_archive` for the attributes."""
+    """Begins and finishes jobs; see `run_archive` for the attributes."""
 
     ledger: Ledger
     judge: Judge | None
@@ -58,9 +63,11 @@ class JobRecorder:
     stored: bool = False
 
     def begin(self, job: Job) -> ClaimedJob | FileReport | None:
-        """Find out what is to be done about a job, and do it unless it needs the model.
+        """Decide what to do about a job, and do it unless it needs the model.
 
-        None if another run does the job now.
+        Returns:
+            The claimed job if it needs the model, its report if it does not, or None if another run
+            is working on it.
         """
         begin = time.monotonic()
         written: list[str] = []
@@ -84,7 +91,7 @@ class JobRecorder:
             return _failed(job, error, written, time.monotonic() - begin)
 
     def finish(self, claimed: ClaimedJob, outcome: Outcome[Job, Result]) -> FileReport:
-        """Record and write what came of a job, and give its claim up."""
+        """Record and write the outcome of a job, and release it."""
         begin = time.monotonic() - outcome.elapsed_s - claimed.elapsed_s
         started_at, state = time.time() - outcome.elapsed_s, claimed.state
         left, plan, written = claimed.left, claimed.plan, list[str]()
@@ -108,7 +115,7 @@ class JobRecorder:
         return self._judged(self._report(job, plan, stored, written, begin, new=False), stored)
 
     def _leave(self, job: Job, plan: Plan) -> FileReport:
-        """The report on a job that there is nothing to do about."""
+        """Return the report on a job without anything to do."""
         if plan.action == "failed":
             return FileReport(str(job.path), "failed", error=plan.reason, failure="input")
         self.ledger.settle(job)
@@ -121,13 +128,13 @@ class JobRecorder:
         except FormatError:
             if self.judge is not None:
                 raise
-            return report  # its outputs are as they should be
+            return report  # its outputs are correct
         return report if result is None else self._judged(replace(report, result=result), result)
 
     def _result(
         self, outcome: Outcome[Job, Result], state: FileState | None, started_at: float
     ) -> Result:
-        """The result of a video that has stayed the same meanwhile."""
+        """Return the result of a video, after checking that the file has not changed."""
         job, result = outcome.item, outcome.result
         if isinstance(result, VidgroundError) and kind_of(result) == "input":
             _require_unchanged(job, state, result)
@@ -146,7 +153,7 @@ class JobRecorder:
             raise VideoError(f"{error}; this cannot be recorded either: {second}") from error
 
     def _write(self, job: Job, texts: Mapping[str, str], written: list[str]) -> None:
-        """Write the files of a job; `written` tells of them, whatever happens."""
+        """Write the files of a job, and add each to `written` even if a later one fails."""
         for format, text in texts.items():
             path = job.outputs[format]
             self.write(text, path)
@@ -170,7 +177,7 @@ class JobRecorder:
         return replace(report, warnings=(*report.warnings, *notes))
 
     def _texts(self, job: Job, result: Result) -> Mapping[str, str]:
-        """All that is to be written, before the first file is."""
+        """Render all formats before the first file is written."""
         return {format: self.render(result, format) for format in job.outputs}
 
     def _judged(self, report: FileReport, result: Result) -> FileReport:
@@ -186,7 +193,11 @@ _NOT_OURS = "vidground did not write it, or it was changed since (--overwrite re
 def _require_unchanged(
     job: Job, before: FileState | None, cause: VidgroundError | None = None
 ) -> None:
-    """Raise VideoError if the video was changed, replaced or removed since `before`."""
+    """Check that a video has not changed.
+
+    Raises:
+        VideoError: it was changed, replaced or removed since `before`.
+    """
     after = file_state(job.path)
     if after == before:
         return
@@ -197,7 +208,7 @@ def _require_unchanged(
 
 
 def _failed(job: Job, error: Exception, written: Sequence[str], elapsed_s: float) -> FileReport:
-    """The report on a job that failed; raises the error if every other job would meet it too."""
+    """Return the report on a failed job; raise errors that every other job would meet, too."""
     if isinstance(error, CheckpointError | BrokenPipeError):
         raise error
     return report_failure(job.path, error, written, elapsed_s=elapsed_s)

@@ -1,8 +1,8 @@
-"""The ledger of a run: what is done already, what is left, and who does it.
+"""The ledger of a run: what is done already, what is left, and which run does it.
 
-Brings together what is recorded (`vidground.archive.manifest`), what lies on the disk, and what
-follows from both (`vidground.archive.planning`). Jobs that are recorded nowhere are judged by the
-names of their files alone. Knows neither models nor terminals.
+Combines the records (`vidground.archive.manifest`) and the files on the disk, from which
+`vidground.archive.planning` decides. Jobs without records are judged by the names of their files
+alone. Knows neither models nor terminals.
 """
 
 import hashlib
@@ -24,15 +24,19 @@ from vidground.storage.atomic import remove_leftovers
 from vidground.storage.files import FileState, file_sha256, printable, require_regular_file
 
 _SETTLED_NS = 2_000_000_000
-"""A file that was changed less than this before it was looked at may change again within the
-clock's step, so that its time of change proves nothing (FAT counts in steps of 2 s)."""
+"""If a file was modified less than this before it was checked, it may be modified again with the
+same timestamp, which then proves nothing (FAT has a resolution of 2 s)."""
 
 
 class Ledger:
-    """What the jobs of one run find done, and where it writes down what it does.
+    """What is done already, and the records of one run.
 
-    recipe: what makes the results. overwrite: make again what there is. retry_failed: try again
-    what failed. Neither holds for what another run does meanwhile.
+    `overwrite` and `retry_failed` do not apply to what another run does at the same time.
+
+    Args:
+        recipe: everything that determines the results.
+        overwrite: make existing results again.
+        retry_failed: try failed videos again.
     """
 
     def __init__(
@@ -45,11 +49,11 @@ class Ledger:
         self._hashes: dict[Path, tuple[FileState, str]] = {}
 
     def plan(self, job: Job) -> Plan:
-        """What is to be done about a job as things stand. Changes nothing.
+        """Decide what to do about a job; change nothing.
 
         Raises:
-            VideoError: the video cannot be read any more.
-            FormatError: a result cannot be written, or the record not be read.
+            VideoError: the video can no longer be read.
+            FormatError: a result cannot be written, or the record cannot be read.
         """
         entry = self._entry(job)
         fresh = entry is not None and entry.finished_at >= self._began_at
@@ -79,7 +83,7 @@ class Ledger:
 
     @contextmanager
     def claim(self, job: Job) -> Iterator[bool]:
-        """Try to be the only run that does a job; gives False if another one does it now."""
+        """Try to claim a job for this run; yield False if another run is working on it."""
         if job.folder is None:
             yield True
             return
@@ -87,17 +91,18 @@ class Ledger:
             yield mine
 
     def settle(self, job: Job) -> None:
-        """Remember the time of change of a video that was found unchanged by its content."""
+        """Record the modification time of a video whose content was found unchanged."""
         state, sha256 = self._hashes.get(job.path, (None, ""))
         if job.folder is None or state is None:
             return
-        with suppress(FormatError):  # it would only spare the next run the reading
+        with suppress(FormatError):  # it only saves the next run from reading the file
             Manifest(job.folder).refresh(job.name, _identity(state, sha256))
 
     def stored(self, job: Job) -> Result | None:
-        """The result of a job that is recorded; None if there is none.
+        """Return the recorded result of a job; None if there is none.
 
-        Raises FormatError if it cannot be read.
+        Raises:
+            FormatError: it cannot be read.
         """
         document = None if job.folder is None else Manifest(job.folder).document(job.name)
         return None if document is None else from_json(document)
@@ -111,11 +116,17 @@ class Ledger:
         state: FileState | None,
         started_at: float,
     ) -> None:
-        """Write down a new result and the files that are about to be written of it.
+        """Record a new result and the files that will be written from it.
 
-        From here on the result is not lost: if the process ends before all files are written,
-        the next run writes the others. texts: the files' contents by format. state: of the
-        video when work began. started_at: in seconds since 1970.
+        From here on the result is safe: if the process ends before all files are written, the next
+        run writes the others.
+
+        Args:
+            job: with the outputs to write.
+            texts: contents of the files by format.
+            result: to record.
+            state: of the video when work began.
+            started_at: in seconds since 1970.
         """
         if job.folder is None:
             return
@@ -141,7 +152,7 @@ class Ledger:
         Manifest(job.folder).record(entry, document)
 
     def intend_outputs(self, job: Job, texts: Mapping[str, str]) -> None:
-        """Write down the files that are about to be written of the stored result."""
+        """Record the files that will be written from the stored result."""
         entry = self._entry(job)
         if job.folder is None or entry is None or entry.source is None:
             return
@@ -151,10 +162,16 @@ class Ledger:
     def record_failure(
         self, job: Job, error: str, *, state: FileState | None, started_at: float
     ) -> None:
-        """Write down that no result can be made of a video, so that it is not tried in vain.
+        """Record that a video has no result, so that it is not tried again.
 
-        Not for internal errors or a full disk, which say nothing about the video.
-        A file that cannot be read is not recorded, for nothing could tell it from a mended one.
+        This is not for internal errors or a full disk, which are not caused by the video. A file
+        that cannot be read is not recorded, because a repaired one could not be recognised.
+
+        Args:
+            job: that failed.
+            error: the message.
+            state: of the video when work began.
+            started_at: in seconds since 1970.
         """
         if job.folder is None or state is None:
             return
@@ -177,7 +194,7 @@ class Ledger:
         )
 
     def _entry(self, job: Job) -> Entry | None:
-        """What is known of the job's video; None if that is about another video."""
+        """Return the record of a job's video; None if it is about another video."""
         entry = None if job.folder is None else Manifest(job.folder).entry(job.name)
         return entry if entry and Path(entry.input).name == job.path.name else None
 
@@ -193,7 +210,7 @@ class Ledger:
         return None if same else "the video has changed: its content is another"
 
     def _content(self, path: Path, state: FileState) -> str:
-        """The file's SHA-256, computed once per run and state."""
+        """Return the SHA-256 of a file, computed once per run and state of the file."""
         known, sha256 = self._hashes.get(path, (None, ""))
         if known != state:
             sha256 = file_sha256(path)
@@ -214,7 +231,7 @@ class Ledger:
         }
 
     def _clean(self, job: Job, texts: Mapping[str, str]) -> None:
-        """Remove what a process that was killed may have left of files it was about to write."""
+        """Remove temporary files that a killed process may have left."""
         entry = self._entry(job)
         for format in texts if entry is not None else ():
             record, path = entry.outputs.get(format) if entry else None, job.outputs[format]
@@ -223,7 +240,7 @@ class Ledger:
 
 
 def _found(path: Path | None) -> str | None:
-    """SHA-256 of an output; None if there is no file."""
+    """Return the SHA-256 of an output; None if there is no file."""
     if path is None or not is_file(path):
         return None
     try:
@@ -234,7 +251,7 @@ def _found(path: Path | None) -> str | None:
 
 
 def _program() -> dict[str, str]:
-    """The versions that decide whether a video can be read; torch's does not."""
+    """Return the versions that determine whether a video can be read, without torch's."""
     versions = program_versions()
     return {name: versions[name] for name in ("vidground", "PyAV")}
 

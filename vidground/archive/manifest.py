@@ -1,10 +1,9 @@
-"""The manifest: what became of every video whose results lie in a folder.
+"""The manifest: records of all videos whose results are in a folder.
 
-A small SQLite database, hidden beside the results. Every change is one transaction, so that a
-process that is killed, or a disk that is full, leaves the state before or the state after. The
-database is opened for each call only: a folder that is moved or removed is noticed, and nothing
-is shared with child processes. Knows neither models nor what is to be done next
-(`vidground.archive.planning`).
+It is a small hidden SQLite database beside the results. Every change is one transaction, so that a
+killed process or a full disk leaves the state before or after it. The database is opened for each
+call only: a folder that is moved or removed is noticed, and nothing is shared with child processes.
+Knows neither models nor what is done next (`vidground.archive.planning`).
 """
 
 import json
@@ -24,7 +23,7 @@ from vidground.storage.files import printable
 MANIFEST = ".vidground.sqlite3"
 MANIFEST_VERSION = 1
 
-_BUSY_S = 60.0  # so long a change waits for those of other runs; each takes milliseconds
+_BUSY_S = 60.0  # maximum wait for the changes of other runs; each takes milliseconds
 _SCHEMA = """
 CREATE TABLE entries (
     name BLOB PRIMARY KEY,     -- of the results, from the manifest's folder, without their suffix
@@ -67,10 +66,13 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What tells one state of a video file from another.
+    """Identifies one state of a video file.
 
-    mtime_ns: time of its last change; None where that says nothing, because the file had been
-    changed moments before it was looked at. sha256: of the content, lower-case hex.
+    Attributes:
+        size: in bytes.
+        mtime_ns: modification time; None if it proves nothing, because the file had been modified
+            moments before it was checked.
+        sha256: of the content, in lower-case hex.
     """
 
     size: int
@@ -80,11 +82,15 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class OutputRecord:
-    """A file that was written, or was about to be when the process ended.
+    """A file that was written, or was about to be written when the process ended.
 
-    sha256, size: of the content. shape: how subtitles were cut, as JSON. source: digest of the
-    result it was written from. replaced: digest of the file that it takes the place of, which
-    still is there if the process ended in between; None for none.
+    Attributes:
+        sha256: of the content.
+        size: of the content, in bytes.
+        shape: cue settings of subtitles, as JSON.
+        source: digest of the result that it was written from.
+        replaced: digest of the file that it replaces, which still exists if the process ended in
+            between; None for none.
     """
 
     sha256: str
@@ -96,13 +102,23 @@ class OutputRecord:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of one video.
+    """The record of one video.
 
-    name: of its results, from the manifest's folder, without their suffix. input: its path as it
-    was given. options: all that makes the result, in JSON's terms. revision: the model's commit.
-    source: digest of the result as JSON; None without a result. video_s: duration of the video.
-    outputs: by format. program: the versions with which it failed, by name; empty if they are not
-    known, or it did not fail.
+    Attributes:
+        name: of its results, relative to the manifest's folder, without suffix.
+        input: path of the video as it was given.
+        identity: of the file.
+        options: everything that determines the result, as JSON values.
+        outcome: "done" or "failed".
+        started_at: in seconds since 1970.
+        elapsed_s: duration of the work.
+        revision: commit of the model.
+        error: why it failed.
+        events: number of events in the result.
+        video_s: duration of the video.
+        source: digest of the result as JSON; None without a result.
+        outputs: by format.
+        program: versions with which it failed, by name; empty if unknown or if it did not fail.
     """
 
     name: str
@@ -122,16 +138,18 @@ class Entry:
 
     @property
     def finished_at(self) -> float:
-        """When it was known what became of it, in seconds since 1970."""
+        """End of the work, in seconds since 1970."""
         return self.started_at + self.elapsed_s
 
 
 class Manifest:
-    """The manifest of a folder. Its file is made when first something is recorded.
+    """The manifest of a folder; its file is created by the first record.
 
-    Raises:
-        FormatError: from every method, if the file is damaged, of a newer vidground, or cannot
-            be read or written.
+    Every method raises FormatError if the file is damaged, of a newer vidground, or cannot be read
+    or written.
+
+    Args:
+        folder: with the results.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -139,7 +157,7 @@ class Manifest:
         self.path = self.folder / MANIFEST
 
     def entry(self, name: str) -> Entry | None:
-        """What is known of the video whose results are called `name`."""
+        """Return the record of the video whose results are called `name`; None if there is none."""
         with self._reading() as database:
             if database is None:
                 return None
@@ -159,7 +177,7 @@ class Manifest:
             return [os.fsdecode(name) for (name,) in database.execute(query)]
 
     def document(self, name: str) -> str | None:
-        """The result called `name` as JSON; None if there is none."""
+        """Return the result called `name` as JSON; None if there is none."""
         with self._reading() as database:
             if database is None:
                 return None
@@ -173,10 +191,14 @@ class Manifest:
                 raise self._error(sqlite3.SQLITE_CORRUPT) from error
 
     def record(self, entry: Entry, document: str | None = None) -> None:
-        """Put in or replace an entry, and of its outputs those that are given.
+        """Insert or replace an entry and its outputs.
 
-        document: the result as JSON, unless there is none. Outputs that the entry does not name
-        stay known, so that their files are still recognised as vidground's.
+        Recorded outputs that the entry does not have are kept, so that their files are still
+        recognised as vidground's.
+
+        Args:
+            entry: to record.
+            document: the result as JSON; None if there is none.
         """
         values = (
             os.fsencode(entry.name),
@@ -205,12 +227,12 @@ class Manifest:
             _put_outputs(database, entry.name, entry.outputs)
 
     def record_outputs(self, name: str, outputs: Mapping[str, OutputRecord]) -> None:
-        """Put in or replace outputs of an entry."""
+        """Insert or replace outputs of an entry."""
         with self._changing() as database:
             _put_outputs(database, name, outputs)
 
     def refresh(self, name: str, identity: Identity) -> None:
-        """Remember the time of change of a video whose content was found to be the same."""
+        """Record the modification time of a video whose content was found unchanged."""
         with self._changing() as database:
             database.execute(
                 "UPDATE entries SET mtime_ns = ? WHERE name = ? AND sha256 = ?",
@@ -219,19 +241,19 @@ class Manifest:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """The database as it is; None if there is none, which also is no reason to make one."""
+        """Open the database for reading; yield None if there is none, without creating it."""
         if not self.path.exists():
             yield None
             return
-        # One that a killed process left in the middle of a change is put right by opening it,
-        # which needs a folder that can be written to.
+        # Opening a database that a killed process left in the middle of a change repairs it, which
+        # needs write permission for the folder.
         mode = "rw" if os.access(self.folder, os.W_OK) else "ro"
         with self._reported(), closing(self._connect(mode)) as database:
             yield database if self._version(database) else None
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """The database in a transaction, which an exception undoes."""
+        """Open the database in a transaction, which an exception rolls back."""
         make_folder(self.folder)
         with self._reported(), closing(self._connect("rwc")) as database:
             database.execute("BEGIN IMMEDIATE")
@@ -240,19 +262,19 @@ class Manifest:
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {MANIFEST_VERSION}")
             elif not _has_program(database):
-                # Versions that do not know the column read and write the others as before.
+                # Versions without this column read and write the others as before.
                 database.execute(f"ALTER TABLE entries ADD COLUMN {_PROGRAM} TEXT")
             yield database
             database.execute("COMMIT")
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        # The rollback journal, which is SQLite's default: unlike a write-ahead log it leaves one
-        # plain file, that also folders without write permission can be read from.
+        # The rollback journal (SQLite's default) leaves a single file, unlike a write-ahead log, so
+        # that folders without write permission can be read.
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
         return sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
 
     def _version(self, database: sqlite3.Connection) -> int:
-        """0 for a database without tables."""
+        """Return the version of the schema; 0 for a database without tables."""
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > MANIFEST_VERSION:
             raise FormatError(
@@ -275,7 +297,7 @@ class Manifest:
 
 
 def canonical(value: Mapping[str, Any]) -> str:
-    """JSON that is the same for equal values."""
+    """Return JSON that is the same for equal values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 

@@ -1,8 +1,7 @@
-"""Where results go: which file holds which format of which video's result.
+"""Plan the files of results: beside the videos, or in a tree that mirrors the inputs.
 
-Beside the video or in a tree that mirrors the inputs'. Names are planned for all videos before
-any work, so that two results which would end in one file are found while it costs nothing.
-Knows neither models nor what a result holds.
+Names are planned for all videos before any work, so that two results with the same file are found
+early. Knows neither models nor the content of results.
 """
 
 import os
@@ -19,11 +18,14 @@ from vidground.storage.files import VIDEO_SUFFIXES, printable
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A video and what is to come of it.
+    """A video and the results to make of it.
 
-    outputs: the file for each format, in the order asked; None for a format that goes to no file
-    (standard output). folder: where the results are recorded (`vidground.archive.manifest`); None
-    for nowhere. name: of the results, from that folder, without their formats' suffixes.
+    Attributes:
+        path: of the video.
+        outputs: the file of each format, in the requested order; None for a format that is not
+            written to a file (standard output).
+        folder: where the results are recorded (`vidground.archive.manifest`); None for no record.
+        name: of the results, relative to that folder, without suffix.
     """
 
     path: Path
@@ -32,7 +34,7 @@ class Job:
     name: str = ""
 
     def only(self, formats: Iterable[str]) -> "Job":
-        """The same job for some of its formats."""
+        """Return the same job for some of its formats."""
         return replace(self, outputs={name: self.outputs[name] for name in formats})
 
 
@@ -45,20 +47,22 @@ def plan_outputs(
     keep_suffix: bool = False,
     reserved: Iterable[str | os.PathLike[str]] = (),
 ) -> list[Job]:
-    """Return a job per video: of `match.mp4` comes `match.srt`.
+    """Return a job per video: `match.mp4` becomes `match.srt`.
 
-    A suffix that is no video's (`match.part2`) belongs to the name and stays.
+    A suffix that is not that of a video (`match.part2`) is part of the name.
 
     Args:
-        folder: top of the tree that mirrors the inputs'; None puts results beside their videos.
-        infix: stands before the format, so that several kinds of results can share a folder: of
-            `match.mp4` comes `match.query.json` for infix "query".
-        keep_suffix: of `match.mp4` comes `match.mp4.srt`.
-        reserved: further files that no result may take the place of.
+        videos: to make results of.
+        formats: of the results.
+        folder: top of the tree that mirrors the inputs; None writes results beside their videos.
+        infix: inserted before the format, so that several kinds of results can share a folder:
+            `match.mp4` becomes `match.query.json` for infix "query".
+        keep_suffix: `match.mp4` becomes `match.mp4.srt`.
+        reserved: further files that no result may replace.
 
     Raises:
-        InputError: two results would be one file, or a result would take the place of a video or
-            of a reserved file.
+        InputError: two results would have the same file, or a result would replace a video or a
+            reserved file.
     """
     jobs = []
     for video in videos:
@@ -109,7 +113,14 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 
 def clash_text(one: Job, other: Job, output: Path, *, more: int = 0) -> str:
-    """Why two jobs cannot both write `output`, and what to do. more: such clashes besides."""
+    """Return why two jobs cannot both write `output`, with the remedy.
+
+    Args:
+        one: a job.
+        other: another job.
+        output: a file of both.
+        more: number of further clashes.
+    """
     text = f"{printable(one.path)} and {printable(other.path)} would both write {printable(output)}"
     if more:
         text += f" (and {more} more such clashes)"
