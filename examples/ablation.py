@@ -10,6 +10,8 @@ order of the samples and the rejected answers. Every model is run as it was trai
 evidence stage answers at once.
 
 TOY holds the films and what is taught, as `train_toy.py TOY` makes them; what is missing is made.
+For a smaller comparison start from a finished model (`--taught toy`, the one that comes with
+vidground), with fewer films (`--films 240`) and some of the rows (`--rows matching,interleaved`).
 A run that is finished in FOLDER is not done again, one that was interrupted goes on. To share the
 work, start seeds apart (`--first 0 --seeds 1`, `--first 1 --seeds 1`) and all together at the end.
 FOLDER/ablation.json and ablation.md hold the table.
@@ -19,13 +21,13 @@ import argparse
 import copy
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from train_toy import CACHE_BYTES, MEMORY_RATE, make_films, pretrain
+from train_toy import CACHE_BYTES, FILMS, MEMORY_RATE, SIZE, make_films, pretrain
 
 from vidground import D2VLM
 from vidground.errors import InputError
@@ -36,6 +38,7 @@ from vidground.training.evaluation.predictor import Predictor, predict
 from vidground.training.evaluation.questions import load_questions
 from vidground.training.evaluation.scores import EvaluationSettings, evaluate_etbench
 from vidground.training.run import run_training
+from vidground.training.toy.dataset import write_dataset
 from vidground.training.toy.model import make_toy_model, make_toy_tokenizers
 
 GROUNDING, CAPTIONING = ("tvg", "tal", "evs"), ("dvc", "slc")
@@ -120,18 +123,24 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     toy = options.toy or options.folder / "toy"
     keep_scale(options.folder, options.scale)
-    make_films(toy)
-    taught = pretrain(toy)
+    taught = options.taught
+    if taught is None:
+        make_films(toy)
+        taught = pretrain(toy)
+    else:
+        make_some_films(toy, options.films)
+    rows = {row: name for row, name in ROWS.items() if name in options.rows}
+    runs = [name for name in RUNS if name in with_earlier(rows.values())]
     seeds = range(options.first, options.first + options.seeds)
     for seed in seeds:
         folder = options.folder / f"seed-{seed}"
         for start in (EVIDENCE, MATCHING):
             make_start(folder / start, taught, seed)
-        for name in RUNS:
+        for name in runs:
             train(folder, name, toy, seed, options.scale)
-            if name in ROWS.values():
+            if name in rows.values():
                 score(folder / name, toy, options.scale)
-    table = {row: collect(options.folder, name, seeds) for row, name in ROWS.items()}
+    table = {row: collect(options.folder, name, seeds) for row, name in rows.items()}
     text = markdown(table, len(seeds))
     (options.folder / "ablation.json").write_text(json.dumps(table, indent=1) + "\n")
     (options.folder / "ablation.md").write_text(text)
@@ -143,13 +152,26 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("--toy", type=Path, help="films and vision part; default FOLDER/toy")
+    parser.add_argument("--taught", help="model to take vision and memory from; default: train one")
+    parser.add_argument("--films", type=int, help="of each set, with --taught; default all")
+    parser.add_argument(
+        "--rows",
+        type=lambda text: text.split(","),
+        default=list(ROWS.values()),
+        help=f"of the table: {','.join(ROWS.values())}; default all",
+    )
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--threads", type=int, default=1, help="of the processor")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="share of all steps and scored films, for a trial"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.films is not None and options.taught is None:
+        parser.error("--films needs --taught; what is taught is learned from all films")
+    if unknown := set(options.rows) - set(ROWS.values()):
+        parser.error(f"--rows has no row {', '.join(sorted(unknown))}")
+    return options
 
 
 def keep_scale(folder: Path, scale: float) -> None:
@@ -161,7 +183,25 @@ def keep_scale(folder: Path, scale: float) -> None:
     note.write_text(json.dumps(scale))
 
 
-def make_start(out: Path, taught: Path, seed: int) -> None:
+def make_some_films(toy: Path, count: int | None) -> None:
+    """Make the films that the runs read, at most `count` of each set."""
+    for name in sorted({run.films for run in RUNS.values()}):
+        videos, seed, settings = FILMS[name]
+        videos = videos if count is None else min(count, videos)
+        write_dataset(toy / name, videos=videos, seed=seed, size=SIZE, settings=settings)
+
+
+def with_earlier(names: Iterable[str]) -> set[str]:
+    """Return runs with all that they go on from."""
+    found: set[str] = set()
+    for name in names:
+        while name in RUNS:
+            found.add(name)
+            name = RUNS[name].start
+    return found
+
+
+def make_start(out: Path, taught: str | Path, seed: int) -> None:
     """A model that sees and has never spoken: what was taught, beside random weights."""
     if (out / "model.safetensors").exists():
         return
