@@ -12,7 +12,11 @@ import vidground.checkpoints.hub_files
 from tests.helpers.hub_stub import COMMIT, Repositories, serve
 from vidground.checkpoints.hub import ModelFolder, find_base, find_model, find_question_tokenizer
 from vidground.checkpoints.hub_files import HubAccess
-from vidground.checkpoints.known_models import KNOWN_MODELS
+from vidground.checkpoints.known_models import (
+    ETCHAT_REPOSITORY,
+    KNOWN_MODELS,
+    RELEASED_MODEL_TYPE,
+)
 from vidground.errors import CheckpointError, InputError
 
 pytestmark = pytest.mark.smoke
@@ -286,3 +290,13 @@ def test_unavailable_repositories_are_reported(tmp_path: Path) -> None:
         assert "someone/gated is gated: accept its terms at" in gated.stdout, gated.stderr
         absent = call("find_model", "someone/absent", tmp_path, address)
         assert "no known model, folder or hub repository 'someone/absent'" in absent.stdout
+
+
+def test_etchat_is_found_at_the_root_of_its_repository(tmp_path: Path) -> None:
+    config = {"model_type": RELEASED_MODEL_TYPE, "use_matching": True}
+    files = model_files("") | {"config.json": json.dumps(config).encode()}
+    snapshot = cached(tmp_path, ETCHAT_REPOSITORY, files)
+    hub = HubAccess(cache_dir=tmp_path, local_files_only=True)
+    for name in ("etchat", "E-T-Chat", ETCHAT_REPOSITORY):
+        found = find_model(name, hub=hub)
+        assert (found.path, found.name) == (snapshot, ETCHAT_REPOSITORY)
