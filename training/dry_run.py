@@ -15,24 +15,11 @@ from pathlib import Path
 
 import torch
 
-from vidground.checkpoints.hub import ModelFolder, find_model, find_question_tokenizer
-from vidground.checkpoints.hub_files import HubAccess
-from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE
-from vidground.checkpoints.model_folder import (
-    CONFIG,
-    read_json,
-    time_tokens_of,
-    weight_files,
-)
-from vidground.checkpoints.released_format import OFFICIAL_QFORMER_VOCABULARY, released_config
-from vidground.checkpoints.tensors import stored_dtype
-from vidground.errors import CheckpointError, InputError
+from vidground.errors import InputError
 from vidground.language.prompts import encode_prompt
 from vidground.language.tokenizers import Tokenizers
-from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
-from vidground.settings import TimeTokens
-from vidground.training.config import DataSource, ModelSource, ObjectiveName, RunConfig
+from vidground.training.config import DataSource, ObjectiveName, RunConfig
 from vidground.training.data.annotations import Annotation, PreferenceAnnotation, load_annotations
 from vidground.training.data.dataset import (
     response_ids,
@@ -53,29 +40,13 @@ from vidground.training.objectives.objective import FpoObjective, Objective, Sft
 from vidground.training.objectives.settings import FpoSettings
 from vidground.training.parameters import ParameterCounts, count_parameters, prepare_parameters
 from vidground.training.sample_order import StepSize
-from vidground.training.starting_model import check_objective, check_time_tokens, extended_base
-from vidground.training.toy.model import make_toy_tokenizers, toy_config
+from vidground.training.starting_model import check_objective, planned_model
 
 # Assumed lengths where there are no annotations to measure.
 _QUESTION_TOKENS, _PROMPT_TOKENS, _MINUTE_ANSWER = 48, 80, 100
 _TOKENS_PER_WORD = 1.4
 _MINUTE_S = 60
 _GIBIBYTE = 1 << 30
-
-
-@dataclass(frozen=True)
-class PlannedModel:
-    """The model of a run.
-
-    Attributes:
-        model: on the meta device, in the types that its weights are stored in.
-        tokenizers: None if they are not on this machine.
-        note: what it is, for the report.
-    """
-
-    model: D2VLM
-    tokenizers: Tokenizers | None
-    note: str
 
 
 @dataclass(frozen=True)
@@ -197,66 +168,6 @@ def plan_training(config: RunConfig) -> TrainingPlan:
         batch_size=size,
         disk=disk_space(model, stored, config),
     )
-
-
-def planned_model(source: ModelSource) -> PlannedModel:
-    """Return the model that a run starts from, without its weights.
-
-    Raises:
-        CheckpointError: it is on this machine and cannot be used.
-    """
-    config, tokenizers, dtype, note = _known(source)
-    with torch.device("meta"):
-        model = D2VLM(config).to(getattr(torch, source.dtype) if source.dtype else dtype)
-    return PlannedModel(model, tokenizers, f"{note}, {str(model.dtype).removeprefix('torch.')}")
-
-
-def _known(source: ModelSource) -> tuple[D2VLMConfig, Tokenizers | None, torch.dtype, str]:
-    if source.name is None:
-        time_tokens = source.time_tokens or "evidence"
-        config = toy_config(time_tokens=time_tokens)
-        return config, make_toy_tokenizers(time_tokens), torch.float32, "toy, random weights"
-    hub = HubAccess(local_files_only=True)
-    try:
-        found = find_model(
-            source.name, revision=source.revision, subfolder=source.subfolder, hub=hub
-        )
-    except CheckpointError:
-        note = f"{source.name} is not on this machine; the released size is assumed"
-        config = D2VLMConfig(qformer_config={"vocab_size": OFFICIAL_QFORMER_VOCABULARY})
-        return config, None, torch.bfloat16, note
-    values = read_json(found.path / CONFIG)
-    if values.get("model_type") == D2VLMConfig.model_type:
-        config = D2VLMConfig.from_dict(values)
-        tokenizers = _tokenizers(found, hub, config.time_tokens)
-    elif values.get("model_type") == RELEASED_MODEL_TYPE and time_tokens_of(values) is None:
-        extended = extended_base(found, values, hub, source.time_tokens)
-        config, tokenizers = extended.config, extended.tokenizers
-    else:
-        config = released_config(values, source=found.name)
-        tokenizers = _tokenizers(found, hub, config.time_tokens)
-    check_time_tokens(source, config)
-    return config, tokenizers, _stored(found), found.name
-
-
-def _tokenizers(found: ModelFolder, hub: HubAccess, time_tokens: TimeTokens) -> Tokenizers | None:
-    """Return the tokenizers in the model's folder or in the cache; None if there are none."""
-    try:
-        tokenizers = Tokenizers.load(
-            found.path,
-            question_folder=find_question_tokenizer(found, hub),
-            time_tokens=time_tokens,
-        )
-    except CheckpointError:
-        return None
-    return tokenizers if tokenizers.language is not None else None
-
-
-def _stored(found: ModelFolder) -> torch.dtype:
-    try:
-        return stored_dtype(weight_files(found.path))
-    except CheckpointError:  # changes to a base, which may be elsewhere
-        return torch.bfloat16
 
 
 def _objective(config: RunConfig, model: D2VLM) -> Objective:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vidground.checkpoints.announcement import announce
 from vidground.checkpoints.hub import ModelFolder, find_model, find_question_tokenizer
 from vidground.checkpoints.hub_files import HubAccess
-from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE
+from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE, known_model
 from vidground.checkpoints.loading import Checkpoint, build_model, load_model
 from vidground.checkpoints.model_folder import (
     CONFIG,
@@ -22,7 +22,12 @@ from vidground.checkpoints.model_folder import (
     time_tokens_of,
     weight_files,
 )
-from vidground.checkpoints.released_format import our_name, released_config, translate
+from vidground.checkpoints.released_format import (
+    OFFICIAL_QFORMER_VOCABULARY,
+    our_name,
+    released_config,
+    translate,
+)
 from vidground.checkpoints.stored_tensors import of_base_only, tensor_names
 from vidground.checkpoints.tensors import read_tensors, stored_dtype
 from vidground.errors import CheckpointError, InputError
@@ -31,7 +36,7 @@ from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import TimeTokens
 from vidground.training.config import ModelSource, RunConfig
-from vidground.training.toy.model import make_toy_model, toy_config
+from vidground.training.toy.model import make_toy_model, make_toy_tokenizers, toy_config
 
 _HEADS = ("frame_head.", "evidence_head.")
 _TABLES = ("language_model.embed_tokens.weight", "lm_head.weight")  # one row per token
@@ -268,3 +273,82 @@ def base_for_adapters(start: Start) -> ReleasedBase:
             "start from; use 'merged'"
         )
     return start.base
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A model to start from, without its weights.
+
+    Attributes:
+        model: on the meta device, in the types that its weights are stored in.
+        tokenizers: None if they are not on this machine.
+        note: what it is, for the report.
+    """
+
+    model: D2VLM
+    tokenizers: Tokenizers | None
+    note: str
+
+
+def planned_model(source: ModelSource) -> PlannedModel:
+    """Return the model that a run starts from, without its weights.
+
+    Raises:
+        CheckpointError: it is on this machine and cannot be used.
+    """
+    config, tokenizers, dtype, note = _known(source)
+    with torch.device("meta"):
+        model = D2VLM(config).to(getattr(torch, source.dtype) if source.dtype else dtype)
+    return PlannedModel(model, tokenizers, f"{note}, {str(model.dtype).removeprefix('torch.')}")
+
+
+def _known(source: ModelSource) -> tuple[D2VLMConfig, Tokenizers | None, torch.dtype, str]:
+    if source.name is None:
+        time_tokens = source.time_tokens or "evidence"
+        config = toy_config(time_tokens=time_tokens)
+        return config, make_toy_tokenizers(time_tokens), torch.float32, "toy, random weights"
+    hub = HubAccess(local_files_only=True)
+    try:
+        found = find_model(
+            source.name, revision=source.revision, subfolder=source.subfolder, hub=hub
+        )
+    except CheckpointError:
+        note = f"{source.name} is not on this machine; the released size is assumed"
+        known = known_model(source.name)
+        config = D2VLMConfig(
+            qformer_config={"vocab_size": OFFICIAL_QFORMER_VOCABULARY},
+            time_tokens=source.time_tokens or (known.time_tokens if known else "evidence"),
+        )
+        return config, None, torch.bfloat16, note
+    values = read_json(found.path / CONFIG)
+    if values.get("model_type") == D2VLMConfig.model_type:
+        config = D2VLMConfig.from_dict(values)
+        tokenizers = _tokenizers(found, hub, config.time_tokens)
+    elif values.get("model_type") == RELEASED_MODEL_TYPE and time_tokens_of(values) is None:
+        extended = extended_base(found, values, hub, source.time_tokens)
+        config, tokenizers = extended.config, extended.tokenizers
+    else:
+        config = released_config(values, source=found.name)
+        tokenizers = _tokenizers(found, hub, config.time_tokens)
+    check_time_tokens(source, config)
+    return config, tokenizers, _stored(found), found.name
+
+
+def _tokenizers(found: ModelFolder, hub: HubAccess, time_tokens: TimeTokens) -> Tokenizers | None:
+    """Return the tokenizers in the model's folder or in the cache; None if there are none."""
+    try:
+        tokenizers = Tokenizers.load(
+            found.path,
+            question_folder=find_question_tokenizer(found, hub),
+            time_tokens=time_tokens,
+        )
+    except CheckpointError:
+        return None
+    return tokenizers if tokenizers.language is not None else None
+
+
+def _stored(found: ModelFolder) -> torch.dtype:
+    try:
+        return stored_dtype(weight_files(found.path))
+    except CheckpointError:  # changes to a base, which may be elsewhere
+        return torch.bfloat16
