@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vidground.errors import InputError
 
 if TYPE_CHECKING:
+    from vidground.model.configuration import D2VLMConfig
     from vidground.training.config import RunConfig
 
 
@@ -21,6 +22,19 @@ def check_combination(config: RunConfig) -> None:
     _check_cached_frames(config)
     _check_evaluation(config)
     _check_precision(config)
+
+
+def check_objective(config: RunConfig, model: D2VLMConfig) -> None:
+    """Check that the model can be trained with the objective.
+
+    Raises:
+        InputError: FPO, which compares evidence, of a model that matches frames.
+    """
+    if config.objective == "fpo" and model.matches:
+        raise InputError(
+            f"{config.model.name or config.model.init} says times by matching frames, and FPO "
+            "compares evidence; train it with: vidground train sft"
+        )
 
 
 def _check_precision(config: RunConfig) -> None:

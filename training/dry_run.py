@@ -20,6 +20,7 @@ from vidground.language.prompts import encode_prompt
 from vidground.language.tokenizers import Tokenizers
 from vidground.model.d2vlm import D2VLM
 from vidground.training.config import DataSource, ObjectiveName, RunConfig
+from vidground.training.config_checks import check_objective
 from vidground.training.data.annotations import Annotation, PreferenceAnnotation, load_annotations
 from vidground.training.data.dataset import (
     response_ids,
@@ -40,7 +41,7 @@ from vidground.training.objectives.objective import FpoObjective, Objective, Sft
 from vidground.training.objectives.settings import FpoSettings
 from vidground.training.parameters import ParameterCounts, count_parameters, prepare_parameters
 from vidground.training.sample_order import StepSize
-from vidground.training.starting_model import check_objective, planned_model
+from vidground.training.starting_model import planned_model
 
 # Assumed lengths where there are no annotations to measure.
 _QUESTION_TOKENS, _PROMPT_TOKENS, _MINUTE_ANSWER = 48, 80, 100

@@ -31,6 +31,7 @@ from vidground.training.checkpoints import (
     usable_checkpoint,
 )
 from vidground.training.config import DataSource, RunConfig, read_config
+from vidground.training.config_checks import check_objective
 from vidground.training.data.collation import Collator
 from vidground.training.data_loading import load_data, read_annotations
 from vidground.training.failures import run_failures
@@ -49,7 +50,6 @@ from vidground.training.saving import (
 from vidground.training.starting_model import (
     Start,
     base_for_adapters,
-    check_objective,
     load_start,
 )
 from vidground.training.stopping import TrainingInterrupted

@@ -35,7 +35,7 @@ from vidground.language.tokenizers import EVIDENCE, EVIDENCE_END, MATCH, Tokeniz
 from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
 from vidground.settings import TimeTokens
-from vidground.training.config import ModelSource, RunConfig
+from vidground.training.config import ModelSource
 from vidground.training.toy.model import make_toy_model, make_toy_tokenizers, toy_config
 
 _HEADS = ("frame_head.", "evidence_head.")
@@ -124,19 +124,6 @@ def check_time_tokens(source: ModelSource, config: D2VLMConfig) -> None:
             f"{source.name} was trained with time_tokens {config.time_tokens!r}, and "
             f"model.time_tokens is {source.time_tokens!r}; omit it, or start from the stage "
             "before, PolyU-ChenLab/ETChat-Phi3-Mini-Stage-2"
-        )
-
-
-def check_objective(config: RunConfig, model: D2VLMConfig) -> None:
-    """Check that the model can be trained with the objective.
-
-    Raises:
-        InputError: FPO, which compares evidence, of a model that matches frames.
-    """
-    if config.objective == "fpo" and model.matches:
-        raise InputError(
-            f"{config.model.name or config.model.init} says times by matching frames, and FPO "
-            "compares evidence; train it with: vidground train sft"
         )
 
 
