@@ -9,6 +9,7 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
+from vidground.checkpoints.model_folder import time_tokens_in
 from vidground.errors import InputError
 from vidground.storage.atomic import write_atomically
 from vidground.training.config import RunConfig
@@ -83,10 +84,11 @@ def model_card(config: RunConfig, run: Path) -> str:
     header += [f"base_model: {base}"] if on_hub else []
     header += ["tags:", "- temporal-grounding", "- dense-captioning", "---"]
     shown_base = base if on_hub else ("a local model" if base else "random weights")
+    kind = "An E.T. Chat" if time_tokens_in(run) == "matching" else "A D2VLM"
     lines = [
         *header,
         f"\n# {config.output.hub or run.resolve().name}\n",
-        f"A D2VLM for temporal grounding and dense captioning of videos, trained with vidground by "
+        f"{kind} for temporal grounding and dense captioning of videos, trained with vidground by "
         f"{_OBJECTIVES[config.objective]} from {shown_base}.\n",
         "## Use\n\n```python\nfrom vidground import Grounder\n\n"
         f'grounder = Grounder("{config.output.hub or "FOLDER"}")\n'

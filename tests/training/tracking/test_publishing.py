@@ -88,6 +88,10 @@ def test_a_card_says_how_the_model_was_trained_without_local_paths(
     assert "held-out loss after step 5: 2" in card
     assert 'Grounder("me/model")' in card
     assert "secret" not in card
+    assert "A D2VLM for temporal grounding" in card
+    written = {"model_type": "d2vlm", "time_tokens": "matching"}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    assert "An E.T. Chat for temporal grounding" in model_card(config(), tmp_path)
     (tmp_path / "runs" / "secret").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     local = config(**{"model.name": "runs/secret"})
