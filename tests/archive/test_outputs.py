@@ -120,7 +120,7 @@ def test_a_folder_or_a_device_is_no_result_that_exists(tmp_path):
 
 def test_what_cannot_be_written_is_found_before_work(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    with pytest.raises(FormatError, match="is no folder"):
+    with pytest.raises(FormatError, match="is not a folder"):
         require_writable(tmp_path / "file" / "x.srt")
     with pytest.raises(FormatError, match="File name too long"):
         require_writable(tmp_path / f"{'x' * 252}.srt")

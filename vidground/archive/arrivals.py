@@ -1,7 +1,7 @@
-"""Which of the files that are there are complete: those that have stopped growing.
+"""Detect which files in a watched folder are complete: those that have stopped changing.
 
-Goes by the states of files and a clock, both of which are handed in. Knows neither folders nor
-what becomes of a file.
+The caller passes the states of files and the time. Knows neither folders nor what is done with a
+file.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,15 @@ from pathlib import Path
 from vidground.storage.files import FileState
 
 SETTLE_S = 5.0
-"""A file that was the same for so long is complete, unless another time is asked for."""
+"""Default time in seconds without a change after which a file is complete."""
 
 
 class Arrivals:
-    """Tells which files are complete, each once, and once more whenever it has changed.
+    """Reports which files are complete, each once, and again after every change.
 
-    settle_s: a file that was the same for so long is complete. Not its time of change but what
-    is seen counts: clocks of other machines differ, and copying can set any time.
+    Args:
+        settle_s: time without an observed change after which a file is complete. Modification
+            times do not count: clocks of other machines differ, and copying can set any time.
     """
 
     def __init__(self, settle_s: float = SETTLE_S) -> None:
@@ -26,10 +27,11 @@ class Arrivals:
         self._seen: dict[Path, _Seen] = {}
 
     def look(self, states: Mapping[Path, FileState], now_s: float) -> list[Path]:
-        """Return the files that are complete and were not told yet as they are now.
+        """Return the files that are complete and not reported yet in their present state.
 
-        states: of all files that are there, in the order they are to be told in. now_s: of any
-        clock that only goes forward.
+        Args:
+            states: of all existing files, in the order in which to report them.
+            now_s: of a monotonic clock.
         """
         for gone in self._seen.keys() - states.keys():
             del self._seen[gone]
@@ -38,26 +40,26 @@ class Arrivals:
             seen = self._seen.get(path)
             if seen is None or seen.state != state:
                 self._seen[path] = _Seen(state, now_s)
-            elif not seen.told and now_s - seen.since_s >= self._settle_s:
-                seen.told = True
+            elif not seen.reported and now_s - seen.since_s >= self._settle_s:
+                seen.reported = True
                 ready.append(path)
         return ready
 
     def again(self, path: Path) -> None:
-        """Let the next look tell a file once more."""
+        """Report a file again at the next look."""
         if path in self._seen:
-            self._seen[path].told = False
+            self._seen[path].reported = False
 
     @property
     def waiting(self) -> int:
-        """How many files are there that were not told yet as they are now."""
-        return sum(not seen.told for seen in self._seen.values())
+        """Number of files that were not reported yet in their present state."""
+        return sum(not seen.reported for seen in self._seen.values())
 
 
 @dataclass(slots=True)
 class _Seen:
-    """A file as it was seen last, since when it is like that, and whether that was told."""
+    """A file as it was seen last, since when, and whether it was reported."""
 
     state: FileState
     since_s: float
-    told: bool = False
+    reported: bool = False

@@ -1,8 +1,8 @@
-"""Who works on what: of several runs over one folder, only one does a video at a time.
+"""Claims on videos: of several runs over one folder, only one works on a video at a time.
 
-A claim is a lock of the operating system on one byte of a hidden file, so it ends with the
-process that holds it, however that ends. Nothing has to be cleaned up, no clock is compared.
-Knows nothing of what is done under a claim.
+A claim is a lock of the operating system on one byte of a hidden file, so it ends with the process
+that holds it, however the process ends. Nothing needs to be cleaned up, and no clocks are compared.
+Does not know what is done under a claim.
 """
 
 import errno
@@ -26,12 +26,17 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 @contextmanager
 def claim(folder: str | os.PathLike[str], name: str) -> Iterator[bool]:
-    """Try to be the only one, among processes and threads, who works on `name` in `folder`.
+    """Try to claim `name` in `folder`, among all processes and threads.
 
-    Gives False at once if another one does; a claim that was given holds until the block ends.
+    Args:
+        folder: with the results.
+        name: of the results.
+
+    Yields:
+        Whether the claim succeeded; it lasts until the block ends.
 
     Raises:
-        FormatError: the folder takes no file, or its file system no locks.
+        FormatError: the folder is not writable, or its file system has no locks.
     """
     descriptor = _open(Path(folder))
     try:
@@ -41,7 +46,7 @@ def claim(folder: str | os.PathLike[str], name: str) -> Iterator[bool]:
 
 
 def _open(folder: Path) -> int:
-    """Open the file that locks are taken on; it is made if need be, and never removed."""
+    """Open the lock file, which is created if needed and never removed."""
     make_folder(folder)
     path = folder / LOCK_FILE
     try:
@@ -54,13 +59,13 @@ def _open(folder: Path) -> int:
 
 
 def _lock(descriptor: int, name: str, folder: str | os.PathLike[str]) -> bool:
-    """Lock the byte that stands for `name`; the file needs not be so long.
+    """Lock the byte for `name`; it may be beyond the end of the file.
 
     The lock belongs to the open file, not to the process: two claims in one process exclude each
-    other too, and closing another descriptor of the file does not end it.
+    other, too, and closing another descriptor of the file does not release it.
     """
     digest = hashlib.sha256(os.fsencode(name)).digest()
-    place = int.from_bytes(digest[:8], "big") >> 2  # an offset that every file system takes
+    place = int.from_bytes(digest[:8], "big") >> 2  # an offset that every file system accepts
     # struct flock: type, whence, start, length, process (0, as the system asks for)
     request = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
     try:

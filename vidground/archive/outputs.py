@@ -78,14 +78,18 @@ def plan_outputs(
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
-    """Raise FormatError unless a file could be put at `path`; folders on the way may be missing."""
+    """Check that a file can be written to a path; missing folders are allowed.
+
+    Raises:
+        FormatError: it cannot.
+    """
     is_file(path)
     folder = Path(path).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
         raise FormatError(
-            f"{printable(path)}: cannot be written: {printable(folder)} is no folder; "
+            f"{printable(path)}: cannot be written: {printable(folder)} is not a folder; "
             "choose another folder"
         )
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -96,7 +100,11 @@ def require_writable(path: str | os.PathLike[str]) -> None:
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is there; raises FormatError if something else is, or none can be."""
+    """Return whether there is a file.
+
+    Raises:
+        FormatError: the path is not that of a file, or cannot be.
+    """
     try:
         mode = Path(path).stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

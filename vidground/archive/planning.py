@@ -1,6 +1,6 @@
-"""What is to be done about a video, and why: decided from what is known, without looking.
+"""Decide what to do about a video, and why.
 
-Pure functions over a manifest's entry and the state of files. Knows no disk and no model.
+Pure functions of a manifest's entry and the state of files. Knows neither the disk nor a model.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,12 @@ _SHOWN = 40  # characters of a setting's value in a reason
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All that makes a result but the video, in JSON's terms.
+    """Everything that determines a result except the video, as JSON values.
 
-    options: what changes the result itself: model, question, sampling, decoding. revision: the
-    model's commit, where it is known before the model is loaded. shape: what changes only how a
-    result is written (`vidground.results.cues`).
+    Attributes:
+        options: settings that change the result itself: model, question, sampling, decoding.
+        revision: commit of the model, if it is known before the model is loaded.
+        shape: settings that change only how a result is written (`vidground.results.cues`).
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -29,10 +30,10 @@ class Recipe:
 
 
 class OutputState(Enum):
-    """What lies where an output belongs.
+    """The state of an output file.
 
-    MISSING: nothing. CURRENT: what would be written. OLD: what vidground once wrote there.
-    FOREIGN: a file that vidground did not write, or that was changed since.
+    MISSING: there is none. CURRENT: it is what would be written. OLD: vidground wrote it, and it is
+    out of date. FOREIGN: vidground did not write it, or it was changed since.
     """
 
     MISSING = "missing"
@@ -43,11 +44,14 @@ class OutputState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done about one video.
+    """What to do about one video.
 
-    action: "work" makes a result, "render" writes one that is stored, "skip" has nothing to do,
-    "failed" says again that it failed. reason: why, for people. formats: those to be written.
-    kept: those whose files are not vidground's, and stay.
+    Attributes:
+        action: "work" makes a result, "render" writes a stored one, "skip" does nothing, "failed"
+            reports an earlier failure.
+        reason: why, for people.
+        formats: to write.
+        kept: formats whose files are foreign and stay.
     """
 
     action: Literal["work", "render", "skip", "failed"]
@@ -64,14 +68,14 @@ def decide(
     overwrite: bool = False,
     retry_failed: bool = False,
 ) -> Plan:
-    """Return what is to be done about a video.
+    """Decide what to do about a video.
 
     Args:
-        states: of the outputs that are asked for, by format.
-        entry: what is known of the video; None for nothing.
-        change: how video or recipe differ from those of the entry (`changes`); None for not.
-        overwrite: make again what there is, whoever made it.
-        retry_failed: try again what failed.
+        states: of the requested outputs, by format.
+        entry: record of the video; None if there is none.
+        change: how video or recipe differ from the entry (`changes`); None for no difference.
+        overwrite: make existing results again, including foreign files.
+        retry_failed: try failed videos again.
     """
     kept = tuple(f for f, state in states.items() if state is OutputState.FOREIGN)
     kept = () if overwrite else kept
@@ -95,7 +99,7 @@ def decide(
 
 
 def changes(entry: Entry, recipe: Recipe) -> str | None:
-    """Return in what the recipe differs from the one that made an entry; None if in nothing."""
+    """Return how a recipe differs from that of an entry; None for no difference."""
     if entry.revision is not None and recipe.revision not in (None, entry.revision):
         return f"the model's revision was {entry.revision}, is {recipe.revision}"
     if canonical(entry.options) == canonical(recipe.options):
@@ -110,12 +114,14 @@ def changes(entry: Entry, recipe: Recipe) -> str | None:
 
 
 def program_change(entry: Entry, program: Mapping[str, str]) -> str | None:
-    """Return why a failure says nothing about the versions in use; None if it does.
+    """Return why a recorded failure may not apply to the installed versions; None if it does.
 
-    What a file lacked may have been a mistake that another version does not make. Records from
-    before versions were recorded count as those of other versions.
+    The failure may have been a bug that another version does not have. Records without versions
+    count as those of other versions.
 
-    program: the versions that decide whether a file can be read, by name.
+    Args:
+        entry: record of the video.
+        program: installed versions that determine whether a file can be read, by name.
     """
     if entry.outcome != "failed" or entry.program == program:
         return None
@@ -129,10 +135,13 @@ def program_change(entry: Entry, program: Mapping[str, str]) -> str | None:
 def output_state(
     entry: Entry | None, format: str, *, found: str | None, recipe: Recipe
 ) -> OutputState:
-    """Return what lies where an output belongs.
+    """Return the state of an output file.
 
-    entry: of the video it belongs to; None for nothing. found: SHA-256 of the file there; None
-    for no file.
+    Args:
+        entry: record of its video; None if there is none.
+        format: of the output.
+        found: SHA-256 of the file; None if there is no file.
+        recipe: of the result.
     """
     if found is None:
         return OutputState.MISSING

@@ -1,8 +1,8 @@
-"""Ray as a run needs it: started on this machine or reached, and quiet.
+"""Start Ray on this machine or connect to a cluster, quietly.
 
-The only user of Ray, which is imported when it is needed. A Ray that is started listens on this
-machine's own address alone, has no dashboard and reports no usage. What Ray says is shown, on
-standard error, if RAY_LOG_TO_DRIVER is set to 1.
+The only module that imports Ray, and only when it is needed. If Ray is started here, it listens on
+the loopback address only, has no dashboard and reports no usage. Its messages are shown on standard
+error if RAY_LOG_TO_DRIVER is 1.
 """
 
 import io
@@ -20,28 +20,32 @@ from typing import Any, TextIO
 from vidground.archive.ray_actor import Assignment
 from vidground.errors import InputError, VidgroundError
 
-_OBJECT_STORE_BYTES = 256 << 20  # for results on their way, which are small
-_PATIENCE_S = 10.0  # for the answer of a cluster's head
+_OBJECT_STORE_BYTES = 256 << 20  # for results in transit, which are small
+_CONNECT_TIMEOUT_S = 10.0  # for the head of a cluster
 _REMEDY = (
     "check that the cluster runs and has this address; if it asks for a token, set "
     "RAY_AUTH_MODE=token"
 )
 _LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Set to 0, Ray listens on 127.0.0.1 alone, as it always does on the systems in the name."""
+"""If this is 0, Ray listens on 127.0.0.1 only, as it always does on the systems in the name."""
 
 
 @contextmanager
 def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
-    """Lend Ray, connected to a cluster, or started on this machine for as long as it is lent.
+    """Connect to a cluster, or start Ray on this machine until the block ends.
 
     A process that is connected already stays so, whatever the address.
 
     Args:
-        cpus: that a Ray which is started counts; default those there are.
+        address: of a cluster; None to start Ray.
+        cpus: number of CPUs of a Ray that is started; None for all.
+
+    Yields:
+        The package ray.
 
     Raises:
-        InputError: Ray is not installed, or the address is of a kind that does not serve.
-        VidgroundError: it cannot be started or reached.
+        InputError: Ray is not installed, or the address is one for Ray's client.
+        VidgroundError: Ray cannot be started or reached.
     """
     if address is not None and "://" in address:
         raise InputError(
@@ -72,7 +76,7 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         try:
             with _handlers_kept(), _standard_error(open_=told):
                 ray.init(**start, log_to_driver=told, logging_level=level)
-        except Exception as error:  # Ray raises nearly anything
+        except Exception as error:  # Ray raises exceptions of many types
             if address is None:
                 raise VidgroundError(f"Ray cannot be started: {first_line(error)}") from error
             raise VidgroundError(
@@ -102,18 +106,22 @@ class NextAssignment:
 
 
 def machines(ray: Any) -> list[tuple[int, int]]:
-    """(CPUs, GPUs) of each machine that is there now."""
+    """Return the number of CPUs and GPUs of each live machine."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [(int(found.get("CPU", 0)), int(found.get("GPU", 0))) for found in resources]
 
 
 def _require_open(address: str) -> None:
-    """Raise VidgroundError unless something listens there; Ray itself would wait for it."""
+    """Check that something listens at an address, because Ray would wait for it.
+
+    Raises:
+        VidgroundError: nothing does.
+    """
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         return  # "auto", which Ray looks up
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise VidgroundError(f"Ray cannot be reached at {address}: {error}; {_REMEDY}") from error
 
@@ -132,7 +140,7 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """Keep the handler of SIGTERM, in whose place Ray puts one that ends the program at once."""
+    """Keep the handler of SIGTERM, which Ray replaces by one that ends the program at once."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -143,7 +151,7 @@ def _handlers_kept() -> Iterator[None]:
 
 @contextmanager
 def _standard_error(*, open_: bool) -> Iterator[None]:
-    """Keep standard error free of what libraries write to it past Python, unless it is open."""
+    """Discard what libraries write to standard error without Python, unless `open_`."""
     if open_:
         yield
         return
@@ -159,7 +167,7 @@ def _standard_error(*, open_: bool) -> Iterator[None]:
 
 @contextmanager
 def _text_aside(aside: TextIO | None) -> Iterator[None]:
-    """Keep standard output free of text, which is Ray's; results are written to it as bytes."""
+    """Redirect text on standard output, which is Ray's; results are written to it as bytes."""
     before = sys.stdout
     sys.stdout = _Aside(before, aside)
     try:
@@ -169,7 +177,7 @@ def _text_aside(aside: TextIO | None) -> Iterator[None]:
 
 
 class _Aside(io.TextIOBase):
-    """Bytes go where they always did, text aside."""
+    """A standard output that redirects text, but not bytes."""
 
     def __init__(self, out: TextIO, aside: TextIO | None) -> None:
         self.buffer = out.buffer
@@ -180,6 +188,6 @@ class _Aside(io.TextIOBase):
 
 
 def first_line(error: Exception) -> str:
-    """What an error of Ray's says, of which the rest is for Ray's developers."""
+    """Return the first line of an error of Ray; the rest is for Ray's developers."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0]

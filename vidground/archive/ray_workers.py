@@ -1,9 +1,8 @@
-"""The work of a run done by Ray: on all GPUs or CPUs of this machine, or of a cluster.
+"""Do the work of a run on Ray: on all GPUs or CPUs of this machine, or of a cluster.
 
-Ray Data's actors load the model once each and do one video at a time. Only videos' jobs go to
-them and only results come back: what is done already, which run does what, and all files of
-results remain with the process that runs (`vidground.archive.run`), so that it makes no difference
-to them who did the work.
+Actors of Ray Data load the model once each and do one video at a time. They receive jobs and return
+results. The process of the run (`vidground.archive.run`) decides what is done and writes all files,
+so that they do not depend on where the work was done.
 """
 
 import logging
@@ -27,10 +26,10 @@ from vidground.results.documents import Result
 from vidground.storage.files import printable
 
 CPUS_PER_WORKER = 4
-"""CPUs for a worker without a GPU, unless a number of workers is asked for."""
+"""CPUs of a worker without a GPU, unless the number of workers is given."""
 
-_JOBS_PER_WORKER = 2  # one that it works on, and one that waits, so that it need not
-_TURNS_PER_WORKER = 500  # videos until workers are started anew; Ray plans all turns in advance
+_JOBS_PER_WORKER = 2  # one in progress and one waiting, so that the worker never waits
+_TURNS_PER_WORKER = 500  # videos until workers are restarted; Ray plans all turns in advance
 _MAX_WAITING = 100_000  # workers that can wait for a job at the same time
 _VARIABLES = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY")
 
@@ -39,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many workers there are, and what each has of its machine."""
+    """The number of workers, and the CPUs and GPUs of each."""
 
     workers: int
     cpus: int
@@ -49,15 +48,15 @@ class Share:
 def share_out(
     machines: Sequence[tuple[int, int]], *, workers: int | None = None, device: str | None = None
 ) -> Share:
-    """Share machines out among workers: a GPU for each, or as many CPUs as there are for it.
+    """Divide machines among workers: one GPU each, or as many CPUs as possible.
 
     Args:
         machines: (CPUs, GPUs) of each.
-        workers: how many; default one per GPU, or one per `CPUS_PER_WORKER` CPUs.
-        device: "cpu" or "cuda"; default GPUs if there are any.
+        workers: number of workers; None for one per GPU, or one per `CPUS_PER_WORKER` CPUs.
+        device: "cpu" or "cuda"; None for GPUs if there are any.
 
     Raises:
-        InputError: there is no room for so many, or no GPU.
+        InputError: there are too few CPUs or GPUs for the workers, or no GPU.
     """
     on_gpus = sum(min(cpus, gpus) for cpus, gpus in machines)
     if device == "cuda" and not on_gpus:

@@ -1,4 +1,4 @@
-"""Stored results by the names that people have for them: JSON files, videos, subtitles, folders.
+"""Find stored results by their JSON files, videos, subtitles or folders.
 
 A run records its results beside its outputs, so that a result can be read even if it was written as
 subtitles only. Such a result is named by the path that its JSON file would have.
@@ -16,7 +16,7 @@ from vidground.results.result_files import SUFFIX, FoundResults, ResultFile, fin
 from vidground.storage.files import VIDEO_SUFFIXES, printable
 
 INFIXES = ("", ".query")
-"""What stands between a video's name and the suffix in the names of captions and of queries."""
+"""Infixes between a video's name and the suffix of captions and of queries."""
 
 
 def load_stored(path: str | os.PathLike[str]) -> Result:
@@ -36,14 +36,14 @@ def load_stored(path: str | os.PathLike[str]) -> Result:
 def find_stored(
     inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False, outputs: bool = True
 ) -> FoundResults:
-    """Return the results that `inputs` name, each by a path for `load_stored`.
+    """Return the results that inputs name, each by a path for `load_stored`.
 
     Args:
         inputs: as of `find_results`; and videos and other outputs of a run (subtitles, tables), for
-            the results that lie beside them. Folders have recorded results, too.
-        recursive: search the folders inside of folders too.
-        outputs: take other outputs for the results that they were written from; False returns them
-            as they are named.
+            the results beside them. Folders include recorded results.
+        recursive: search subfolders, too.
+        outputs: replace other outputs by the results that they were written from; False returns
+            them as they are.
     """
     names = [os.fspath(name) for name in inputs]
     found = find_results(names, recursive=recursive)
