@@ -1,4 +1,4 @@
-"""A progress bar as a function of how many are done."""
+"""A progress bar on standard error."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 @contextmanager
 def bar(unit: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error if that is a terminal; lend what moves it."""
+    """Show a progress bar if standard error is a terminal; yield a function that moves it."""
     with tqdm(total=total, unit=unit, file=sys.stderr, disable=True if quiet else None) as shown:
 
         def show(done: int, _total: int) -> None:

@@ -1,4 +1,4 @@
-"""Mistakes of the program as a command reports them: a line, and the traceback on request."""
+"""Report bugs of the program: one line, and the traceback on request."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +18,14 @@ TRACEBACK_OPTION = click.option(
 
 
 def tracebacks_wanted() -> bool:
-    """Whether the running command prints tracebacks of internal errors."""
+    """Return whether the running command prints tracebacks of internal errors."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.find_root().params.get("traceback"))
 
 
 @contextmanager
 def reported_faults() -> Iterator[None]:
-    """Raise mistakes of the program as InternalError; exceptions of click's and others pass."""
+    """Raise bugs as InternalError; exceptions of click and others pass unchanged."""
     ending: Exception | None = None
     with faults_as_internal():
         try:
@@ -39,9 +39,12 @@ def reported_faults() -> Iterator[None]:
 def say_failure(
     error: VidgroundError, *, word: str = "failed", with_traceback: bool | None = None
 ) -> None:
-    """Print why something failed, and the traceback if one is known and wanted.
+    """Print why something failed, and its traceback on request.
 
-    with_traceback: None for whether the running command wants it.
+    Args:
+        error: what failed.
+        word: begins the line.
+        with_traceback: whether to print the traceback; None for the choice of the running command.
     """
     click.echo(f"{word}: {shown(str(error))}", err=True)
     traceback = getattr(error, "traceback", "")

@@ -1,4 +1,4 @@
-"""What a run tells as an object per line, for programs."""
+"""Report a run as one JSON object per line, for programs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 
 class JsonReporter(Reporter):
-    """An object per line, for programs. quiet: failures, errors and the summary only.
+    """Prints one JSON object per line.
 
-    Every object has "event"; those about a file have "path". Characters that are no Unicode, as
-    in names that are not UTF-8, stand as escaped surrogates, as Python reads and writes them.
+    Every object has "event"; those about a file have "path". Bytes that are not UTF-8, as in names
+    of files, are escaped surrogates, as Python reads and writes them.
+
+    Args:
+        quiet: print only failures, errors and the summary.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -48,11 +51,11 @@ class JsonReporter(Reporter):
         *,
         total: int | None = None,  # noqa: ARG002 - every "start" says it
     ) -> None:
-        """Estimate the time that is left from these sizes."""
+        """Estimate the remaining time from these sizes."""
         self._remaining = RemainingTime(weights)
 
     def plan(self, path: str, action: str, reason: str, outputs: Sequence[str]) -> None:
-        """Print {"event": "plan", "path", …} to standard output, for it is what was asked for."""
+        """Print {"event": "plan", "path", …} to standard output, because it was requested."""
         values = {"path": path, "action": action, "reason": reason, "outputs": list(outputs)}
         click.echo(json.dumps({"event": "plan", **values}))
 
@@ -98,7 +101,7 @@ class JsonReporter(Reporter):
             )
 
     def progress(self, progress: Progress) -> None:
-        """Nothing: a line per batch of frames would drown the others."""
+        """Print nothing: a line per batch of frames would drown the others."""
 
     def warn(self, message: str) -> None:
         """Print {"event": "warning", "message"}."""
@@ -114,7 +117,7 @@ class JsonReporter(Reporter):
         self._print("summary", **values)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Release nothing."""
 
     def _print(self, event: str, **values: Any) -> None:
         if self._quiet and event not in ("failed", "error", "summary"):

@@ -1,6 +1,6 @@
-"""How commands tell which model is loaded: before torch is imported, and once all is known.
+"""Report which model is loaded: before torch is imported, and again with all details.
 
-Imports nothing heavy, so that --help answers at once.
+Imports nothing heavy, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from vidground.checkpoints.announcement import Loading
 
 LOGGER = "vidground"
-"""The logger above all of vidground's."""
+"""The parent of all loggers of vidground."""
 
 
 class NewLoading(logging.Filter):
-    """Lets a record on loading a model pass unless the last one said the same.
+    """Drops a record on loading a model if it equals the last one.
 
-    Loading is logged early, as far as it is known then, and again when all is known.
+    Loading is logged early, with the details known by then, and again with all details.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class NewLoading(logging.Filter):
         self._last: Loading | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record says something new."""
+        """Return whether the record differs from the last one."""
         loading: Loading | None = getattr(record, "loading", None)
         if loading is None:
             return True
@@ -43,7 +43,7 @@ class NewLoading(logging.Filter):
 
 
 class InfoHandler(logging.Handler):
-    """Passes on what vidground logs for information; warnings are not its concern."""
+    """Forwards what vidground logs for information, but not its warnings."""
 
     def __init__(
         self, on_loading: Callable[[Loading], None], on_info: Callable[[str], None]
@@ -54,7 +54,7 @@ class InfoHandler(logging.Handler):
         self._on_info = on_info
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on."""
+        """Forward a record."""
         loading: Loading | None = getattr(record, "loading", None)
         if loading is not None:
             self._on_loading(loading)
@@ -64,7 +64,7 @@ class InfoHandler(logging.Handler):
 
 @contextmanager
 def listening(handler: logging.Handler) -> Iterator[None]:
-    """Let a handler hear what vidground logs from INFO on, while in use."""
+    """Attach a handler to vidground's logger, from level INFO on, until the block ends."""
     logger = logging.getLogger(LOGGER)
     before = logger.level
     logger.addHandler(handler)
@@ -78,7 +78,7 @@ def listening(handler: logging.Handler) -> Iterator[None]:
 
 @contextmanager
 def loading_shown(*, quiet: bool = False) -> Iterator[None]:
-    """Print to standard error what is fetched and loaded, unless quiet."""
+    """Print to standard error what is downloaded and loaded, unless quiet."""
 
     def tell(message: object) -> None:
         click.echo(shown(str(message)), err=True)
@@ -99,11 +99,10 @@ def announce_model(
     device: str | None = None,
     dtype: str | None = None,
 ) -> None:
-    """Find a model, fetch it if need be, and log that it is loaded, before torch is imported.
+    """Find a model, download it if needed, and log that it is loaded, before torch is imported.
 
-    Also limits the number of threads for a small model.
-
-    device, dtype: as for `vidground.checkpoints.announcement.announce_early`.
+    Also limits the number of threads for a small model. The arguments are those of
+    `vidground.checkpoints.announcement.announce_early`.
     """
     # Here, because the hub client reads its environment variables when it is imported.
     from vidground.checkpoints.announcement import announce_early

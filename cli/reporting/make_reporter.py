@@ -1,7 +1,7 @@
-"""What a run over many videos tells on standard error: bars and lines, or JSON lines.
+"""Make the reporter of a run over many videos: bars and lines, or JSON lines.
 
-A reporter is told what happens (`vidground.archive.events`) and prints it. Names of files are
-escaped where they are shown, for they may hold anything. Knows nothing of what the run does.
+A reporter prints events (`vidground.archive.events`) to standard error. Names of files are escaped
+where they are shown, because they may contain anything. Knows nothing about the work of the run.
 """
 
 import logging
@@ -23,7 +23,7 @@ __all__ = ["JsonReporter", "Reporter", "TextReporter", "bars_wanted", "reporting
 def reporting(
     log_format: str, *, noun: str, total: int, quiet: bool, answers: bool = False
 ) -> Iterator[Reporter]:
-    """Make a reporter, which also reports what libraries warn and log while it is in use.
+    """Make a reporter, which also reports warnings and logs of libraries while it is in use.
 
     Args:
         log_format: "text" or "json".
@@ -58,12 +58,12 @@ def reporting(
 
 
 def bars_wanted(log_format: str, *, quiet: bool) -> bool:
-    """Whether progress bars make sense: for a person at a terminal."""
+    """Return whether to show progress bars: to a person at a terminal."""
     return log_format == "text" and not quiet and on_terminal()
 
 
 def on_terminal() -> bool:
-    """Whether standard error is a terminal."""
+    """Return whether standard error is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()  # None if the caller closed it
 
 

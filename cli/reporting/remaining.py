@@ -1,33 +1,38 @@
-"""How long a run will take still, guessed from the bytes of the videos that are done.
+"""Estimate the remaining time of a run from the sizes of the videos that are done.
 
-Bytes stand for work: of two videos made alike, the one twice as large takes twice as long. Pure
-arithmetic over a clock that is handed in.
+Work is assumed to be proportional to the size of a video. The caller passes the time.
 """
 
 from collections.abc import Mapping
 
 
 class RemainingTime:
-    """Estimates what is left of a run.
+    """Estimates the remaining time of a run.
 
-    weights: for every video that there is work on, its size. Others take no time.
+    Args:
+        weights: size of every video to process; other videos take no time.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._weights = dict(weights)
         self._left = sum(self._weights.values())
         self._done = 0.0
-        self._current: dict[str, float] = {}  # of what is worked on, the share that is done
+        self._current: dict[str, float] = {}  # share done of each video in progress
         self._began_s: float | None = None
 
     def started(self, path: str, now_s: float) -> None:
-        """A video's turn has come. now_s: of any clock that only goes forward."""
+        """Start a video.
+
+        Args:
+            path: of the video.
+            now_s: of a monotonic clock.
+        """
         self._current[path] = 0.0
         if self._weights.get(path) and self._began_s is None:
             self._began_s = now_s
 
     def moved(self, path: str, share: float) -> None:
-        """So much of a video is done, in [0, 1]."""
+        """Set the share of a video that is done, in [0, 1]."""
         self._current[path] = share
 
     def finished(self, path: str, *, worked: bool = True) -> None:
@@ -35,8 +40,7 @@ class RemainingTime:
 
         Args:
             path: of the video.
-            worked: whether the model went through all of it. One that failed or was skipped says
-                nothing about the speed.
+            worked: whether the model processed all of it; only then does it count for the speed.
         """
         weight = self._weights.pop(path, 0.0)
         self._left -= weight
@@ -45,7 +49,7 @@ class RemainingTime:
         self._current.pop(path, None)
 
     def left_s(self, now_s: float) -> float | None:
-        """Seconds that are left, at the speed so far; None while nothing is known of it."""
+        """Return the remaining seconds at the speed so far; None while it is unknown."""
         begun = sum(self._weights.get(path, 0.0) * share for path, share in self._current.items())
         done = self._done + begun
         if self._began_s is None or done <= 0:
@@ -54,7 +58,7 @@ class RemainingTime:
 
 
 def spoken(seconds: float) -> str:
-    """A duration as people say it, coarsely: "40 s", "12 min", "3 h 20 min"."""
+    """Return a rounded duration for people: "40 s", "12 min", "3 h 20 min"."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

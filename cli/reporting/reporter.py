@@ -1,4 +1,4 @@
-"""What a reporter is told of a run over many videos, and how text is made safe to show."""
+"""The interface of reporters of a run over many videos, and safe display of text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def shown(text: str) -> str:
-    """Return `text` in one line that a terminal only shows: what is not printable is escaped.
+    """Return text as one line that is safe for a terminal: unprintable characters are escaped.
 
     Line breaks become `\\n`, bytes that are not UTF-8 `\\xff`, marks that reorder text `\\u202e`.
     """
@@ -29,51 +29,58 @@ def _escaped(char: str) -> str:
 
 
 class Reporter(ABC):
-    """Tells of a run. Use as the target of `run_archive`'s callbacks."""
+    """Reports a run; the target of `run_archive`'s callbacks."""
 
     @abstractmethod
     def watching(self, folders: Sequence[str]) -> None:
-        """These folders are looked at from now on, again and again."""
+        """Report that these folders are being watched."""
 
     @abstractmethod
     def loading(self, loading: Loading) -> None:
-        """This model is loaded now."""
+        """Report that a model is being loaded."""
 
     @abstractmethod
     def info(self, message: str) -> None:
-        """Something that vidground logs for information, as that a model is fetched."""
+        """Report a message that vidground logs for information, such as a download."""
 
     @abstractmethod
     def expect(self, weights: Mapping[str, float], *, total: int | None = None) -> None:
-        """How large the videos are that there is work on, by path.
+        """Set the sizes of the videos to process, by path.
 
-        total: how many inputs there are by now, if that was not known before.
+        Args:
+            weights: size of each video.
+            total: number of inputs so far, if it was unknown before.
         """
 
     @abstractmethod
     def plan(self, path: str, action: str, reason: str, outputs: Sequence[str]) -> None:
-        """What would be done about an input ("work", "render", "skip", "failed"), and why."""
+        """Report what would be done about an input (`Plan.action`), and why."""
 
     @abstractmethod
     def event(self, event: Started | Waiting | FileReport) -> None:
-        """A video begins, another run works on it, or it is known what became of it."""
+        """Report that work on a video starts, is done by another run, or has ended."""
 
     @abstractmethod
     def progress(self, progress: Progress) -> None:
-        """How far the current video is."""
+        """Report the progress on a video."""
 
     @abstractmethod
     def warn(self, message: str) -> None:
-        """Something that a library says."""
+        """Report a warning of a library."""
 
     @abstractmethod
     def error(self, message: str, traceback: str = "") -> None:
-        """Why the whole run ends. traceback: of an internal error."""
+        """Report the error that ends the run.
+
+        Args:
+            message: of the error.
+            traceback: of an internal error.
+        """
 
     @abstractmethod
     def summary(self, summary: RunSummary) -> None:
-        """The run is over."""
+        """Report the end of the run."""
 
     @abstractmethod
     def close(self) -> None:
-        """The terminal is free for others."""
+        """Release the terminal."""

@@ -1,4 +1,4 @@
-"""What a run tells people: lines and bars on standard error."""
+"""Report a run to people: lines and bars on standard error."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PLAIN_REASONS = ("", "no result yet")
 
 
 class TextReporter(Reporter):
-    """Lines for people; with bars over files and over the frames of those that are worked on.
+    """Prints lines for people, and bars of the files and of the frames in progress.
 
     Args:
         noun: what a result is counted in ("event").
@@ -80,7 +80,7 @@ class TextReporter(Reporter):
             self._print(shown(message))
 
     def expect(self, weights: Mapping[str, float], *, total: int | None = None) -> None:
-        """Estimate the time that is left from these sizes."""
+        """Estimate the remaining time from these sizes."""
         self._remaining = RemainingTime(weights)
         if total is not None:
             self._total = total
@@ -89,12 +89,12 @@ class TextReporter(Reporter):
                 self._files.set_postfix_str("")
 
     def plan(self, path: str, action: str, reason: str, outputs: Sequence[str]) -> None:
-        """Print a line to standard output, for it is what was asked for."""
+        """Print a line to standard output, because it was requested."""
         files = f" -> {', '.join(map(shown, outputs))}" if outputs else ""
         click.echo(f"{_PLANNED[action]}: {shown(path)}{files} ({shown(reason)})")
 
     def event(self, event: Started | Waiting | FileReport) -> None:
-        """Show the current video in the bar, or a line about one that is over."""
+        """Show the current video in the bar, or a line about one that has ended."""
         if self._bars and self._files is None:
             # Not earlier: while a model is fetched and loaded, other bars are shown.
             self._files = tqdm(
@@ -124,7 +124,7 @@ class TextReporter(Reporter):
             self._files.update()
 
     def progress(self, progress: Progress) -> None:
-        """Move the bar of the videos that are worked on."""
+        """Move the bar of the videos in progress."""
         if self._frames is None or progress.path not in self._current:
             return
         self._current[progress.path] = progress
@@ -133,7 +133,7 @@ class TextReporter(Reporter):
         self._show_remaining()
 
     def warn(self, message: str) -> None:
-        """Print what a library says, unless quiet."""
+        """Print a warning of a library, unless quiet."""
         if not self._quiet:
             self._print(f"warning: {shown(message)}")
 
@@ -144,7 +144,7 @@ class TextReporter(Reporter):
             self._print(traceback)
 
     def summary(self, summary: RunSummary) -> None:
-        """Print the inputs that failed, if they are many, and last counts, names and speed."""
+        """Print the failed inputs if there are many, and then counts, names and speed."""
         self.close()
         if len(summary.failures) > _FAILURES_NAMED:
             self._print("failed inputs:")

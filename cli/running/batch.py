@@ -96,9 +96,10 @@ def check_outputs(options: RunOptions, *, several: bool) -> None:
 
 
 def plan_jobs(videos: Sequence[InputVideo], options: RunOptions, infix: str = "") -> list[Job]:
-    """Where the results of these videos go, and where that is recorded.
+    """Return a job per video: its result files, and the folder of its record.
 
-    Raises InputError if two results would be one file; see `plan_outputs`.
+    Raises:
+        InputError: two results would have the same file; see `plan_outputs`.
     """
     files, summary = options.files, options.log.summary
     to_stdout = files.output_dir == STDOUT
@@ -116,9 +117,9 @@ def plan_jobs(videos: Sequence[InputVideo], options: RunOptions, infix: str = ""
 
 
 def _names(files: FileOptions) -> tuple[list[str], list[str]]:
-    """The inputs, and apart from them files that are no videos but results of earlier runs.
+    """Return the inputs, and apart from them the files that are results of earlier runs.
 
-    A shell that expands archive/* names the results that lie beside the videos too.
+    A shell that expands archive/* also names the results beside the videos.
     """
     names = list(files.inputs)
     if files.from_file is not None:

@@ -81,7 +81,7 @@ class Runner:
         self._ending.close()
 
     def plans(self, jobs: Sequence[Job]) -> list[Plan | VidgroundError]:
-        """What is to be done about every job as things stand, or why nothing can be."""
+        """Return what to do about every job, or the error that prevents it."""
         plans: list[Plan | VidgroundError] = []
         for job in jobs:
             try:
@@ -184,7 +184,7 @@ def set_environment(options: RunOptions) -> None:
 
 
 def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
-    """What makes the results, as it is recorded; speed and device do not belong to it."""
+    """Return what determines the results, as it is recorded; without speed and device."""
     from vidground.checkpoints.fingerprint import known_commit, model_fingerprint, recorded_name
 
     model, decoding = options.model, asdict(options.decoding)
@@ -212,13 +212,13 @@ def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
 
 
 def _features(cache: CacheSettings | None) -> dict[str, int]:
-    """How features are rounded, if that is more than a matter of last digits."""
+    """Return how features are rounded, if this changes more than the last digits."""
     usual = cache is None or cache.bits == CacheSettings().bits
     return {} if cache is None or usual else {"cache_bits": cache.bits}
 
 
 def _vision(vision: str) -> dict[str, str | None]:
-    """The export that encodes frames; nothing for the model itself, as in older records."""
+    """Return the export that encodes frames; nothing for the model itself, as in older records."""
     from vidground.checkpoints.fingerprint import folder_fingerprint
 
     scheme, _, folder = vision.partition(":")
@@ -226,7 +226,7 @@ def _vision(vision: str) -> dict[str, str | None]:
 
 
 def _weights(jobs: Sequence[Job], plans: Sequence[Plan | VidgroundError]) -> dict[str, float]:
-    """The sizes of the videos that the model will go through."""
+    """Return the sizes of the videos that the model will process."""
     weights: dict[str, float] = {}
     for job, plan in zip(jobs, plans, strict=True):
         if isinstance(plan, Plan) and plan.action == "work" and job.path.is_file():

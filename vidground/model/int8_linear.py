@@ -88,7 +88,7 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _has_kernel(inputs: Tensor) -> bool:
-    """Whether torch has a fast kernel for 8-bit weights and these inputs."""
+    """Return whether torch has a fast kernel for 8-bit weights and these inputs."""
     on_cpu = inputs.device.type == "cpu" and inputs.dtype == torch.bfloat16
     # With AVX-512 the kernel reads 32 inputs at a time, past the end of rows of other widths.
     fits = inputs.shape[-1] % 32 == 0

@@ -334,6 +334,6 @@ class FrameSampler:
 
 
 def _fingerprint(frame: DecodedFrame) -> tuple[object, ...]:
-    """What two decodings of a frame have in common if they are equal: its packet, size, pixels."""
+    """Return a value that is equal for two equal decodings: packet, size and pixels."""
     pixels = frame.rgb()
     return frame.packet, pixels.shape, hashlib.sha256(pixels.tobytes()).digest()

@@ -155,7 +155,7 @@ class PacketList:
 
 
 def _is_before_join(index: int, starts: npt.NDArray[np.int64]) -> bool:
-    """Whether a part may start at a packet or soon after it. starts: rising."""
+    """Return whether a part may start at a packet or soon after it; `starts` is sorted."""
     position = int(np.searchsorted(starts, index))
     return position < len(starts) and int(starts[position]) <= index + _BEFORE_JOIN
 

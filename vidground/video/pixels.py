@@ -82,7 +82,7 @@ class FrameConverter:
         self._orientation = UPRIGHT
 
     def orientation(self, frame: av.VideoFrame) -> Orientation:
-        """How a player turns a frame."""
+        """Return how a player turns a frame."""
         if frame.rotation != self._rotation:
             self._rotation = frame.rotation
             # Side data and their frame reference each other until the garbage collector runs:

@@ -45,10 +45,10 @@ class Watch:
     """Observer of reading and decoding; this one ignores every event."""
 
     def packet(self) -> None:
-        """A packet was read, and the one before it decoded."""
+        """Called when a packet was read and the previous one decoded."""
 
     def no_memory(self) -> None:
-        """The library ran out of memory, or a damaged size made it request far too much.
+        """Called when the library ran out of memory, or a damaged size made it request too much.
 
         The packet counts as damaged unless this method raises.
         """
@@ -329,7 +329,7 @@ class VideoFile:
 
 
 def _ends_stream(packet: av.Packet[av.VideoStream]) -> bool:
-    """Whether PyAV appended this packet after the last of the file, to flush the decoder.
+    """Return whether PyAV appended this packet after the last one, to flush the decoder.
 
     Reading must stop there. PyAV up to 18 then flushes streams that appeared after the file was
     opened, for which it has no entry: an IndexError, or, by chance, nothing.

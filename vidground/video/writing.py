@@ -49,7 +49,7 @@ def write_h264(
 
 
 def can_write_h264() -> bool:
-    """Whether PyAV's libraries have the encoder."""
+    """Return whether PyAV's libraries have the encoder."""
     return ENCODER in av.codecs_available
 
 
