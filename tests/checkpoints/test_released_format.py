@@ -68,6 +68,20 @@ def test_the_official_layout_is_used_completely() -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
+def test_etchat_has_the_same_layout_but_for_the_name_of_a_head() -> None:
+    layout = json.loads((GOLDEN / "official_layout.json").read_text())
+    flags = {"use_evidence": False, "use_matching": True, "match_token_id": 32011}
+    config = {k: v for k, v in OFFICIAL.items() if not k.startswith("evidence_")} | flags
+    with META:
+        model = D2VLM(released_config(config, source="official"))
+    assert (model.config.time_token_id, model.config.evidence_stage) == (32011, False)
+    names = {name.replace("evi_head.", "vid_head."): shape for name, shape in layout.items()}
+    tensors = [(name, torch.empty(shape, device=META)) for name, shape in names.items()]
+    ours = translate(iter(tensors), "matching")
+    used = fill(model, ours, source="official", dtype=torch.bfloat16, device=META)
+    assert used == len(layout) - 39 - 1
+
+
 def test_official_sizes_are_the_default() -> None:
     config = released_config(OFFICIAL, source="official")
     assert config.vision_config.num_hidden_layers == 39
