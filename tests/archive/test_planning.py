@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidground.archive.manifest import Entry, Identity, OutputRecord
+from vidground.archive.manifest_rows import Entry, Identity, OutputRecord
 from vidground.archive.planning import OutputState, Plan, Recipe, changes, decide, output_state
 
 MISSING, CURRENT, OLD, FOREIGN = OutputState

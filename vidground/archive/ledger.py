@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidground.archive.claims import claim
-from vidground.archive.manifest import Entry, Identity, Manifest, OutputRecord, canonical
+from vidground.archive.manifest import Manifest, canonical
+from vidground.archive.manifest_rows import Entry, Identity, OutputRecord
 from vidground.archive.outputs import Job, is_file, require_writable
 from vidground.archive.planning import Plan, Recipe, changes, decide, output_state, program_change
 from vidground.errors import FormatError, VideoError

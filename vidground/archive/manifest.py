@@ -9,13 +9,27 @@ Knows neither models nor what is done next (`vidground.archive.planning`).
 import json
 import os
 import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+import stat
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from vidground.archive.manifest_rows import (
+    COLUMNS,
+    ENTRY_COLUMNS,
+    OUTPUT_COLUMNS,
+    PROGRAM,
+    BadValueError,
+    Entry,
+    Identity,
+    OutputRecord,
+    packed,
+    read_entry,
+    read_output,
+    unpacked,
+)
 from vidground.errors import FormatError
 from vidground.storage.atomic import make_folder
 from vidground.storage.files import printable
@@ -47,99 +61,20 @@ CREATE TABLE outputs (
     PRIMARY KEY (name, format)
 );
 """
-_COLUMNS = (
-    "name, input, size, mtime_ns, sha256, revision, options, outcome, error, events, video_s, "
-    "started_at, elapsed_s, source, program"
-)
-_PROGRAM = "program"  # a column that records of earlier versions lack
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; free space or choose another folder",
     sqlite3.SQLITE_BUSY: "another program holds it; end that program",
     sqlite3.SQLITE_READONLY: "no permission to change it; choose another folder",
     sqlite3.SQLITE_PERM: "no permission; choose another folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; look at its folder's permissions",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; move it away, what is done then stays as it is",
-    sqlite3.SQLITE_NOTADB: "it is damaged; move it away, what is done then stays as it is",
     sqlite3.SQLITE_IOERR: "the disk or its quota does not take it; free space, check the disk",
 }
+_QUERY_S = 60.0  # a query takes milliseconds, but a hostile file may make it endless
+_QUERY_STEPS = 100_000  # of SQLite's machine, between two looks at the clock
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Identifies one state of a video file.
-
-    Attributes:
-        size: in bytes.
-        mtime_ns: modification time; None if it proves nothing, because the file had been modified
-            moments before it was checked.
-        sha256: of the content, in lower-case hex.
-    """
-
-    size: int
-    mtime_ns: int | None
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class OutputRecord:
-    """A file that was written, or was about to be written when the process ended.
-
-    Attributes:
-        sha256: of the content.
-        size: of the content, in bytes.
-        shape: cue settings of subtitles, as JSON.
-        source: digest of the result that it was written from.
-        replaced: digest of the file that it replaces, which still exists if the process ended in
-            between; None for none.
-    """
-
-    sha256: str
-    size: int
-    shape: str
-    source: str
-    replaced: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """The record of one video.
-
-    Attributes:
-        name: of its results, relative to the manifest's folder, without suffix.
-        input: path of the video as it was given.
-        identity: of the file.
-        options: everything that determines the result, as JSON values.
-        outcome: "done" or "failed".
-        started_at: in seconds since 1970.
-        elapsed_s: duration of the work.
-        revision: commit of the model.
-        error: why it failed.
-        events: number of events in the result.
-        video_s: duration of the video.
-        source: digest of the result as JSON; None without a result.
-        outputs: by format.
-        program: versions with which it failed, by name; empty if unknown or if it did not fail.
-    """
-
-    name: str
-    input: str
-    identity: Identity
-    options: Mapping[str, Any]
-    outcome: Literal["done", "failed"]
-    started_at: float
-    elapsed_s: float
-    revision: str | None = None
-    error: str | None = None
-    events: int | None = None
-    video_s: float | None = None
-    source: str | None = None
-    outputs: Mapping[str, OutputRecord] = field(default_factory=dict)
-    program: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def finished_at(self) -> float:
-        """End of the work, in seconds since 1970."""
-        return self.started_at + self.elapsed_s
+class RecordError(FormatError):
+    """A record of results that is damaged, so that nothing in its folder can be judged."""
 
 
 class Manifest:
@@ -156,25 +91,44 @@ class Manifest:
         self.folder = Path(folder)
         self.path = self.folder / MANIFEST
 
+    def require_whole(self) -> None:
+        """Check the tables and their columns, without reading every value.
+
+        Raises:
+            RecordError: the file is damaged.
+        """
+        with self._reading():
+            pass
+
     def entry(self, name: str) -> Entry | None:
         """Return the record of the video whose results are called `name`; None if there is none."""
         with self._reading() as database:
             if database is None:
                 return None
-            columns = _COLUMNS
-            if not _has_program(database):
-                columns = columns.replace(_PROGRAM, f"NULL AS {_PROGRAM}")
+            columns = ", ".join(COLUMNS)
+            if PROGRAM not in _columns(database, "entries"):
+                columns = columns.replace(PROGRAM, f"NULL AS {PROGRAM}")
             query = f"SELECT {columns} FROM entries WHERE name = ?"
             row = database.execute(query, (os.fsencode(name),)).fetchone()
-            return None if row is None else _entry(row, _outputs(database, os.fsencode(name)))
+            if row is None:
+                return None
+            with self._values_of(name):
+                return read_entry(row, _outputs(database, os.fsencode(name)))
 
-    def names(self) -> list[str]:
-        """Return the names of all recorded results, in their order."""
+    def names(self, *, with_result: bool = True) -> list[str]:
+        """Return the names of all recorded results, in their order.
+
+        with_result: leave out videos of which there is no result, such as those that failed.
+        """
         with self._reading() as database:
             if database is None:
                 return []
-            query = "SELECT name FROM entries WHERE document IS NOT NULL ORDER BY name"
-            return [os.fsdecode(name) for (name,) in database.execute(query)]
+            condition = " WHERE document IS NOT NULL" if with_result else ""
+            names = database.execute(f"SELECT name FROM entries{condition} ORDER BY name").fetchall()
+        for (name,) in names:
+            if not isinstance(name, bytes):
+                raise self._damaged(f"a name is {name!r:.40}, not bytes")
+        return [os.fsdecode(name) for (name,) in names]
 
     def document(self, name: str) -> str | None:
         """Return the result called `name` as JSON; None if there is none."""
@@ -183,12 +137,8 @@ class Manifest:
                 return None
             query = "SELECT document FROM entries WHERE name = ?"
             row = database.execute(query, (os.fsencode(name),)).fetchone()
-            if row is None or row[0] is None:
-                return None
-            try:
-                return zlib.decompress(row[0]).decode()
-            except (zlib.error, ValueError) as error:
-                raise self._error(sqlite3.SQLITE_CORRUPT) from error
+        with self._values_of(name):
+            return None if row is None else unpacked(row[0])
 
     def record(self, entry: Entry, document: str | None = None) -> None:
         """Insert or replace an entry and its outputs.
@@ -217,12 +167,11 @@ class Manifest:
             entry.source,
             canonical(entry.program) if entry.program else None,
         )
-        packed = None if document is None else zlib.compress(document.encode())
-        places = ", ".join("?" * (len(values) + 1))
+        columns, places = ", ".join(COLUMNS), ", ".join("?" * (len(values) + 1))
         with self._changing() as database:
             database.execute(
-                f"INSERT OR REPLACE INTO entries ({_COLUMNS}, document) VALUES ({places})",
-                (*values, packed),
+                f"INSERT OR REPLACE INTO entries ({columns}, document) VALUES ({places})",
+                (*values, packed(document)),
             )
             _put_outputs(database, entry.name, entry.outputs)
 
@@ -242,28 +191,29 @@ class Manifest:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
         """Open the database for reading; yield None if there is none, without creating it."""
-        if not self.path.exists():
+        if not self._is_there():
             yield None
             return
         # Opening a database that a killed process left in the middle of a change repairs it, which
         # needs write permission for the folder.
         mode = "rw" if os.access(self.folder, os.W_OK) else "ro"
         with self._reported(), closing(self._connect(mode)) as database:
-            yield database if self._version(database) else None
+            yield database if self._version(database) and self._require_tables(database) else None
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """Open the database in a transaction, which an exception rolls back."""
         make_folder(self.folder)
+        self._is_there()
         with self._reported(), closing(self._connect("rwc")) as database:
             database.execute("BEGIN IMMEDIATE")
             if not self._version(database):
                 for statement in _SCHEMA.split(";\n"):
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {MANIFEST_VERSION}")
-            elif not _has_program(database):
+            elif self._require_tables(database) and PROGRAM not in _columns(database, "entries"):
                 # Versions without this column read and write the others as before.
-                database.execute(f"ALTER TABLE entries ADD COLUMN {_PROGRAM} TEXT")
+                database.execute(f"ALTER TABLE entries ADD COLUMN {PROGRAM} TEXT")
             yield database
             database.execute("COMMIT")
 
@@ -271,7 +221,37 @@ class Manifest:
         # The rollback journal (SQLite's default) leaves a single file, unlike a write-ahead log, so
         # that folders without write permission can be read.
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        return sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
+        database = sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
+        deadline = time.monotonic() + _QUERY_S + _BUSY_S
+        database.set_progress_handler(lambda: time.monotonic() > deadline, _QUERY_STEPS)
+        return database
+
+    def _is_there(self) -> bool:
+        """Whether there is a file; anything else of this name could block, or is not a record."""
+        try:
+            mode = self.path.stat().st_mode
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._error(sqlite3.SQLITE_CANTOPEN, str(error)) from error
+        if not stat.S_ISREG(mode):
+            raise self._damaged("it is not a regular file")
+        return True
+
+    def _require_tables(self, database: sqlite3.Connection) -> bool:
+        """Return True; raise RecordError if a table or a column is missing, or there is a trigger.
+
+        A view in the place of a table, or a trigger, would run what the file says.
+        """
+        kinds = dict(database.execute("SELECT name, type FROM sqlite_master WHERE type != 'index'"))
+        for table, needed in (("entries", ENTRY_COLUMNS), ("outputs", {"name", *OUTPUT_COLUMNS})):
+            if kinds.get(table) != "table":
+                raise self._damaged(f"it has no table {table}")
+            if missing := needed - _columns(database, table):
+                raise self._damaged(f"its table {table} has no column {min(missing)}")
+        if active := [name for name, kind in kinds.items() if kind != "table"]:
+            raise self._damaged(f"it holds {active[0]!r:.40}, which is not a table")
+        return True
 
     def _version(self, database: sqlite3.Connection) -> int:
         """Return the version of the schema; 0 for a database without tables."""
@@ -291,9 +271,25 @@ class Manifest:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
             raise self._error(code, str(error)) from error
 
+    @contextmanager
+    def _values_of(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except BadValueError as error:
+            raise self._damaged(f"{printable(name)}: {error}") from error
+
     def _error(self, code: int, text: str = "") -> FormatError:
-        reason = _REASONS.get(code & 0xFF, text)  # the rest of the bits only refines the code
+        code &= 0xFF  # the rest of the bits only refines the code
+        reason = _REASONS.get(code)
+        if reason is None:
+            return self._damaged(text)
         return FormatError(f"{printable(self.path)}: the record of results: {reason}")
+
+    def _damaged(self, what: str) -> RecordError:
+        return RecordError(
+            f"{printable(self.path)}: the record of results is damaged ({what}); vidground record "
+            f"rebuild {printable(self.folder)} makes it again from the results that lie there"
+        )
 
 
 def canonical(value: Mapping[str, Any]) -> str:
@@ -301,36 +297,16 @@ def canonical(value: Mapping[str, Any]) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def _entry(row: tuple[Any, ...], outputs: Mapping[str, OutputRecord]) -> Entry:
-    name, path, size, mtime_ns, sha256, revision, options, outcome, error, *rest = row
-    events, video_s, started_at, elapsed_s, source, program = rest
-    return Entry(
-        name=os.fsdecode(name),
-        input=os.fsdecode(path),
-        identity=Identity(size, mtime_ns, sha256),
-        options=json.loads(options),
-        outcome=outcome,
-        started_at=started_at,
-        elapsed_s=elapsed_s,
-        revision=revision,
-        error=None if error is None else error.decode(),
-        events=events,
-        video_s=video_s,
-        source=source,
-        outputs=outputs,
-        program={} if program is None else json.loads(program),
-    )
-
-
-def _has_program(database: sqlite3.Connection) -> bool:
-    return any(name == _PROGRAM for _, name, *_ in database.execute("PRAGMA table_info(entries)"))
+def _columns(database: sqlite3.Connection, table: str) -> frozenset[str]:
+    rows = database.execute("SELECT name FROM pragma_table_info(?)", (table,))
+    return frozenset(name for (name,) in rows)
 
 
 def _outputs(database: sqlite3.Connection, name: bytes) -> dict[str, OutputRecord]:
-    rows: Iterable[tuple[Any, ...]] = database.execute(
-        "SELECT format, sha256, size, shape, source, replaced FROM outputs WHERE name = ?", (name,)
+    rows = database.execute(
+        f"SELECT {', '.join(OUTPUT_COLUMNS)} FROM outputs WHERE name = ?", (name,)
     )
-    return {format: OutputRecord(*values) for format, *values in rows}
+    return dict(map(read_output, rows))
 
 
 def _put_outputs(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
-from vidground.archive.manifest import Entry, canonical
+from vidground.archive.manifest import canonical
+from vidground.archive.manifest_rows import Entry
 
 _FOREIGN = "exists, and is not what vidground wrote of this video (--overwrite replaces it)"
 _SHOWN = 40  # characters of a setting's value in a reason
