@@ -64,6 +64,9 @@ COMMANDS = {
         "vidground.cli.results.replay:replay", "Reproduce a stored result and compare."
     ),
     "cache": _Entry("vidground.cli.cache:cache", "Show or clear the cache of encoded videos."),
+    "record": _Entry(
+        "vidground.cli.record:record", "Check or rebuild the record of results in a folder."
+    ),
     "train": _Entry(
         "vidground.cli.train:train", "Train a model: fine-tuning, then preference optimization."
     ),

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from vidground.archive.inputs import FoundVideos, InputVideo, find_videos, parse_list
+from vidground.archive.manifest import RecordError
 from vidground.archive.outputs import Job, plan_outputs, require_writable
 from vidground.archive.planning import Plan
 from vidground.cli.options.files import STDOUT, FileOptions, require_streamable
@@ -156,9 +157,13 @@ def _tell_plans(
 ) -> int:
     """Say what would be done; the exit code is 1 if something is sure to fail."""
     failing: list[tuple[str, VidgroundError]] = [*found.missing]
+    damaged: set[str] = set()
     for job, plan in zip(jobs, plans, strict=True):
         if isinstance(plan, VidgroundError):
-            failing.append((str(job.path), plan))
+            # A damaged record concerns all its videos, and is reported once.
+            if not (isinstance(plan, RecordError) and str(plan) in damaged):
+                failing.append((str(job.path), plan))
+            damaged.add(str(plan))
             continue
         outputs = [str(job.outputs[name] or "standard output") for name in plan.formats]
         reporter.plan(str(job.path), plan.action, plan.reason, outputs)

@@ -70,6 +70,7 @@ _REASONS = {
     sqlite3.SQLITE_IOERR: "the disk or its quota does not take it; free space, check the disk",
 }
 _QUERY_S = 60.0  # a query takes milliseconds, but a hostile file may make it endless
+_HEADER_BYTES = 100  # of a database file
 _QUERY_STEPS = 100_000  # of SQLite's machine, between two looks at the clock
 
 
@@ -124,10 +125,14 @@ class Manifest:
             if database is None:
                 return []
             condition = " WHERE document IS NOT NULL" if with_result else ""
-            names = database.execute(f"SELECT name FROM entries{condition} ORDER BY name").fetchall()
+            names = database.execute(
+                f"SELECT name FROM entries{condition} ORDER BY name"
+            ).fetchall()
         for (name,) in names:
             if not isinstance(name, bytes):
                 raise self._damaged(f"a name is {name!r:.40}, not bytes")
+            if name.startswith(b"/") or b".." in name.split(b"/") or b"\0" in name:
+                raise self._damaged(f"the name {name!r:.40} leads out of the folder")
         return [os.fsdecode(name) for (name,) in names]
 
     def document(self, name: str) -> str | None:
@@ -236,6 +241,8 @@ class Manifest:
             raise self._error(sqlite3.SQLITE_CANTOPEN, str(error)) from error
         if not stat.S_ISREG(mode):
             raise self._damaged("it is not a regular file")
+        if (needed := _needed_bytes(self.path)) > (there := self.path.stat().st_size):
+            raise self._damaged(f"it ends after {there:,} of {needed:,} bytes")
         return True
 
     def _require_tables(self, database: sqlite3.Connection) -> bool:
@@ -295,6 +302,25 @@ class Manifest:
 def canonical(value: Mapping[str, Any]) -> str:
     """Return JSON that is the same for equal values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _needed_bytes(path: Path) -> int:
+    """Return how many bytes a database has by its own header; 0 if that cannot be said.
+
+    SQLite takes a file that was cut within its first page for an empty one.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError:  # SQLite says why
+        return 0
+    # While a change is under way, or was interrupted, the journal counts too.
+    if not header or Path(f"{path}-journal").exists():
+        return 0
+    if len(header) < _HEADER_BYTES:
+        return _HEADER_BYTES
+    page, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
+    return (65536 if page == 1 else page) * pages
 
 
 def _columns(database: sqlite3.Connection, table: str) -> frozenset[str]:

@@ -12,6 +12,8 @@ from vidground.archive.manifest import canonical
 from vidground.archive.manifest_rows import Entry
 
 _FOREIGN = "exists, and is not what vidground wrote of this video (--overwrite replaces it)"
+REBUILT = "rebuilt"
+"""Among the options of an entry that was made from a result: only those that it holds count."""
 _SHOWN = 40  # characters of a setting's value in a reason
 
 
@@ -103,13 +105,16 @@ def changes(entry: Entry, recipe: Recipe) -> str | None:
     """Return how a recipe differs from that of an entry; None for no difference."""
     if entry.revision is not None and recipe.revision not in (None, entry.revision):
         return f"the model's revision was {entry.revision}, is {recipe.revision}"
-    if canonical(entry.options) == canonical(recipe.options):
+    before, now = entry.options, recipe.options
+    if before.get(REBUILT):
+        now = {key: now.get(key) for key in before if key != REBUILT}
+        before = {key: value for key, value in before.items() if key != REBUILT}
+    if canonical(before) == canonical(now):
         return None
-    keys = sorted(entry.options.keys() | recipe.options.keys())
     changed = [
-        f"{key} was {_shown(entry.options.get(key))}, is {_shown(recipe.options.get(key))}"
-        for key in keys
-        if entry.options.get(key) != recipe.options.get(key)
+        f"{key} was {_shown(before.get(key))}, is {_shown(now.get(key))}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
     ]
     return "; ".join(changed) or "other options"
 

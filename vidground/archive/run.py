@@ -21,13 +21,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from vidground.archive.events import FileReport, RunSummary, Started, Waiting, report_failure
 from vidground.archive.job_steps import ClaimedJob, JobRecorder, Judge, Render, Write, write_file
 from vidground.archive.ledger import Ledger
+from vidground.archive.manifest import Manifest, RecordError
 from vidground.archive.outputs import Job
 from vidground.archive.workers import Worker
-from vidground.errors import InputError, VidgroundError
+from vidground.errors import FormatError, InputError, VidgroundError
 from vidground.progress import OnProgress
 from vidground.results.formats import render as render_result
 
@@ -89,11 +91,12 @@ def run_archive(
     recorder = JobRecorder(ledger or Ledger(), judge, render, write, stored)
     run = _Run(worker, recorder, on_event, on_progress, max_failures)
     begin = time.monotonic()
-    not_found = list(missing)
+    whole, damaged = _with_whole_records(jobs)
+    not_found = [*missing, *damaged]
     interrupted = False
     try:
         run.report_missing(not_found)
-        others = [] if run.is_enough else run.do(run.announced(jobs))
+        others = [] if run.is_enough else run.do(run.announced(whole))
         for job in others:
             on_event(Waiting(str(job.path)))
         while others and wait and not run.is_enough:
@@ -107,6 +110,31 @@ def run_archive(
     stopped = run.is_enough and unfinished > 0 and not interrupted
     elapsed_s = time.monotonic() - begin
     return RunSummary(tuple(run.reports), unfinished, interrupted, stopped, elapsed_s)
+
+
+def _with_whole_records(
+    jobs: Sequence[Job],
+) -> tuple[list[Job], list[tuple[str, VidgroundError]]]:
+    """Return the jobs whose folder has a record that can be read, and the other records.
+
+    A damaged record is an error of its own, reported once and not for every video.
+    """
+    damaged: dict[Path, RecordError] = {}
+    for folder in dict.fromkeys(job.folder for job in jobs if job.folder is not None):
+        try:
+            Manifest(folder).require_whole()
+        except RecordError as error:
+            damaged[folder] = error
+        except FormatError:  # busy, unreadable or newer: each job reports it
+            continue
+    whole = [job for job in jobs if job.folder not in damaged]
+    found: list[tuple[str, VidgroundError]] = []
+    for folder, fault in damaged.items():
+        count = sum(job.folder == folder for job in jobs)
+        videos = "1 video is" if count == 1 else f"{count} videos are"
+        message = f"{fault}; until then {videos} left out"
+        found.append((str(Manifest(folder).path), RecordError(message)))
+    return whole, found
 
 
 @dataclass

@@ -30,7 +30,12 @@ def load_stored(path: str | os.PathLike[str]) -> Result:
     """
     path = Path(path)
     document = None if os.path.lexists(path) else _recorded(path)
-    return load(path) if document is None else from_json(document)
+    if document is None:
+        return load(path)
+    try:
+        return from_json(document)
+    except FormatError as error:
+        raise FormatError(f"{printable(path)}, as recorded: {error}") from error
 
 
 def find_stored(
@@ -52,16 +57,28 @@ def find_stored(
     for file in found.files:
         suffix = file.path.suffix.lower()
         as_named = suffix == SUFFIX or not (outputs or suffix in VIDEO_SUFFIXES)
-        results = [file.path] if as_named else results_beside(file.path)
+        try:
+            results = [file.path] if as_named else results_beside(file.path)
+        except FormatError as error:  # a damaged record ends no search
+            missing[str(file.path)] = error
+            continue
         for path in results:
             place = os.path.realpath(path)
             files.setdefault(place, ResultFile(path, file.relative.with_name(path.name)))
         if not results:
             missing[str(file.path)] = _not_stored(file.path)
     for name in filter(os.path.isdir, names):
-        for path in _recorded_in(Path(name), recursive=recursive):
-            files.setdefault(os.path.realpath(path), ResultFile(path, path.relative_to(name)))
-            missing.pop(name, None)
+        for record in _records_in(Path(name), recursive=recursive):
+            try:
+                recorded = record.names()
+            except FormatError as error:
+                missing[str(record.path)] = error
+                continue
+            for path in (record.folder / f"{stem}{SUFFIX}" for stem in recorded):
+                if not recursive and path.parent != record.folder:
+                    continue
+                files.setdefault(os.path.realpath(path), ResultFile(path, path.relative_to(name)))
+                missing.pop(name, None)
     return FoundResults(tuple(files.values()), tuple(missing.items()), found.foreign)
 
 
@@ -113,15 +130,13 @@ def _recorded(path: Path) -> str | None:
     return None
 
 
-def _recorded_in(folder: Path, *, recursive: bool) -> Iterator[Path]:
-    """Yield the paths that the JSON files of the results recorded in a folder would have."""
+def _records_in(folder: Path, *, recursive: bool) -> Iterator[Manifest]:
+    """Yield the records in a folder, and with `recursive` in the folders inside of it."""
     for top, folders, files in os.walk(folder):
         visible = (name for name in folders if not name.startswith("."))
         folders[:] = sorted(visible) if recursive else []
         if MANIFEST in files:
-            for name in Manifest(top).names():
-                if recursive or os.sep not in name:
-                    yield Path(top, name + SUFFIX)
+            yield Manifest(top)
 
 
 def _not_stored(path: Path) -> FormatError:
