@@ -50,7 +50,7 @@ SCORES = ("F1(gnd)", "F1(cap)", "facts")
 
 
 EVIDENCE, MATCHING = "start", "start-matching"
-"""Untrained models, which differ in how they say times."""
+"""Untrained models, which differ in how they express times."""
 
 
 @dataclass(frozen=True)

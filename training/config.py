@@ -34,7 +34,7 @@ class ModelSource:
     Attributes:
         name: a known name, a folder or a hub repository.
         init: "toy" for a small model with random weights.
-        time_tokens: how a model that gets new heads says times: "evidence" gathers intervals
+        time_tokens: how a model that gets new heads expresses times: "evidence" gathers intervals
             (D2VLM), "matching" names single frames (E.T. Chat). Null for evidence, or for what a
             trained model does.
         revision: branch, tag or commit of a hub repository.

@@ -32,7 +32,7 @@ def check_objective(config: RunConfig, model: D2VLMConfig) -> None:
     """
     if config.objective == "fpo" and model.matches:
         raise InputError(
-            f"{config.model.name or config.model.init} says times by matching frames, and FPO "
+            f"{config.model.name or config.model.init} expresses times by matching frames, and FPO "
             "compares evidence; train it with: vidground train sft"
         )
 

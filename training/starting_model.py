@@ -78,8 +78,8 @@ class Start:
 def load_start(source: ModelSource, *, seed: int) -> Start:
     """Load the model to start from, on the CPU, with its tokenizers.
 
-    An E.T. Chat model of the stage before it says times is extended: frames attend to each other,
-    and it gets both heads and the time tokens (paper, section 4.1).
+    An E.T. Chat model of the stage before it expresses times is extended: frames attend to each
+    other, and it gets both heads and the time tokens (paper, section 4.1).
 
     Args:
         source: which model.
@@ -114,10 +114,10 @@ def load_start(source: ModelSource, *, seed: int) -> Start:
 
 
 def check_time_tokens(source: ModelSource, config: D2VLMConfig) -> None:
-    """Check that a trained model says times as the configuration asks.
+    """Check that a trained model expresses times as the configuration asks.
 
     Raises:
-        CheckpointError: it says them in the other way.
+        CheckpointError: it expresses them in the other way.
     """
     if source.time_tokens not in (None, config.time_tokens):
         raise CheckpointError(
@@ -154,7 +154,7 @@ def extended_base(
         found: the base.
         values: content of its config.json.
         hub: how the hub is accessed.
-        time_tokens: how the model is to say times; None for evidence.
+        time_tokens: how the model is to express times; None for evidence.
 
     Raises:
         CheckpointError: the base's tokenizer is missing.

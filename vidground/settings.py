@@ -18,7 +18,7 @@ OWN_MODEL_TYPE = "d2vlm"
 """`model_type` in config.json of a D2VLM in vidground's format."""
 
 TimeTokens = Literal["evidence", "matching"]
-"""How a model says times: `<evi>` stands for an interval that it gathers as evidence (D2VLM);
+"""How a model expresses times: `<evi>` stands for an interval that it gathers as evidence (D2VLM);
 `<vid>` is matched to one frame (E.T. Chat)."""
 
 Vision = Literal["torch"] | str

@@ -1,4 +1,4 @@
-"""`vidground train sft` of models that say times by matching frames."""
+"""`vidground train sft` of models that express times by matching frames."""
 
 import json
 from pathlib import Path

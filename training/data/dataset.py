@@ -233,7 +233,7 @@ def response_ids(text: str, prompt: Prompt, tokenizers: Tokenizers) -> list[int]
 def spoken_prompt(
     annotation: Annotation, tokenizers: Tokenizers, *, fps: float = 1.0
 ) -> tuple[Prompt, Sequence[Span]]:
-    """Return an annotation's prompt as the model says times, and the span of each time token.
+    """Return an annotation's prompt as the model expresses times, and the span of each time token.
 
     Args:
         annotation: with `<evi>` in its question.

@@ -47,7 +47,7 @@ def toy_config(
         vision_width: of the vision encoder and the compressor, a multiple of 32.
         text_layers: layers of the language model, 2 or more.
         text_width: of the language model, a multiple of 32.
-        time_tokens: how the model says times, see `D2VLMConfig`.
+        time_tokens: how the model expresses times, see `D2VLMConfig`.
 
     Raises:
         InputError: sizes do not fit together.

@@ -292,7 +292,7 @@ def models_of_repository(root: Path, known: KnownModel | None = None) -> list[st
 
     Args:
         root: the snapshot.
-        known: take only models that say times as this one does.
+        known: take only models that express times as this one does.
     """
     folders = {f: time_tokens_in(root / f) for f in models_in(root, levels=REPOSITORY_LEVELS)}
     return [

@@ -40,7 +40,7 @@ class KnownModel:
         scores: published scores by metric, in percent.
         folder: of a bundled model; None for a model on the hub.
         repository: on the hub; None for a bundled model.
-        time_tokens: how it says times, see `D2VLMConfig`.
+        time_tokens: how it expresses times, see `D2VLMConfig`.
         folders: names that its folder there may have, letters and digits only, likeliest first.
         aliases: other names to load it by.
         limits: what users must know about its answers; "" if there is nothing special.

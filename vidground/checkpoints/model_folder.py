@@ -105,7 +105,7 @@ def choose_model(root: Path, subfolder: str | None, *, source: str) -> str:
 
 
 def time_tokens_in(folder: Path) -> TimeTokens | None:
-    """Return how the model in a folder says times, in either format.
+    """Return how the model in a folder expresses times, in either format.
 
     None for models of earlier stages of training, for parts such as the vision encoder, and for
     damaged files.
@@ -121,7 +121,7 @@ def time_tokens_in(folder: Path) -> TimeTokens | None:
 
 
 def time_tokens_of(config: Mapping[str, Any]) -> TimeTokens | None:
-    """Return how a model in the released format says times; None if it does not."""
+    """Return how a model in the released format expresses times; None if it does not."""
     evidence, matching = (bool(config.get(key)) for key in ("use_evidence", "use_matching"))
     if evidence == matching:
         return None

@@ -72,7 +72,7 @@ def check_supported(config: Mapping[str, Any], source: str) -> TimeTokens:
         source: of the model, for messages.
 
     Returns:
-        How the model says times.
+        How the model expresses times.
 
     Raises:
         CheckpointError: it is not, or a key is missing.
@@ -89,8 +89,8 @@ def check_supported(config: Mapping[str, Any], source: str) -> TimeTokens:
         flags = {key: config.get(key, False) for key in ("use_evidence", "use_matching")}
         said = ", ".join(f"{key} is {value!r}" for key, value in flags.items())
         raise CheckpointError(
-            f"{source} is neither a D2VLM nor an E.T. Chat that says times: {said}; exactly one of "
-            f"them must be true. Choose another model, such as {DEFAULT_MODEL}"
+            f"{source} is neither a D2VLM nor an E.T. Chat that expresses times: {said}; exactly "
+            f"one of them must be true. Choose another model, such as {DEFAULT_MODEL}"
         )
     for key, (needed, default, meaning) in _REQUIRED.items():
         value = config.get(key, default)

@@ -187,7 +187,7 @@ class Engine:
             InputError: a prompt does not fit, or no window contains all spans.
         """
         backend = backend or self.backend
-        said_s = spans_s  # the spans of the time tokens as this model says them
+        said_s = spans_s  # the spans of the time tokens as this model expresses them
         if self.model.config.matches and spans_s:
             said = [matched_prompt(prompt, spans_s) for prompt in prompts]
             prompts, said_s = [prompt for prompt, _ in said], said[0][1]

@@ -1,8 +1,8 @@
 """How times are written for a model that matches frames, and read back from its answers.
 
 Questions and annotations write `<evi>` for an interval, whatever the model. A model that matches
-(E.T. Chat) says an interval as two instants, `<vid> - <vid>`, and an instant as one. Imports no
-torch.
+(E.T. Chat) expresses an interval as two instants, `<vid> - <vid>`, and an instant as one. Imports
+no torch.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Tokenizers:
         language: None for a checkpoint without one; such a model runs on token ids, and methods
             that need the tokenizer raise CheckpointError.
         question: the Q-Former's tokenizer.
-        time_tokens: how the model says times, which decides on the control tokens.
+        time_tokens: how the model expresses times, which decides on the control tokens.
     """
 
     language: PreTrainedTokenizerBase | None
