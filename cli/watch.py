@@ -20,7 +20,7 @@ from vidground.cli.options.run_options import RunOptions, run_options
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.faults import reported_faults
 from vidground.cli.reporting.make_reporter import Reporter, on_terminal, reporting
-from vidground.cli.running.batch import check_outputs, plan_jobs
+from vidground.cli.running.batch import check_outputs, plan_jobs, told_passed_over
 from vidground.cli.running.finish import end_with, end_with_error
 from vidground.cli.running.runner import Runner, set_environment
 from vidground.errors import InputError, VidgroundError
@@ -70,10 +70,13 @@ def watch(
     set_environment(options)
     check_outputs(options, several=True)
     with usage_errors():
-        _find(options)  # refuses a folder outside of --relative-to before any work
+        # Refuses a folder outside of --relative-to before any work.
+        found = _find(options, count_subfolders=True)
     with reporting(
         log.log_format, noun="event", total=0, quiet=log.quiet, answers=on_terminal()
     ) as reporter:
+        if others := told_passed_over(found):
+            reporter.warn(others)
         try:
             runner = Runner(
                 options,
@@ -194,8 +197,13 @@ class _Watching:
             self._reporter.event(event)
 
 
-def _find(options: RunOptions) -> FoundVideos:
+def _find(options: RunOptions, *, count_subfolders: bool = False) -> FoundVideos:
     files = options.files
     return find_videos(
-        files.inputs, recursive=files.recursive, relative_to=files.relative_to, empty_ok=True
+        files.inputs,
+        recursive=files.recursive,
+        relative_to=files.relative_to,
+        empty_ok=True,
+        exclude=files.exclude,
+        count_subfolders=count_subfolders,
     )

@@ -22,6 +22,7 @@ class FileOptions:
         inputs: files, folders and patterns.
         from_file: a list of further inputs.
         recursive: search subfolders too.
+        exclude: patterns of files and folders that are left out.
         formats: of the results.
         output_dir: None writes each result next to its video; "-" to standard output.
         relative_to: folder at which the mirrored tree starts.
@@ -32,6 +33,7 @@ class FileOptions:
     inputs: tuple[str, ...]
     from_file: BinaryIO | None
     recursive: bool
+    exclude: tuple[str, ...]
     formats: tuple[str, ...]
     output_dir: str | None
     relative_to: str | None
@@ -111,6 +113,13 @@ def file_options(formats: str) -> list[Callable[..., Any]]:
     """
     return [
         click.option("--recursive", is_flag=True, help="Search subfolders too."),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="PATTERN",
+            help="Leave out files and folders that are found with this name or path below INPUT "
+            "(*, ? and [...] are wildcards); may be repeated. Files named one by one are kept.",
+        ),
         click.option(
             "--out",
             "--output-format",

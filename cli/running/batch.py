@@ -12,7 +12,13 @@ from typing import Any, NoReturn
 
 import click
 
-from vidground.archive.inputs import FoundVideos, InputVideo, find_videos, parse_list
+from vidground.archive.inputs import (
+    MOST_COUNTED,
+    FoundVideos,
+    InputVideo,
+    find_videos,
+    parse_list,
+)
 from vidground.archive.manifest import RecordError
 from vidground.archive.outputs import Job, plan_outputs, require_writable
 from vidground.archive.planning import Plan
@@ -28,6 +34,7 @@ from vidground.results.formats import format_of
 from vidground.storage.files import VIDEO_SUFFIXES, printable
 
 _MISSING_SHOWN = 3
+_SUFFIXES_SHOWN = 5
 
 
 def run_batch(
@@ -64,6 +71,8 @@ def run_batch(
     ) as reporter:
         for name in passed_over:
             reporter.warn(f"{printable(name)}: a result, no video; passed over")
+        if others := told_passed_over(found):
+            reporter.warn(others)
         try:
             with (
                 reported_faults(),
@@ -124,7 +133,8 @@ def _names(files: FileOptions) -> tuple[list[str], list[str]]:
     """
     names = list(files.inputs)
     if files.from_file is not None:
-        names += parse_list(files.from_file.read())
+        with usage_errors():
+            names += parse_list(files.from_file.read())
     if not names:
         raise click.UsageError("No input: name videos, folders or patterns, or use --from-file.")
     results = [name for name in names if _is_result(name)]
@@ -137,14 +147,51 @@ def _is_result(name: str) -> bool:
     return (ours or hidden) and "\0" not in name and Path(name).is_file()
 
 
+def told_passed_over(found: FoundVideos) -> str:
+    """Return a line on what was found and not taken; "" if there is nothing to say.
+
+    Suffixes of results are not counted, since results lie beside their videos.
+    """
+    counts = {
+        suffix: count
+        for suffix, count in found.passed_over.items()
+        if format_of(f"x{suffix}") is None
+    }
+    parts = []
+    if counts:
+        often = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        named = [f"{suffix or 'none'} {count}" for suffix, count in often[:_SUFFIXES_SHOWN]]
+        named += ["\N{HORIZONTAL ELLIPSIS}"] if len(often) > _SUFFIXES_SHOWN else []
+        total = sum(counts.values())
+        parts.append(
+            f"{total} {'file' if total == 1 else 'files'} with other suffixes "
+            f"({', '.join(named)}) passed over"
+        )
+    if found.in_subfolders:
+        least = "at least " if found.in_subfolders >= MOST_COUNTED else ""
+        noun = "video" if found.in_subfolders == 1 else "videos"
+        parts.append(
+            f"{least}{found.in_subfolders} {noun} in subfolders passed over (see --recursive)"
+        )
+    return "; ".join(parts)
+
+
 def _find(names: Sequence[str], passed_over: Sequence[str], files: FileOptions) -> FoundVideos:
     with usage_errors():
-        found = find_videos(names, recursive=files.recursive, relative_to=files.relative_to)
+        found = find_videos(
+            names,
+            recursive=files.recursive,
+            relative_to=files.relative_to,
+            exclude=files.exclude,
+            count_subfolders=True,
+        )
     if not found.videos:
         reasons = [shown(str(error)) for _, error in found.missing]
         reasons += [f"{printable(name)}: a result, no video" for name in passed_over]
         if len(reasons) > _MISSING_SHOWN:
             reasons[_MISSING_SHOWN:] = [f"and {len(reasons) - _MISSING_SHOWN} more"]
+        if others := told_passed_over(found):
+            reasons.append(others)
         raise click.UsageError("No video found. " + "; ".join(reasons))
     return found
 

@@ -206,3 +206,46 @@ def test_an_empty_folder_can_be_no_miss_an_unreadable_or_absent_one_always_is(ar
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     assert list(reasons("a", empty_ok=True)) == ["a"]
+
+
+def test_what_is_passed_over_is_counted_by_suffix(archive):
+    archive("a/x.mp4", "a/y.xyz", "a/z.XYZ", "a/notes", "a/m.mp4.part", "a/.h.xyz", "a/in/w.abc")
+    found = find_videos(["a", "a/*"], recursive=False)
+    assert found.passed_over == {".xyz": 2, "": 1, ".abc": 1}
+    assert find_videos(["a/y.xyz"]).passed_over == {}
+
+
+def test_videos_in_folders_that_are_not_searched_are_counted(archive):
+    archive("a/x.mp4", "a/in/y.mp4", "a/in/deeper/z.mkv", "a/in/notes.txt", "a/.trash/t.mp4")
+    assert find_videos(["a"], count_subfolders=True).in_subfolders == 2
+    assert find_videos(["a"], count_subfolders=True, exclude=["deeper"]).in_subfolders == 1
+    assert find_videos(["a"], count_subfolders=True, recursive=True).in_subfolders == 0
+    assert find_videos(["a"]).in_subfolders == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("*_proxy.mp4", ["a/x.mp4", "a/in/y.mp4", "a/in/deep/z.mp4"]),
+        ("in", ["a/x.mp4", "a/x_proxy.mp4"]),
+        ("in/", ["a/x.mp4", "a/x_proxy.mp4"]),
+        ("in/deep", ["a/x.mp4", "a/x_proxy.mp4", "a/in/y.mp4"]),
+        ("in/*.mp4", ["a/x.mp4", "a/x_proxy.mp4"]),
+        ("a", ["a/x.mp4", "a/x_proxy.mp4", "a/in/y.mp4", "a/in/deep/z.mp4"]),
+    ],
+)
+def test_excluded_names_and_paths_are_left_out(archive, pattern, left):
+    archive("a/x.mp4", "a/x_proxy.mp4", "a/in/y.mp4", "a/in/deep/z.mp4")
+    assert paths("a", recursive=True, exclude=[pattern]) == left
+    assert paths("a/x_proxy.mp4", exclude=[pattern]) == ["a/x_proxy.mp4"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_lists_in_other_unicode_encodings_are_read(encoding):
+    text = "\ufeffa b.mp4\r\nü.mkv\r\n" if encoding[-3:] in ("-le", "-be") else "a b.mp4\nü.mkv\n"
+    assert parse_list(text.encode(encoding)) == ["a b.mp4", "ü.mkv"]
+
+
+def test_a_list_that_is_not_the_encoding_it_states_is_refused():
+    with pytest.raises(InputError, match=r"starts as UTF-16 but byte 4 .* save it as UTF-8"):
+        parse_list("\ufeffa".encode("utf-16-le") + b"b")

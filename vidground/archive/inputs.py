@@ -4,11 +4,12 @@ Only names are looked up and no file is opened, so that pipes and devices are sa
 results (`vidground.archive.outputs`) nor the content of videos.
 """
 
+import codecs
 import fnmatch
 import os
 import stat
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,33 @@ from vidground.storage.files import VIDEO_SUFFIXES, printable
 
 _MAGIC = frozenset("*?[")
 _SUFFIXES = ", ".join(sorted(VIDEO_SUFFIXES))
+
+MOST_COUNTED = 1000
+"""Number of videos, and of folders, after which videos in subfolders are no longer counted."""
+
+_WIDE_ENCODINGS = {  # UTF-32 first: its little-endian mark starts with that of UTF-16
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+_UNFINISHED = frozenset(
+    {
+        ".crdownload",
+        ".download",
+        ".filepart",
+        ".opdownload",
+        ".part",
+        ".partial",
+        ".tmp",
+        ".ytdl",
+        ".!qb",
+        ".!ut",
+        ".aria2",
+    }
+)
+"""Lower-case suffixes that programs give to files while they write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +67,17 @@ class FoundVideos:
     Attributes:
         videos: that were found.
         missing: inputs that were not found, with the reasons.
+        passed_over: number of files in folders and patterns that do not count as videos, by
+            lower-case suffix; "" for files without one. Names of unfinished downloads and hidden
+            files are not counted.
+        in_subfolders: number of videos in subfolders that were not searched; counting ends at
+            `MOST_COUNTED`.
     """
 
     videos: tuple[InputVideo, ...]
     missing: tuple[tuple[str, VideoError], ...]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    in_subfolders: int = 0
 
 
 def find_videos(
@@ -51,6 +86,8 @@ def find_videos(
     recursive: bool = False,
     relative_to: str | os.PathLike[str] | None = None,
     empty_ok: bool = False,
+    exclude: Sequence[str] = (),
+    count_subfolders: bool = False,
 ) -> FoundVideos:
     """Return the videos that inputs name, in their order, each once.
 
@@ -70,24 +107,47 @@ def find_videos(
         relative_to: folder that `InputVideo.relative` starts at. None for the given folder, the
             part of a pattern before its first wildcard, or a file's own folder.
         empty_ok: do not report a folder without videos as missing; an unreadable one is reported.
+        exclude: patterns of names in folders and of what patterns match, `*`, `?` and `[…]`. A file
+            is left out if its name, its path below the folder, or the name or path of a folder
+            around it there matches.
+        count_subfolders: count the videos in subfolders if these are not searched.
 
     Raises:
         InputError: a video is not in `relative_to`.
     """
-    search = _Search(recursive, empty_ok)
+    search = _Search(recursive, empty_ok, tuple(exclude), count_subfolders)
     for name in inputs:
         search.add(os.fspath(name))
     videos = search.videos
     if relative_to is not None:
         videos = [InputVideo(v.path, _below(v.path, relative_to)) for v in videos]
-    return FoundVideos(tuple(videos), tuple(search.missing.items()))
+    return FoundVideos(
+        tuple(videos),
+        tuple(search.missing.items()),
+        Counter(path.suffix.lower() for path in search.passed_over.values()),
+        len(search.deeper),
+    )
 
 
 def parse_list(content: bytes) -> list[str]:
     """Return the names in a list: one per line, or separated by NUL bytes if there are any.
 
-    Bytes that are not UTF-8 are kept; empty lines and a byte order mark are dropped.
+    A list in UTF-16 or UTF-32, with a byte order mark, is read as such; otherwise bytes that are
+    not UTF-8 are kept. Empty lines and the mark are dropped.
+
+    Raises:
+        InputError: the bytes after a UTF-16 or UTF-32 mark are not text of that encoding.
     """
+    for mark, encoding in _WIDE_ENCODINGS.items():
+        if content.startswith(mark):
+            try:
+                content = content.decode(encoding).encode(errors="surrogatepass")
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"the list starts as {encoding} but byte {error.start} does not continue it; "
+                    "save it as UTF-8"
+                ) from error
+            break
     if b"\0" in content:
         names = content.split(b"\0")
     else:
@@ -102,8 +162,12 @@ class _Search:
 
     recursive: bool
     empty_ok: bool
+    exclude: tuple[str, ...] = ()
+    count_subfolders: bool = False
     videos: list[InputVideo] = field(default_factory=list)
     missing: dict[str, VideoError] = field(default_factory=dict)
+    passed_over: dict[Path, Path] = field(default_factory=dict)  # by `_identity`
+    deeper: set[Path] = field(default_factory=set)  # videos in subfolders that are not searched
     _seen: set[Path] = field(default_factory=set)
     _told: int = 0  # videos met, those met before included, and folders that cannot be read
 
@@ -128,8 +192,44 @@ class _Search:
     def _add_folder(self, folder: Path, base: Path) -> None:
         for inside in self._folders(folder) if self.recursive else [folder]:
             for path in self._children(inside):
-                if path.suffix.lower() in VIDEO_SUFFIXES and not _folder_id(path):
-                    self._take(path, base)
+                if not _folder_id(path):
+                    self._choose(path, base)
+        if self.count_subfolders and not self.recursive:
+            self._count_below(folder)
+
+    def _choose(self, path: Path, base: Path, *, any_suffix: bool = False) -> None:
+        """Take a file that was found rather than named, if it counts as a video."""
+        suffix = path.suffix.lower()
+        if self._is_excluded(path.relative_to(base)):
+            return
+        if any_suffix or suffix in VIDEO_SUFFIXES:
+            self._take(path, base)
+        elif suffix not in _UNFINISHED:
+            self.passed_over[_identity(path)] = path
+
+    def _is_excluded(self, relative: Path) -> bool:
+        places = [relative, *relative.parents[:-1]]  # the last one is "."
+        return any(
+            fnmatch.fnmatchcase(name, pattern.rstrip("/"))
+            for place in places
+            for name in (place.name, str(place))
+            for pattern in self.exclude
+        )
+
+    def _count_below(self, top: Path) -> None:
+        """Count videos in subfolders, silent about folders that cannot be read."""
+        for count, (folder, inside, names) in enumerate(os.walk(top)):
+            inside[:] = [name for name in inside if not name.startswith(".")]
+            if count > MOST_COUNTED or len(self.deeper) >= MOST_COUNTED:
+                return
+            if count:  # the first is `top`
+                videos = (n for n in names if Path(n).suffix.lower() in VIDEO_SUFFIXES)
+                found = (Path(folder, name) for name in videos if not name.startswith("."))
+                self.deeper.update(
+                    _identity(path)
+                    for path in found
+                    if not self._is_excluded(path.relative_to(top))
+                )
 
     def _add_pattern(self, pattern: str) -> None:
         base, parts = _split_pattern(pattern)
@@ -141,8 +241,8 @@ class _Search:
         for path in paths:
             if _folder_id(path):
                 self._add_folder(path, base)
-            elif any_suffix or path.suffix.lower() in VIDEO_SUFFIXES:
-                self._take(path, base)
+            else:
+                self._choose(path, base, any_suffix=any_suffix)
 
     def _matches(self, folder: Path, part: str) -> list[Path]:
         if os.path.lexists(folder / part):

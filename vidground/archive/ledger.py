@@ -48,6 +48,7 @@ class Ledger:
         self._retry_failed = retry_failed
         self._began_at = time.time()
         self._hashes: dict[Path, tuple[FileState, str]] = {}
+        self._doubted: set[Path] = set()
 
     def plan(self, job: Job) -> Plan:
         """Decide what to do about a job; change nothing.
@@ -199,12 +200,17 @@ class Ledger:
         entry = None if job.folder is None else Manifest(job.folder).entry(job.name)
         return entry if entry and Path(entry.input).name == job.path.name else None
 
+    def doubt(self, path: Path) -> None:
+        """From now on compare this video by its content, even if size and time are unchanged."""
+        self._doubted.add(path)
+        self._hashes.pop(path, None)
+
     def _video_change(self, job: Job, entry: Entry) -> str | None:
         status = require_regular_file(job.path)
         known = entry.identity
         if status.st_size != known.size:
             return f"the video has changed: it had {known.size} bytes, has {status.st_size}"
-        if status.st_mtime_ns == known.mtime_ns:
+        if status.st_mtime_ns == known.mtime_ns and job.path not in self._doubted:
             return None
         state = FileState(status.st_size, status.st_mtime_ns, status.st_ino)
         same = self._content(job.path, state) == known.sha256
