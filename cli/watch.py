@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import click
 
@@ -24,7 +25,7 @@ from vidground.cli.running.batch import check_outputs, plan_jobs, told_passed_ov
 from vidground.cli.running.finish import end_with, end_with_error
 from vidground.cli.running.runner import Runner, set_environment
 from vidground.errors import InputError, VidgroundError
-from vidground.storage.files import file_state
+from vidground.storage.files import change_time_ns, file_state
 
 _PAUSE_S = 1.0  # between two scans; less if a file may be complete sooner
 _SHORTEST_PAUSE_S = 0.05
@@ -106,6 +107,7 @@ class _Watching:
         self._latest: dict[str, FileReport] = {}  # by input
         self._reports = self._failures = 0
         self._missed: set[str] = set()
+        self._complete: set[Path] = set()
         self._others: set[str] = set()
         self._writers: dict[str, Job] = {}
 
@@ -151,9 +153,16 @@ class _Watching:
             self._latest.pop(name, None)
         self._missed = missed
         videos = {video.path: video for video in found.videos}
-        states = {path: state for path in videos if (state := file_state(path)) is not None}
+        states = {
+            path: (state, change_time_ns(path))
+            for path in videos
+            if (state := file_state(path)) is not None
+        }
         jobs = []
         for path in self._arrivals.look(states, now_s):
+            if path in self._complete:  # changed since; size and time alone may not show it
+                self._runner.doubt(path)
+            self._complete.add(path)
             try:
                 jobs.append(self._planned(videos[path]))
             except InputError as error:

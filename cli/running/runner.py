@@ -80,6 +80,10 @@ class Runner:
         """Stop the processes that were started for the work."""
         self._ending.close()
 
+    def doubt(self, path: Path) -> None:
+        """From now on compare this video by its content; see `Ledger.doubt`."""
+        self._ledger.doubt(path)
+
     def plans(self, jobs: Sequence[Job]) -> list[Plan | VidgroundError]:
         """Return what to do about every job, or the error that prevents it."""
         plans: list[Plan | VidgroundError] = []

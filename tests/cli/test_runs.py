@@ -491,3 +491,23 @@ def test_queries_share_a_file_of_their_own(model):
     assert [answer["query"] for answer in document["results"]] == ["a goal", "a card"]
     _, texts, grounding = model.loaded_with[0]
     assert (texts, grounding.found_threshold) == (("a goal", "a card"), 0.25)
+
+
+@pytest.mark.usefixtures("model")
+def test_a_run_says_what_it_passes_over():
+    touch("in/a.mp4", "in/b.xyz", "in/c.xyz", "in/d.abc", "in/old.srt", "in/e/f.mp4", "in/e/g.mp4")
+    result = run("caption", "in", "-o", "out")
+    assert result.exit_code == 0
+    assert (
+        "3 files with other suffixes (.xyz 2, .abc 1) passed over; 2 videos in subfolders passed "
+        "over (see --recursive)"
+    ) in result.stderr
+    assert "passed over" not in run("caption", "in/a.mp4", "-o", "out").stderr
+
+
+@pytest.mark.usefixtures("model")
+def test_a_folder_without_videos_names_what_it_holds():
+    touch("in/b.xyz")
+    result = run("caption", "in", "-o", "out")
+    assert result.exit_code == 2
+    assert "1 file with other suffixes (.xyz 1) passed over" in " ".join(result.stderr.split())

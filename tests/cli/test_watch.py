@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -147,6 +148,50 @@ def test_a_video_that_is_replaced_is_done_again_one_that_is_touched_is_not(
     ]
     assert events[0]["folders"] == ["in"]
     assert (summary()["skipped"], summary()["done"]) == (1, 0)  # as it was left
+
+
+def test_a_replacement_of_equal_size_and_time_is_done_again(clock: Clock, model: Model) -> None:
+    put("a.mp4", b"old")
+
+    def overwrite() -> None:
+        time.sleep(0.05)  # the clock of a file system may count in hundredths of a second
+        before = Path("in/a.mp4").stat()
+        Path("in/a.mp4").write_bytes(b"new")
+        os.utime("in/a.mp4", ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    clock.script = {10.0: overwrite}
+    assert watch().exit_code == 0
+    assert model.videos == [("a.mp4", b"old"), ("a.mp4", b"new")]
+
+
+def test_new_subfolders_are_searched_and_excluded_names_left_out(
+    clock: Clock, model: Model
+) -> None:
+    Path("in/proxies").mkdir()
+    put("proxies/p.mp4")
+    put("a_proxy.mp4")
+
+    def arrive() -> None:
+        Path("in/new").mkdir()
+        put("new/b.mp4")
+        put("new/c.mp4.crdownload")
+
+    clock.script = {10.0: arrive}
+    put("a.mp4")
+    result = watch("--recursive", "--exclude", "proxies", "--exclude", "*_proxy.mp4")
+    assert result.exit_code == 0
+    assert [name for name, _ in model.videos] == ["a.mp4", "b.mp4"]
+
+
+@pytest.mark.usefixtures("clock", "model")
+def test_what_is_passed_over_at_the_start_is_said() -> None:
+    Path("in/below").mkdir()
+    put("below/b.mp4")
+    put("notes.xyz")
+    put("a.mp4")
+    result = watch()
+    assert "1 file with other suffixes (.xyz 1) passed over" in result.stderr
+    assert "1 video in subfolders passed over (see --recursive)" in result.stderr
 
 
 @pytest.mark.usefixtures("clock")

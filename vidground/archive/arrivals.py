@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidground.storage.files import FileState
-
 SETTLE_S = 5.0
 """Default time in seconds without a change after which a file is complete."""
 
@@ -26,11 +24,12 @@ class Arrivals:
         self._settle_s = settle_s
         self._seen: dict[Path, _Seen] = {}
 
-    def look(self, states: Mapping[Path, FileState], now_s: float) -> list[Path]:
+    def look(self, states: Mapping[Path, object], now_s: float) -> list[Path]:
         """Return the files that are complete and not reported yet in their present state.
 
         Args:
-            states: of all existing files, in the order in which to report them.
+            states: of all existing files, in the order in which to report them; a file has changed
+                when its state is not equal to the one before.
             now_s: of a monotonic clock.
         """
         for gone in self._seen.keys() - states.keys():
@@ -60,6 +59,6 @@ class Arrivals:
 class _Seen:
     """A file as it was seen last, since when, and whether it was reported."""
 
-    state: FileState
+    state: object
     since_s: float
     reported: bool = False

@@ -49,6 +49,18 @@ def file_state(path: str | os.PathLike[str]) -> FileState | None:
     return FileState(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+def change_time_ns(path: str | os.PathLike[str]) -> int | None:
+    """Return when a file or its metadata last changed, in ns since 1970; None without a file.
+
+    Programs cannot set this time, so it tells a file from its replacement of equal size whose
+    modification time was copied.
+    """
+    try:
+        return Path(path).stat().st_ctime_ns
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return None
+
+
 def printable(path: str | os.PathLike[str]) -> str:
     """Return a path for messages: quoted, without line breaks or invalid characters."""
     return ascii(os.fspath(path)) if not os.fspath(path).isprintable() else f"'{path}'"
