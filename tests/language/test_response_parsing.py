@@ -50,6 +50,20 @@ def parse(tokenizers: Tokenizers) -> Parse:
     return parse
 
 
+UNSEPARATED = (
+    "the model did not separate the search for events from its answer; events may be missing or "
+    "their times wrong"
+)
+NO_TEXT = "the answer has no text, so that its events have no description"
+
+
+def unequal(found: str, referred: str) -> str:
+    return (
+        f"the model found {found} but its answer refers to {referred}; events may be missing or "
+        "repeated"
+    )
+
+
 def test_grounding_answer(parse: Parse) -> None:
     assert parse("<evi></evi> The event happens in <evi>.<|end|>") == ParsedAnswer(
         evidence=(0,),
@@ -85,8 +99,8 @@ def test_no_text_is_lost_if_the_evidence_stage_was_not_closed(parse: Parse) -> N
     assert not parsed.has_evidence_end
     assert not parsed.balanced
     assert parsed.problems == (
-        "no </evi> between evidence and answer",
-        "evidence tokens: 0 gathered, 2 in the answer",
+        UNSEPARATED,
+        unequal("0 events", "2 events"),
     )
 
 
@@ -96,9 +110,9 @@ def test_evidence_alone_is_evidence(parse: Parse) -> None:
     assert parsed.truncated
     assert not parsed.balanced
     assert parsed.problems == (
-        "no </evi> between evidence and answer",
-        "evidence tokens: 2 gathered, 0 in the answer",
-        "the answer has no text",
+        UNSEPARATED,
+        unequal("2 events", "0 events"),
+        NO_TEXT,
     )
 
 
@@ -107,7 +121,7 @@ def test_empty_response(parse: Parse, text: str) -> None:
     parsed = parse(text)
     assert (parsed.evidence, parsed.answer_evidence, parsed.segments) == ((), (), ())
     assert parsed.truncated == (text == "")
-    assert parsed.problems[-1] == "the answer has no text"
+    assert parsed.problems[-1] == NO_TEXT
 
 
 @pytest.mark.parametrize(
@@ -124,9 +138,8 @@ def test_unequal_counts_are_reported(
     parsed = parse(text)
     assert (parsed.evidence, parsed.answer_evidence) == (gathered, referred)
     assert not parsed.balanced
-    assert parsed.problems == (
-        f"evidence tokens: {len(gathered)} gathered, {len(referred)} in the answer",
-    )
+    counts = [f"{n} event{'' if n == 1 else 's'}" for n in map(len, (gathered, referred))]
+    assert parsed.problems == (unequal(*counts),)
 
 
 def test_a_second_stage_end_is_dropped_and_reported(parse: Parse) -> None:
@@ -134,14 +147,19 @@ def test_a_second_stage_end_is_dropped_and_reported(parse: Parse) -> None:
     assert parsed.evidence == (0,)
     assert caption_segments(parsed)[1] == (2, "a cat")
     assert "</evi>" not in "".join(segment.text for segment in parsed.segments)
-    assert "number of </evi> is 3, expected 1" in parsed.problems
+    assert (
+        "the answer is not in the usual form (ends of the search for events: 3, expected: 1); "
+        "check the texts and times of its events"
+    ) in parsed.problems
 
 
 def test_text_between_evidence_tokens_is_not_part_of_the_answer(parse: Parse) -> None:
     parsed = parse("so <evi> and <evi></evi><evi> then <evi>.<|end|>")
     assert (parsed.evidence, parsed.answer_evidence) == ((0, 1), (2, 3))
     assert parsed.segments == (Segment(2, "then"), Segment(3, "."))
-    assert parsed.problems == ("text between evidence tokens",)
+    assert parsed.problems == (
+        "the model wrote text where it only searches for events; that text is left out",
+    )
 
 
 def test_truncated_caption_is_kept(parse: Parse) -> None:

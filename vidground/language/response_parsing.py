@@ -301,16 +301,35 @@ def _problems(stages: _Stages) -> tuple[str, ...]:
     gathered, referred = len(_ordinals(stages.evidence)), len(_ordinals(stages.answer))
     ends, expected = stages.evidence_ends, int(stages.staged)
     checks = [
-        (stages.staged and ends == 0, f"no {EVIDENCE_END} between evidence and answer"),
-        (ends > expected, f"number of {EVIDENCE_END} is {ends}, expected {expected}"),
-        (any(piece.text.strip() for piece in stages.evidence), "text between evidence tokens"),
+        (
+            stages.staged and ends == 0,
+            "the model did not separate the search for events from its answer; events may be "
+            "missing or their times wrong",
+        ),
+        (
+            ends > expected,
+            "the answer is not in the usual form (ends of the search for events: "
+            f"{ends}, expected: {expected}); check the texts and times of its events",
+        ),
+        (
+            any(piece.text.strip() for piece in stages.evidence),
+            "the model wrote text where it only searches for events; that text is left out",
+        ),
         (
             stages.staged and gathered != referred,
-            f"evidence tokens: {gathered} gathered, {referred} in the answer",
+            f"the model found {_events(gathered)} but its answer refers to {_events(referred)}; "
+            "events may be missing or repeated",
         ),
-        (not any(piece.text.strip() for piece in stages.answer), "the answer has no text"),
+        (
+            not any(piece.text.strip() for piece in stages.answer),
+            "the answer has no text, so that its events have no description",
+        ),
     ]
     return tuple(message for wrong, message in checks if wrong)
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count} events"
 
 
 def _check_count(name: str, given: Sequence[object], needed: int) -> None:
