@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
-from vidground.errors import InputError
+from vidground.errors import FormatError, InputError
+from vidground.storage.reading import read_json_object
 from vidground.training.config import RunConfig
 
 _SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
@@ -65,9 +64,9 @@ def _fsdp_config(file: str | None) -> dict[str, Any] | None:
     if file is None:
         return None
     try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"distribution.fsdp_config: {file} cannot be read: {error}") from error
+        content = read_json_object(file)
+    except FormatError as error:
+        raise InputError(f"distribution.fsdp_config: {error}") from error
     for key in ("activation_checkpointing", "fsdp_activation_checkpointing"):
         if content.get(key):
             raise InputError(f"{file}: {key} is not supported; use schedule.gradient_checkpointing")

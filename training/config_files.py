@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
-from vidground.errors import InputError
+from vidground.errors import FormatError, InputError
+from vidground.storage.reading import read_text
+
+_MOST_BYTES = 1 << 20
 
 
 def parse_value(text: str) -> Any:
@@ -19,9 +22,9 @@ def parse_value(text: str) -> Any:
         InputError: the text is not valid YAML.
     """
     try:
-        return yaml.safe_load(text)
+        return _load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{text!r} is not a YAML value: {_first_line(error)}") from error
+        raise InputError(f"{text[:200]!r} is not a YAML value: {_first_line(error)}") from error
 
 
 def bundled_configs() -> list[str]:
@@ -31,7 +34,21 @@ def bundled_configs() -> list[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Rejects duplicate keys, of which YAML silently takes the last."""
+    """Rejects aliases, and duplicate keys, of which YAML silently takes the last.
+
+    A few aliases of aliases make a value of any size, and no configuration needs them.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"alias *{event.anchor} in line {event.start_mark.line + 1}; write its "
+                "value out"
+            )
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping of a node."""
@@ -59,9 +76,9 @@ def read_yaml(file: str | Path) -> dict[str, Any]:
         bundled = resources.files("vidground.training").joinpath("configs", f"{file}.yaml")
         text = bundled.read_text(encoding="utf-8")
     else:
-        text = _read_text(path)
+        text = _read_config(path)
     try:
-        content = yaml.load(text, _Loader)
+        content = _load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{file} is not valid YAML: {_first_line(error)}") from error
     if not isinstance(content, dict):
@@ -69,15 +86,25 @@ def read_yaml(file: str | Path) -> dict[str, Any]:
     return content
 
 
-def _read_text(path: Path) -> str:
+def _read_config(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
+        return read_text(path, most_bytes=_MOST_BYTES)
+    except FormatError as error:
         known = ", ".join(bundled_configs())
         raise InputError(
             f"the configuration {path} cannot be read ({error}); give a YAML file, or one of "
             f"the bundled names: {known}"
         ) from error
+
+
+def _load(text: str) -> Any:
+    """Return the value of a YAML text; raise YAMLError for all that is wrong with it."""
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits, an impossible date
+        raise yaml.YAMLError(str(error)) from error
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:

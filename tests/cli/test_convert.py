@@ -71,8 +71,8 @@ def test_a_broken_file_is_told_by_name_and_the_rest_goes_on() -> None:
     Path("in/run.json").write_text('{"schema_version": 1, "done": 1}')
     result = run("in", "gone.json", "--to", "srt", "--summary", "new/done.json")
     assert result.exit_code == 1
-    assert re.search("in/a.json: .* is missing", result.stderr)
-    assert "in/b.json: not JSON" in result.stderr
+    assert re.search("in/a.json': .* is missing", result.stderr)
+    assert "in/b.json': not JSON" in result.stderr
     assert "'gone.json': no such file" in result.stderr
     assert "'in/run.json': not a result of vidground; ignored" in result.stderr
     assert Path("in/match.srt").exists()
@@ -123,7 +123,7 @@ def test_a_folder_of_subtitles_corrects_a_folder_of_results() -> None:
     result = run("subtitles", "--recursive", "--from", "in", "--to", "json", "-o", "out")
     assert result.exit_code == 1
     assert "'subtitles/bad.vtt': line 3: " in result.stderr
-    assert "in/gone.json: cannot be read: No such file" in result.stderr
+    assert "in/gone.json': no such file; check the path" in result.stderr
     assert load("out/match.json") == TWO
     assert load("out/deep/game.query.json") == ASKED
 

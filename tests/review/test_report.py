@@ -101,7 +101,7 @@ def test_pictures_stop_at_the_limit_of_the_page(monkeypatch: pytest.MonkeyPatch)
 
 def test_without_any_result_nothing_is_written() -> None:
     Path("bad.json").write_text("{")
-    with pytest.raises(FormatError, match=r"no result for the report: bad\.json: not JSON"):
+    with pytest.raises(FormatError, match=r"no result for the report: 'bad\.json': not JSON"):
         write_report(["bad.json"], "r.html")
     assert not Path("r.html").exists()
 
@@ -118,7 +118,7 @@ def test_the_command_reports_a_broken_file_and_continues() -> None:
     Path("out/run.json").write_text("[]")
     result = run("out", "gone.json", "--title", "My <films>")
     assert result.exit_code == 1
-    assert "failed: out/broken.json: not JSON" in result.stderr
+    assert "failed: 'out/broken.json': not JSON" in result.stderr
     assert "failed: 'gone.json': no such file" in result.stderr
     assert "'out/run.json': not a result of vidground; ignored" in result.stderr
     assert "in/match.mp4: the video was not found" in result.stderr

@@ -105,7 +105,7 @@ def test_broken_results_are_reported_and_the_rest_is_searched() -> None:
     result = run("dog", "out", "gone.json")
     assert result.exit_code == 1
     assert len(result.stdout.splitlines()) == 3
-    assert "failed: out/bad.json: not JSON" in result.stderr
+    assert "failed: 'out/bad.json': not JSON" in result.stderr
     assert "failed: 'gone.json': no such file" in result.stderr
 
 

@@ -204,6 +204,23 @@ def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:
     assert read_config("sft", apart, NEEDED).schedule.epochs == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: &a [1]\nb: [*a, *a]\n", r"alias \*a in line 2; write its value out"),
+        ("a: " + "[" * 100_000, "nested too deeply|not valid YAML"),
+        ("a: " + "9" * 5000, "not valid YAML"),
+        ("a: 2026-99-99", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("x" * (2 << 20), "files of this kind are read up to"),
+    ],
+)
+def test_yaml_that_grows_or_runs_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(InputError, match=reason):
+        read_config("sft", tmp_path / "c.yaml", NEEDED)
+
+
 def test_a_value_in_text_is_read_as_yaml() -> None:
     assert parse_value("[a.json, b.json]") == ["a.json", "b.json"]
     assert parse_value("null") is None

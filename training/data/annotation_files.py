@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vidground.errors import FormatError
 from vidground.storage.atomic import write_atomically
+from vidground.storage.files import printable
+from vidground.storage.reading import DATA_SET_BYTES, read_text
 from vidground.training.data.annotation_fields import FieldError
 
 LINES_SUFFIXES = (".jsonl", ".ndjson")
@@ -21,11 +24,9 @@ def read_samples(path: Path) -> list[Any]:
         FieldError: the file cannot be read, is not JSON, or holds no samples.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FieldError(f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise FieldError(f"is not a JSON file: {error}") from error
+        text = read_text(path, most_bytes=DATA_SET_BYTES)
+    except FormatError as error:
+        raise FieldError(str(error).removeprefix(f"{printable(path)}: ")) from error
     samples = _lines(text) if path.suffix.lower() in LINES_SUFFIXES else _list(text)
     if not samples:
         raise FieldError("holds no samples; remove the file, or fill it")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vidground.errors import InputError
+from vidground.storage.reading import DATA_SET_BYTES, read_text
 from vidground.training.data.annotation_fields import is_number
 from vidground.training.data.interval_metrics import Interval
 
@@ -95,15 +96,13 @@ def read_prediction_files(path: str | Path) -> list[tuple[str, Any]]:
 
 
 def _read_file(file: Path) -> list[Any]:
+    text = read_text(file, most_bytes=DATA_SET_BYTES, error=InputError)
     try:
-        text = file.read_text(encoding="utf-8")
         if file.suffix == ".jsonl":
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         content = json.loads(text)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: is not JSON in UTF-8 ({error})") from error
+        raise InputError(f"{file}: is not JSON ({error})") from error
     if not isinstance(content, list):
         raise InputError(f"{file}: holds a {type(content).__name__}; needs a list of predictions")
     return content

@@ -6,7 +6,6 @@ loads no model.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from vidground.errors import InputError
 from vidground.language.spoken_times import evidence_text
 from vidground.language.tokenizers import EVIDENCE, MATCH
+from vidground.storage.reading import DATA_SET_BYTES, read_json
 from vidground.training.data.annotation_fields import FieldError, label_of, seconds_of, video_of
 from vidground.training.data.interval_metrics import Interval
 from vidground.training.evaluation.etbench_predictions import TASKS, read_prediction
@@ -129,12 +129,7 @@ def by_video(questions: Iterable[Question]) -> dict[str, list[Question]]:
 
 
 def _items(file: Path) -> list[tuple[str, Any]]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: is not JSON in UTF-8 ({error})") from error
+    content = read_json(file, most_bytes=DATA_SET_BYTES, error=InputError)
     if not isinstance(content, list):
         raise InputError(f"{file}: holds a {type(content).__name__}; needs a list of samples")
     return [(f"{file}[{i}]", item) for i, item in enumerate(content)]

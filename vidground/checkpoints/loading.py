@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from vidground.checkpoints.announcement import announce
+from vidground.checkpoints.config_checks import check_config, check_layers
 from vidground.checkpoints.fingerprint import folder_fingerprint
 from vidground.checkpoints.hub import ModelFolder, find_base, find_model, find_question_tokenizer
 from vidground.checkpoints.hub_files import HubAccess
@@ -152,8 +153,9 @@ def open_checkpoint(
     values = read_json(found.path / CONFIG)
     adapter = has_adapter(found.path)
     released = values.get("model_type") != D2VLMConfig.model_type
-    own = released_config(values, source=found.name) if released else _own_config(values, found)
+    own = _stored_config(values, found, released=released)
     config = own if config is None else copy.deepcopy(config)
+    check_config(config, found.path / CONFIG)
     if not released and adapter:
         raise CheckpointError(
             f"{found.name}: an adapter beside a model in vidground's format; merge it into the "
@@ -165,6 +167,7 @@ def open_checkpoint(
     else:
         files = weight_files(found.path)
         tensors = read_tensors(files)
+    check_layers(config, read_headers(files), found.path / CONFIG)
     if released:
         tensors = translate(tensors, config.time_tokens)
     return Checkpoint(config, released, tuple(files), tensors)
@@ -184,19 +187,32 @@ def build_model(
     Raises:
         CheckpointError: tensors are missing, unused or of another shape.
     """
-    with torch.device("meta"):
-        model = D2VLM(checkpoint.config)
+    try:
+        with torch.device("meta"):
+            model = D2VLM(checkpoint.config)
+    except Exception as error:  # whatever sizes that do not fit together raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{source}: its {CONFIG} describes no model that can be built: {reason}; fetch it again"
+        ) from error
     fill(model, checkpoint.tensors, source=source, dtype=dtype, device=device)
     _compute_buffers(model, device)
     model.eval()
     return model
 
 
-def _own_config(values: dict[str, Any], found: ModelFolder) -> D2VLMConfig:
+def _stored_config(values: dict[str, Any], found: ModelFolder, *, released: bool) -> D2VLMConfig:
     try:
+        if released:
+            return released_config(values, source=found.name)
         config: D2VLMConfig = D2VLMConfig.from_dict(values)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{found.path / CONFIG} is damaged: {error}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers raises nearly anything for values of other types
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise CheckpointError(
+            f"{found.path / CONFIG} is damaged: {reason or type(error).__name__}; fetch it again"
+        ) from error
     return config
 
 

@@ -5,7 +5,7 @@ Reads names and JSON only, no tensors.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from typing import Any
 from vidground.checkpoints.known_models import RELEASED_MODEL_TYPE, known_model
 from vidground.errors import CheckpointError
 from vidground.settings import OWN_MODEL_TYPE, TimeTokens
+from vidground.storage.reading import read_json_object
+
+_MOST_BYTES = 64 << 20  # of configurations and indexes, which are small
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -46,15 +49,9 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: there is no such file, or it holds no JSON object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} has no {path.name}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}; fetch it again") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a JSON object")
-    return content
+    if not os.path.lexists(path):
+        raise CheckpointError(f"{path.parent} has no {path.name}")
+    return read_json_object(path, most_bytes=_MOST_BYTES, error=CheckpointError)
 
 
 def local_folder(name: str, subfolder: str | None = None) -> Path | None:
@@ -148,6 +145,12 @@ def weight_files(folder: Path) -> list[Path]:
     shards = read_json(folder / WEIGHTS_INDEX).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise CheckpointError(f"{folder / WEIGHTS_INDEX} has no weight_map; fetch it again")
+    for name in shards.values():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(
+                f"{folder / WEIGHTS_INDEX}: weight_map names {name!r:.80}, which is not the name "
+                "of a file in this folder; fetch it again"
+            )
     names = sorted(set(shards.values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if single:

@@ -132,7 +132,7 @@ class Tokenizers:
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, without BOS; special tokens in it become their ids."""
-        return list(self._language.encode(text, add_special_tokens=False))
+        return _encode(self._language, text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, with special tokens and the tokenizer's own spaces."""
@@ -146,10 +146,8 @@ class Tokenizers:
 
         The Q-Former's special tokens in the question are read as plain text.
         """
-        ids = self.question.encode(
-            question, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )
-        end = list(ids)[-(MAX_QUESTION_TOKENS - 2) :]
+        ids = _encode(self.question, question, split_special_tokens=True, verbose=False)
+        end = ids[-(MAX_QUESTION_TOKENS - 2) :]
         return [self.question.cls_token_id, *end, self.question.sep_token_id]
 
     @property
@@ -233,13 +231,35 @@ def _saved_class(folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str, **options: bool) -> list[int]:
+    """Return token ids without those that a tokenizer adds by itself.
+
+    Raises:
+        CheckpointError: the tokenizer gives up, as on a regular expression that runs away.
+    """
+    try:
+        return list(tokenizer.encode(text, add_special_tokens=False, **options))
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a class that the library does not export
+            raise
+        raise CheckpointError(
+            f"the tokenizer cannot read {text[:40]!r}: {error}; fetch the model again"
+        ) from error
+
+
 def _read(tokenizer_class: Any, folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = tokenizer_class.from_pretrained(
             str(folder), local_files_only=True
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"cannot read the tokenizer in {folder}: {error}") from error
+    except Exception as error:  # the library raises nearly anything for damaged files
+        reason = str(error) or type(error).__name__
+        raise CheckpointError(f"cannot read the tokenizer in {folder}: {reason}") from error
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise CheckpointError(
+            f"the tokenizer in {folder}: model_max_length is {tokenizer.model_max_length!r}; it "
+            "must be a number; fetch the model again"
+        )
     # This option of loading would be saved with the tokenizer.
     tokenizer.init_kwargs.pop("local_files_only", None)
     return tokenizer

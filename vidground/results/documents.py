@@ -37,6 +37,9 @@ from vidground.results.types import (
 )
 from vidground.video.info import VideoInfo
 
+MOST_EVENTS, MOST_QUERIES = 100_000, 10_000
+"""Events and queries of one result; more are hardly a model's."""
+
 Result = Captions | Groundings
 
 SCHEMA_VERSION = 1
@@ -127,12 +130,14 @@ def from_dict(document: Any) -> Result:
         )
     kind = _key(document, "kind", "")
     if kind == "captions":
+        _require_few(document.get("events"), "events", MOST_EVENTS)
         return _decode(Captions, document, "")  # type: ignore[no-any-return]
     if kind != "grounding":
         raise FormatError(f'kind is {kind!r}; it must be "captions" or "grounding"')
     answers = _key(document, "results", "")
     if not isinstance(answers, list) or not answers:
         raise FormatError("results must be a list of at least one result")
+    _require_few(answers, "results", MOST_QUERIES)
     return Groundings(
         tuple(_decode_answer(a, document, f"results[{i}]") for i, a in enumerate(answers))
     )
@@ -160,11 +165,16 @@ def from_json(text: str) -> Result:
 
     try:
         document = json.loads(text, parse_constant=refuse)
-    except ValueError as error:
+    except ValueError as error:  # also an integer of thousands of digits
         raise FormatError(f"not JSON: {error}") from error
     except RecursionError as error:
         raise FormatError("not a result of vidground: nested too deeply") from error
     return from_dict(document)
+
+
+def _require_few(value: Any, where: str, most: int) -> None:
+    if isinstance(value, list) and len(value) > most:
+        raise FormatError(f"{where} has {len(value)} items; results with up to {most} are read")
 
 
 def to_json_lines(result: Result) -> str:

@@ -48,6 +48,8 @@ from vidground.results.tables import (
 )
 from vidground.results.timed_text import ass, ttml
 from vidground.storage.atomic import write_atomically
+from vidground.storage.files import printable
+from vidground.storage.reading import read_text
 
 __all__ = [
     "FORMATS",
@@ -207,11 +209,8 @@ def load(path: str | Path) -> Result:
         FormatError: with the file and the reason: it does not exist, is in another format or of
             another `schema_version`, or holds a missing or impossible value.
     """
+    text = read_text(path)
     try:
-        return from_json(Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:  # bytes that are not UTF-8, a NUL in the name
-        raise FormatError(f"{path}: cannot be read: {error}") from error
+        return from_json(text)
     except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
+        raise FormatError(f"{printable(path)}: {error}") from error

@@ -4,7 +4,6 @@ Reads no more of a file than is needed to ignore other JSON in a folder. Knows n
 """
 
 import glob
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from vidground.errors import FormatError
 from vidground.storage.files import printable
+from vidground.storage.reading import read_json
 
 SUFFIX = ".json"
 
@@ -135,8 +135,8 @@ def is_result(path: Path) -> bool:
     JSON of another kind (a run's summary, an annotation tool's export) is not a result.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        document = read_json(path)
+    except FormatError:
         return True
     return isinstance(document, dict) and {"schema_version", "kind"} <= document.keys()
 

@@ -15,8 +15,13 @@ from typing import Any
 from vidground.errors import InputError
 from vidground.video.info import VideoInfo
 
+LATEST_S = 1e9
+"""No time in a result is later: 31 years, in seconds."""
+
 
 def _check_interval(owner: str, start_s: float, end_s: float, score: float | None) -> None:
+    if end_s > LATEST_S and math.isfinite(end_s):
+        raise InputError(f"{owner} ends at {end_s:g} s; the latest time is {LATEST_S:.0f} s")
     if not (math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s < end_s):
         raise InputError(f"{owner} [{start_s}, {end_s}): needs finite 0 <= start_s < end_s")
     if score is not None and not 0 <= score <= 1:

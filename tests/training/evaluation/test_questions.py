@@ -108,8 +108,8 @@ def test_files_in_another_form_are_refused(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 100_000)
     for path, reason in (
         (tmp_path / "a.json", "holds a dict"),
-        (tmp_path / "deep.json", "is not JSON"),
-        (tmp_path / "none.json", "cannot be read"),
+        (tmp_path / "deep.json", "nested too deeply"),
+        (tmp_path / "none.json", "no such file"),
         (write(tmp_path / "b.json"), "holds no samples"),
         (write(tmp_path / "c.json", 3), "is a int"),
         (write(tmp_path / "d.json", TVG, TVG), "holds tvg toy idx 0 2 times"),

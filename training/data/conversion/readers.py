@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
 from vidground.errors import InputError
+from vidground.storage import reading
+from vidground.storage.reading import DATA_SET_BYTES
 from vidground.training.data.annotation_fields import is_number
 from vidground.training.data.interval_metrics import Interval
 
@@ -123,12 +125,7 @@ def read_text(path: str | Path) -> str:
     Raises:
         InputError: it cannot be read.
     """
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not text in UTF-8 ({error})") from error
+    return reading.read_text(path, most_bytes=DATA_SET_BYTES, error=InputError)
 
 
 def _captions(name: str, fields: Any, path: str | Path) -> Iterator[DescribedMoments]:
