@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from vidground.checkpoints.known_models import KNOWN_MODELS, known_model
+from vidground.checkpoints.model_folder import time_tokens_in
 from vidground.settings import DEFAULT_MODEL
 from vidground.training.evaluation.answer_reading import Rules
 
@@ -21,6 +23,8 @@ _MERGED = {
     "com_rec": "Rec(com)",
 }
 _MULTIPLE_CHOICE_MODEL = "d2vlm-mcqa"
+_ROW_OF = {_MULTIPLE_CHOICE_MODEL: "d2vlm-mcqa", "etchat": "etchat"}
+"""Rows of known models other than the paper's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,10 @@ def row_for(model: str) -> str:
         model: a known name, a folder or a hub id.
     """
     known = known_model(model)
-    if known is not None and known.name == _MULTIPLE_CHOICE_MODEL:
-        return "d2vlm-mcqa"
-    return "etchat" if "etchat" in model.lower().replace("-", "").replace(".", "") else "d2vlm-fpo"
+    if known is not None and known.name in _ROW_OF:
+        return _ROW_OF[known.name]
+    if Path(model).is_dir():
+        matches = time_tokens_in(Path(model)) == "matching"
+    else:
+        matches = "etchat" in model.lower().replace("-", "").replace(".", "")
+    return "etchat" if matches else "d2vlm-fpo"

@@ -1,5 +1,8 @@
 """Scores beside published ones."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from vidground.training.evaluation.benchmarks.comparison import (
@@ -77,3 +80,16 @@ def test_merged_columns_are_the_means_that_the_tasks_give() -> None:
         captions = (scores["dvc F1"] + scores["slc F1"]) / 2
         assert scores["F1(gnd)"] == pytest.approx(grounding, abs=0.06)
         assert scores["F1(cap)"] == pytest.approx(captions, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("time_tokens", "row"), [("matching", "etchat"), ("evidence", "d2vlm-fpo")]
+)
+def test_a_folder_is_compared_with_the_model_of_its_kind(
+    tmp_path: Path, time_tokens: str, row: str
+) -> None:
+    folder = tmp_path / "etchat-like"
+    folder.mkdir()
+    config = {"model_type": "d2vlm", "time_tokens": time_tokens}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert row_for(str(folder)) == row
