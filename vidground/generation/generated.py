@@ -44,6 +44,21 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class StepEvidence:
+    """What a time token of one step would mean in each row.
+
+    Attributes:
+        curve: (B, T), relevance of the frames.
+        first: (B,), first frame of the interval.
+        last: (B,), last frame, inclusive.
+    """
+
+    curve: Tensor
+    first: Tensor
+    last: Tensor
+
+
+@dataclass(frozen=True)
 class Generation:
     """One answer.
 

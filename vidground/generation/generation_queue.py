@@ -11,7 +11,6 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from vidground.errors import InputError, NumericError
 from vidground.generation.batch_decoder import BatchDecoder, borrow_decoder, give_back_decoder
 from vidground.generation.cuda_graphs import ReplayError
 from vidground.generation.finite import not_finite
-from vidground.generation.generated import Evidence, Generation, Row
+from vidground.generation.generated import Evidence, Generation, Row, StepEvidence
 from vidground.generation.prompt_batch import PromptInputs, batch_prompts, check_prompt
 from vidground.generation.token_choice import TokenChooser
 from vidground.memory import BatchSize, is_out_of_memory, release_memory
@@ -104,21 +103,6 @@ def generate_each(
         if isinstance(answer, Exception):
             raise answer
         yield answer
-
-
-@dataclass(frozen=True)
-class _StepEvidence:
-    """What a time token of one step would mean in each row.
-
-    Attributes:
-        curve: (B, T), relevance of the frames.
-        first: (B,), first frame of the interval.
-        last: (B,), last frame, inclusive.
-    """
-
-    curve: Tensor
-    first: Tensor
-    last: Tensor
 
 
 class GenerationQueue:
@@ -232,7 +216,7 @@ class GenerationQueue:
         self._next = keep_rows(self._next, rows)
         self._rows = [self._rows[row] for row in rows]
 
-    def _decode(self, steps: int) -> tuple[Tensor, list[_StepEvidence | None]]:
+    def _decode(self, steps: int) -> tuple[Tensor, list[StepEvidence | None]]:
         """Decode some tokens of every row, after prefilling waiting prompts into free rows.
 
         Returns:
@@ -244,7 +228,7 @@ class GenerationQueue:
             decoder.step(self._next)  # (B, H): the tokens that the previous call chose last
         self._admit()
         tokens: list[Tensor] = []
-        found: list[_StepEvidence | None] = []
+        found: list[StepEvidence | None] = []
         for step in range(steps):
             if step:
                 decoder.step(self._next)  # (B, H)
@@ -254,7 +238,7 @@ class GenerationQueue:
             self._next = decoder.embed(token)  # (B, H)
             evidence = None
             if is_time.is_cuda or bool(is_time.any()):  # on a GPU always, without waiting for it
-                evidence = _StepEvidence(*decoder.evidence())  # (B, T), (B,), (B,)
+                evidence = StepEvidence(*decoder.evidence())  # (B, T), (B,), (B,)
                 if config.evidence_semantics:
                     meaning = decoder.meaning(evidence.first, evidence.last)  # (B, H)
                     self._next = torch.where(is_time[:, None], self._next + meaning, self._next)
@@ -278,7 +262,7 @@ class GenerationQueue:
             self._rows += group
             self._attempted = 0
 
-    def _record(self, tokens: Tensor, found: Sequence[_StepEvidence | None]) -> None:
+    def _record(self, tokens: Tensor, found: Sequence[StepEvidence | None]) -> None:
         """Append new tokens and evidence to every row, up to its end.
 
         Args:
