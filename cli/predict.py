@@ -155,6 +155,8 @@ class PredictionRun:
                 fps=options.pop("fps"),
                 window_s=options.pop("window_s"),
                 overlap=options.pop("window_overlap"),
+                stream=options.pop("stream"),
+                raw_fps=options.pop("raw_fps"),
             )
             batch = BatchSettings(prompts=options.pop("batch_size"))
             penalty = options.pop("option_penalty")

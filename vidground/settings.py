@@ -81,6 +81,10 @@ class SamplingSettings:
             None for the longest that the model was trained on (350 frames for the released
             weights).
         overlap: share of a window that overlaps the next one, in [0, 0.5].
+        stream: video track to use, by its number among all streams of the file, from 0; None for
+            the one that a player shows.
+        raw_fps: frames per second of raw H.264 and HEVC streams, which store no times, in
+            (0, 1000]; has no effect on other files. None for the rate that the codec states, or 25.
 
     Raises:
         InputError: a value is out of range.
@@ -89,12 +93,28 @@ class SamplingSettings:
     fps: float = 1.0
     window_s: float | None = None
     overlap: float = 0.1
+    stream: int | None = None
+    raw_fps: float | None = None
 
     def __post_init__(self) -> None:
         _require(0 < self.fps <= 60, "fps", self.fps, "above 0 and at most 60 frames per second")
         if self.window_s is not None:
             _require(self.window_s > 0, "window", self.window_s, "above 0 seconds")
         _require(0 <= self.overlap <= 0.5, "overlap", self.overlap, "from 0 to 0.5 of a window")
+        _require(self.stream is None or self.stream >= 0, "stream", self.stream, "0 or above")
+        if self.raw_fps is not None:
+            _require(0 < self.raw_fps <= 1000, "raw_fps", self.raw_fps, "above 0, at most 1000")
+
+    @property
+    def choice(self) -> dict[str, int | float]:
+        """`stream` and `raw_fps`, if set: what is read of a file before frames are sampled."""
+        values = {"stream": self.stream, "raw_fps": self.raw_fps}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def recorded(self) -> dict[str, int | float | None]:
+        """Return the settings as records keep them, which older versions without `choice` read."""
+        own = {"fps": self.fps, "window_s": self.window_s, "overlap": self.overlap}
+        return {**own, **self.choice}
 
 
 @dataclass(frozen=True, slots=True)

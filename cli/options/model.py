@@ -127,6 +127,20 @@ RESULT_OPTIONS = [
         help="Fraction of a window that overlaps with the next one, from 0 to 0.5.",
     ),
     click.option(
+        "--stream",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Video track to use, by its number among all streams of the file, as ffprobe counts "
+        "them. By default the one that a player shows.",
+    ),
+    click.option(
+        "--raw-fps",
+        type=float,
+        metavar="FPS",
+        help="Frame rate of raw H.264 and HEVC streams, which store no times. Other files keep "
+        "their own.",
+    ),
+    click.option(
         "--batch-size",
         type=int,
         help="Batch size of generation: questions, each about one window. By default as large "

@@ -145,6 +145,8 @@ def _collect(values: dict[str, Any]) -> RunOptions:
             fps=values.pop("fps"),
             window_s=values.pop("window_s"),
             overlap=values.pop("window_overlap"),
+            stream=values.pop("stream"),
+            raw_fps=values.pop("raw_fps"),
         ),
         decoding=take(DecodingSettings, *DecodingSettings.__slots__),
         batch=BatchSettings(

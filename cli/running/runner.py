@@ -206,7 +206,7 @@ def _recipe(options: RunOptions, asked: Mapping[str, Any]) -> Recipe:
             **({"weight_bits": bits} if (bits := WEIGHT_BITS.get(model.weights)) else {}),
             **_vision(model.vision),
             **_features(options.cache),
-            **asdict(options.sampling),
+            **options.sampling.recorded(),
             **decoding,
             **asked,
         },

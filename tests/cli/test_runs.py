@@ -445,9 +445,10 @@ def test_options_reach_the_model_and_the_defaults_are_those_of_the_settings(mode
     given = "--fps 2 --window 60 --window-overlap 0.2 --batch-size 3 --temperature 0.5 --seed 7"
     given += " --max-new-tokens 9 --repetition-penalty 1.5 --revision r --subfolder s --offline"
     given += " --device cpu --dtype float32 --model m --overwrite --prompt why?"
+    given += " --stream 3 --raw-fps 29.97"
     assert run("caption", "a.mp4", *given.split()).exit_code == 0
     options, question = model.loaded_with[1]
-    assert options.sampling == SamplingSettings(2.0, 60.0, 0.2)
+    assert options.sampling == SamplingSettings(2.0, 60.0, 0.2, 3, 29.97)
     assert options.decoding == DecodingSettings(9, 0.5, 7, 1.5)
     assert (options.batch.prompts, question) == (3, "why?")
     loaded = {"revision": "r", "subfolder": "s", "local_files_only": True}
@@ -511,3 +512,17 @@ def test_a_folder_without_videos_names_what_it_holds():
     result = run("caption", "in", "-o", "out")
     assert result.exit_code == 2
     assert "1 file with other suffixes (.xyz 1) passed over" in " ".join(result.stderr.split())
+
+
+def test_another_track_or_rate_makes_another_result(model):
+    touch("a.mp4")
+    for options in ((), (), ("--stream", 1), ("--stream", 1), ("--raw-fps", 20)):
+        assert run("caption", "a.mp4", *options).exit_code == 0
+    assert len(model.videos) == 3
+
+
+@pytest.mark.parametrize("options", [("--stream", "-1"), ("--raw-fps", "0"), ("--raw-fps", "1e9")])
+@pytest.mark.usefixtures("model")
+def test_impossible_tracks_and_rates_are_refused(options):
+    touch("a.mp4")
+    assert run("caption", "a.mp4", *options).exit_code == 2

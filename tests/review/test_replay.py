@@ -22,7 +22,7 @@ from vidground.review.replay import Replay, _answer_notes, _compare, _Row, repla
 
 pytestmark = pytest.mark.numbers
 
-SAMPLING = SamplingSettings(fps=2, window_s=2.5, overlap=0.4)
+SAMPLING = SamplingSettings(fps=2, window_s=2.5, overlap=0.4, stream=0, raw_fps=20.0)
 DECODING = DecodingSettings(max_new_tokens=20, repetition_penalty=1.1)
 
 

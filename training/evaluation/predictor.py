@@ -87,7 +87,7 @@ class Predictor:
             "weights": sampled_digest(model),
             "dtype": str(model.dtype).removeprefix("torch."),
             "vidground": __version__,
-            "sampling": asdict(self._engine.sampling),
+            "sampling": self._engine.sampling.recorded(),
             "decoding": asdict(self._engine.decoding),
             "option_penalty": self._option_engine.decoding.repetition_penalty,
             "grounding": asdict(self._grounding),

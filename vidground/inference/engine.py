@@ -117,7 +117,7 @@ class Engine:
         self._source = VideoSource(
             self.model,
             self.vision,
-            fps=self.sampling.fps,
+            sampling=self.sampling,
             decoders=self._decoder,
             decode_on=decode_on,
             cache=settings.cache,

@@ -69,7 +69,7 @@ def provenance_of(
         (times[w.start], min(times[w.stop - 1] + period_s, answers.info.duration_s))
         for w in answers.windows
     )
-    own: dict[str, float | int] = {}
+    own: dict[str, float | int] = dict(sampling.choice)
     if sampling.window_s is not None:
         own["window_s"] = sampling.window_s
     digest = model.files_digest  # None if the revision identifies the weights

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
+from typing import Any
 
 from vidground.features.feature_cache import FeatureCache
 from vidground.features.frame_encoding import FrameEncoder, PatchChunk, PixelEncoder, encode_runs
 from vidground.features.video_features import AnyChunk, FileFacts, Reader, VideoFeatures
 from vidground.inference.provenance import runtime_of
 from vidground.model.d2vlm import D2VLM
-from vidground.settings import TORCH, CacheSettings
+from vidground.settings import TORCH, CacheSettings, SamplingSettings
 from vidground.video.isolated_reader import DecoderPool, IsolatedReader
 from vidground.video.reader import VideoReader
 
@@ -25,7 +26,7 @@ class VideoSource:
     Args:
         model: reads the features.
         vision: encodes frames.
-        fps: sampled frames per second.
+        sampling: which frames are sampled; windows do not matter here.
         decoders: processes that decode videos; None to decode in this one.
         decode_on: device that decodes videos in this process; see `settings.CPU`.
         cache: settings of the feature cache; None neither caches nor rounds features.
@@ -39,14 +40,14 @@ class VideoSource:
         model: D2VLM,
         vision: FrameEncoder,
         *,
-        fps: float,
+        sampling: SamplingSettings,
         decoders: DecoderPool | None,
         decode_on: str,
         cache: CacheSettings | None,
     ) -> None:
         self._model = model
         self._vision = vision
-        self._fps = fps
+        self._reading: dict[str, Any] = {"fps": sampling.fps, **sampling.choice}
         self._decoders = decoders
         self._decode_on = decode_on
         self._cache = None if cache is None else self._open_cache(cache)
@@ -108,10 +109,10 @@ class VideoSource:
         Raises:
             VideoError: the file cannot be read.
         """
-        fps, size = self._fps, self._model.config.image_size
+        reading = {**self._reading, "image_size": self._model.config.image_size}
         if self._decoders is not None:
-            return IsolatedReader(self._decoders, path, fps=fps, image_size=size)
-        return VideoReader(path, fps=fps, image_size=size, decode_on=self._decode_on)
+            return IsolatedReader(self._decoders, path, **reading)
+        return VideoReader(path, decode_on=self._decode_on, **reading)
 
     def _decode(
         self,
@@ -133,7 +134,7 @@ class VideoSource:
             model=self._model,
             made_with={
                 **runtime,
-                "fps": self._fps,
+                **self._reading,
                 "image_size": self._model.config.image_size,
                 "dtypes": f"{self._vision.dtype} {self._model.dtype}",
             },

@@ -119,8 +119,9 @@ class Provenance:
         windows_s: the [start, end) intervals that the model saw at once, in seconds.
         decoding: settings of generation (see `vidground.settings`).
         time_resolution_s: no time in the result is finer than this, in seconds.
-        settings: further numbers that the result depends on: overlap; window_s and max_moments if
-            they were set; weight_bits, 8, if the language model's weights were quantized to that.
+        settings: further numbers that the result depends on: overlap; window_s, max_moments,
+            stream and raw_fps if they were set; weight_bits, 8, if the language model's weights
+            were quantized to that.
             Empty in results of older versions, as are the next two.
         about_s: the intervals that the prompt refers to, in seconds.
         runtime: device, attention, a digest of the model's files if they are not a commit on the

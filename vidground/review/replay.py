@@ -169,7 +169,14 @@ def _device(before: Provenance) -> str | None:
 def _sampling(before: Provenance) -> SamplingSettings:
     window_s = before.settings.get("window_s")
     overlap = before.settings.get("overlap", SamplingSettings().overlap)
-    return SamplingSettings(before.fps, None if window_s is None else float(window_s), overlap)
+    stream, raw_fps = before.settings.get("stream"), before.settings.get("raw_fps")
+    return SamplingSettings(
+        before.fps,
+        None if window_s is None else float(window_s),
+        overlap,
+        None if stream is None else int(stream),
+        raw_fps,
+    )
 
 
 def _rounding(before: Provenance) -> CacheSettings | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +73,7 @@ class FrameSampler:
         watch: observer of reading and decoding.
         decode_on: where the sampled frames are decoded; see `settings.CPU`. The first frame is
             decoded on the CPU, too.
+        stream, raw_fps: see `VideoFile`.
 
     Attributes:
         times_s: (T,) sampled instants in seconds, strictly rising; 0 is the start of the file as
@@ -91,8 +93,11 @@ class FrameSampler:
         fps: float,
         watch: Watch = UNWATCHED,
         decode_on: str = CPU,
+        stream: int | None = None,
+        raw_fps: float | None = None,
     ) -> None:
         self._path = path
+        self._choice: dict[str, Any] = {"stream": stream, "raw_fps": raw_fps}
         self._watch = watch
         self._decode_on = decode_on
         with self._file() as file:
@@ -100,6 +105,7 @@ class FrameSampler:
             self._facts = file.facts
             damaged, damaged_at_start = file.damaged, file.damaged_at_start
             read_to = file.read_to
+            others = file.other_tracks
             counts_packets = not file.stores_presentation_times
         self._size_bytes = Path(path).stat().st_size
         if first is None or not self._packets.shown.any():
@@ -115,6 +121,8 @@ class FrameSampler:
         self._first_fingerprint = None if decode_on == CPU else _fingerprint(first)
         self._timeline = self._build_timeline(first, counts_packets=counts_packets)
         self._notes = {"times": self._timeline.note} if self._timeline.note else {}
+        if others is not None and stream is None:
+            self._notes["tracks"] = others
         self._holes = find_holes(self._timeline.ticks, self._timeline.time_base)
         self._sample(fps)
         self._skip_undecodable_start(first)
@@ -271,7 +279,9 @@ class FrameSampler:
                 yield position, frame
 
     def _file(self, *, strict: bool = False, decode_on: str = CPU) -> VideoFile:
-        return VideoFile(self._path, strict=strict, watch=self._watch, decode_on=decode_on)
+        return VideoFile(
+            self._path, strict=strict, watch=self._watch, decode_on=decode_on, **self._choice
+        )
 
     def _shown(self, frame: DecodedFrame, first: int, last: int) -> ShownFrame:
         if frame.shown_size != self._first_size and "size" not in self._notes:

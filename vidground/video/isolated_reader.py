@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, Queue
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,7 @@ class IsolatedReader:
         path: of the file.
         fps: samples per second of video, above 0.
         image_size: side of the pictures in pixels.
+        choice: stream and raw_fps, see `SamplingSettings`.
 
     Raises:
         VideoError: as `VideoReader`; or the decoder crashed, made no progress for
@@ -104,11 +106,17 @@ class IsolatedReader:
     times_s: npt.NDArray[np.float64]
 
     def __init__(
-        self, decoder: DecoderPool, path: str | os.PathLike[str], *, fps: float, image_size: int
+        self,
+        decoder: DecoderPool,
+        path: str | os.PathLike[str],
+        *,
+        fps: float,
+        image_size: int,
+        **choice: Any,
     ) -> None:
         self._decoder = decoder
         self._path = path
-        self._fps = fps
+        self._sampling = {"fps": fps, **choice}
         self._image_size = image_size
         self._opened = object()  # the mark on the process that has the file open
         process = decoder.borrow()
@@ -146,7 +154,7 @@ class IsolatedReader:
     def _open(
         self, process: DecoderProcess
     ) -> tuple[VideoInfo, npt.NDArray[np.float64], tuple[str, ...]]:
-        answer = process.open(self._path, fps=self._fps, decode_on=self._decoder.decode_on)
+        answer = process.open(self._path, **self._sampling, decode_on=self._decoder.decode_on)
         process.holds = self._opened
         times_s = answer.block.view(np.float64)
         return VideoInfo(**answer.values["info"]), times_s, tuple(answer.values["warnings"])

@@ -8,6 +8,7 @@ Knows nothing of the model.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,7 @@ class VideoReader:
         fps: samples per second of video, above 0.
         image_size: side S of the pictures in pixels.
         decode_on: where frames are decoded; see `settings.CPU`.
+        choice: stream and raw_fps, see `SamplingSettings`.
 
     Attributes:
         times_s: (T,) sampled instants in seconds, strictly rising; 0 is the start of the file as
@@ -64,8 +66,9 @@ class VideoReader:
         fps: float,
         image_size: int,
         decode_on: str = CPU,
+        **choice: Any,
     ) -> None:
-        self._sampler = FrameSampler(path, fps=fps, decode_on=decode_on)
+        self._sampler = FrameSampler(path, fps=fps, decode_on=decode_on, **choice)
         self._image_size = image_size
         self.times_s = self._sampler.times_s
 

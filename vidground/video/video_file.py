@@ -15,13 +15,18 @@ from types import TracebackType
 from typing import Self
 
 import av
-from av.stream import Discard, Disposition
 
 from vidground.errors import VideoError
 from vidground.settings import CPU
 from vidground.storage.files import printable, require_regular_file
 from vidground.video.bitstream import hevc_temporal_layers, holds_idr, is_hidden_vp8
-from vidground.video.container_facts import StreamFacts, stream_facts, time_base_of
+from vidground.video.container_facts import (
+    StreamFacts,
+    choose_track,
+    other_tracks,
+    stream_facts,
+    time_base_of,
+)
 from vidground.video.info import CONTAINER_FORMATS
 from vidground.video.nvdec import CudaError, accelerator, require_exact
 from vidground.video.packets import PacketList, Packets
@@ -30,8 +35,6 @@ from vidground.video.pyav import has_format_flag, open_input, positive_fraction
 from vidground.video.timeline import Stretch
 
 _SAFE_OPTIONS = {"format_whitelist": CONTAINER_FORMATS, "protocol_whitelist": "file"}
-
-_NOT_FOOTAGE = Disposition.attached_pic | Disposition.timed_thumbnails
 
 _MOST_READ_ERRORS = 8
 """Consecutive failures after which the rest of the file is not read."""
@@ -66,6 +69,8 @@ class VideoFile:
             counts as damage, too, when decoding starts there.
         watch: observer of reading and decoding.
         decode_on: the CPU, or a GPU; see `settings.CPU`.
+        stream: number of the video track to read; None for the best one.
+        raw_fps: frame rate of a raw stream, which stores none; ignored for other files.
 
     Attributes:
         path: of the file.
@@ -86,16 +91,19 @@ class VideoFile:
         strict: bool = False,
         watch: Watch = UNWATCHED,
         decode_on: str = CPU,
+        stream: int | None = None,
+        raw_fps: float | None = None,
     ) -> None:
         self.path = path
         self.damaged = self.damaged_at_start = 0
         self.read_to: int | None = None
         self._watch = watch
         self._on_card = decode_on != CPU
+        self._raw_fps = raw_fps
         require_regular_file(path)
-        self._container = self._open(decode_on)
+        self._container = self._open(decode_on, raw_fps)
         try:
-            self._stream = self._choose_stream()
+            self._stream = choose_track(self._container, path, stream)
             self._context = self._stream.codec_context
             if self._on_card and not self._context.is_hwaccel:
                 raise CudaError(f"no decoder for {self._context.name} uses the card")
@@ -123,7 +131,12 @@ class VideoFile:
     @property
     def facts(self) -> StreamFacts:
         """What the container states about the chosen stream."""
-        return stream_facts(self._container, self._stream)
+        return stream_facts(self._container, self._stream, raw_fps=self._raw_fps)
+
+    @property
+    def other_tracks(self) -> str | None:
+        """A warning that names all video tracks, if there are several."""
+        return other_tracks(self._container, self._stream)
 
     @property
     def _time_base(self) -> Fraction:
@@ -146,11 +159,14 @@ class VideoFile:
             codec == "hevc" and hevc_temporal_layers(self._context.extradata or b"") == 1
         )
 
-    def _open(self, decode_on: str) -> av.container.InputContainer:
+    def _open(self, decode_on: str, raw_fps: float | None) -> av.container.InputContainer:
         path = str(Path(self.path).absolute())  # so that it is not read as an address or an option
         card = accelerator(decode_on) if self._on_card else None
+        options = dict(_SAFE_OPTIONS)
+        if raw_fps is not None:
+            options["framerate"] = str(Fraction(raw_fps).limit_denominator(1001))
         try:
-            return open_input(path, options=_SAFE_OPTIONS, hwaccel=card)
+            return open_input(path, options=options, hwaccel=card)
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 self._watch.no_memory()
@@ -251,24 +267,6 @@ class VideoFile:
                     break
             if next(expected, None) is not None:
                 raise SkippingError("a frame is missing")
-
-    def _choose_stream(self) -> av.VideoStream:
-        """Return the stream a player would show: the best one that is not a still cover."""
-        streams = self._container.streams.video
-        footage = [stream for stream in streams if not stream.disposition & _NOT_FOOTAGE]
-        if not footage:
-            holds = "only cover art" if streams else "no video stream"
-            raise self._error(f"the file holds {holds}; name a file with footage")
-        decodable = [stream for stream in footage if stream.codec_context is not None]
-        if not decodable:
-            raise self._error("no decoder for its video; convert it to H.264 first")
-        best = self._container.streams.best("video")
-        best_index = best.index if best is not None else -1
-        chosen = next((stream for stream in decodable if stream.index == best_index), decodable[0])
-        for stream in self._container.streams:
-            if stream.index != chosen.index:
-                stream.discard = Discard.all
-        return chosen
 
     def _packets(self) -> Iterator[tuple[int, av.Packet[av.VideoStream]]]:
         """Yield the stream's packets with their index, in decoding order."""
