@@ -20,6 +20,7 @@ FOLDERS = {
 
 # Top floor first: a package imports only from the rows below its own.
 FLOORS = (
+    {"__main__"},
     {"cli"},
     {"training", "export", "doctor"},
     {"review", "benchmark"},

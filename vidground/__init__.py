@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vidground.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from vidground.archive.stored_results import load
     from vidground.captioner import DenseCaptioner
     from vidground.errors import (
         CheckpointError,
@@ -52,6 +53,7 @@ _HOMES = {
     "EncodedVideo": "vidground.features.encoded_video",
     "Grounder": "vidground.grounder",
     "D2VLM": "vidground.model.d2vlm",
+    "load": "vidground.archive.stored_results",
     "BatchSettings": "vidground.settings",
     "CacheSettings": "vidground.settings",
     "DecodingSettings": "vidground.settings",
@@ -92,6 +94,7 @@ __all__ = [
     "VideoError",
     "VideoInfo",
     "VidgroundError",
+    "load",
 ]
 
 

@@ -12,7 +12,7 @@ import click
 
 from vidground.archive.events import FileReport, RunSummary, report_failure, report_on
 from vidground.archive.outputs import is_file, require_writable
-from vidground.archive.stored_results import find_stored, load_stored
+from vidground.archive.stored_results import find_stored, load
 from vidground.cli.options.cues import CUE_OPTIONS, check_formats
 from vidground.cli.options.files import STDOUT, parse_formats, require_streamable
 from vidground.cli.options.log import LOG_OPTIONS, LogOptions
@@ -51,8 +51,8 @@ class _Conversion:
     def load(self) -> Result:
         """Return the result, corrected if its source is a correction."""
         if self.original is None:
-            return load_stored(self.source)
-        original = load_stored(self.original)
+            return load(self.source)
+        original = load(self.original)
         try:
             return read_correction(self.source, original)
         except FormatError as error:

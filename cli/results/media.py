@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vidground.archive.stored_results import load_stored, require_stored
+from vidground.archive.stored_results import load, require_stored
 from vidground.cli.reporting.reporter import shown
 from vidground.errors import InputError
 from vidground.media.ffmpeg import Program
@@ -70,7 +70,7 @@ def open_source(names: tuple[str, ...], *, any_video: bool) -> Source:
     if len(names) < 2 and any_video:
         raise click.UsageError("--any-video needs a VIDEO; give one before RESULT.")
     stored = require_stored(names[-1])
-    result = load_stored(stored)
+    result = load(stored)
     video = require_video(
         result, stored, names[0] if len(names) == 2 else None, any_video=any_video
     )

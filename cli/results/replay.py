@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from vidground.archive.stored_results import load_stored, require_stored
+from vidground.archive.stored_results import load
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.loading import announce_model, loading_shown
 from vidground.cli.reporting.reporter import shown
@@ -61,7 +61,7 @@ def replay(
 
 def _announce(result: Path, video: Path | None, device: str | None, *, offline: bool) -> None:
     """Announce the model, unless the video is missing and nothing will be loaded."""
-    stored = load_stored(require_stored(result))
+    stored = load(result)
     before = provenance_in(stored)
     if not (video or Path(video_of(stored).path)).exists():
         return

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.helpers.paths import EXAMPLES
-from vidground.archive.stored_results import find_stored, load_stored, require_stored
+from vidground.archive.stored_results import find_stored, load, require_stored
 from vidground.cli.main import cli
 from vidground.errors import FormatError
 
@@ -61,7 +61,7 @@ def test_results_are_found_by_any_name(name: str, results: list[str]) -> None:
     assert [path for path, _ in found(name)] == results
     assert found(name, name) == found(name)
     for path in results:
-        assert len(load_stored(path).events) in (1, 2)
+        assert len(load(path).events) in (1, 2)
 
 
 @pytest.mark.usefixtures("folder")
@@ -78,7 +78,7 @@ def test_a_mirrored_tree_of_results_is_found_by_its_top(tmp_path: Path) -> None:
     names = sorted(file.relative.as_posix() for file in find_stored([out], recursive=True).files)
     assert names == ["a.json", "deep/b.json", "new.json"]
     assert require_stored(f"{out}/deep/b.srt") == Path(out, "deep/b.json")
-    assert len(load_stored(f"{out}/deep/b.json").events) == 2
+    assert len(load(f"{out}/deep/b.json").events) == 2
 
 
 @pytest.mark.usefixtures("folder")
@@ -101,7 +101,7 @@ def test_commands_read_recorded_results(tmp_path: Path) -> None:
     assert json.exit_code == 0, json.stderr
     edited = run("convert", "in/a.srt", "--to", "json", "-o", str(tmp_path))
     assert "'in/a.srt' is a subtitle file; name the result that it corrects" in edited.stderr
-    assert len(load_stored(tmp_path / "a.json").events) == 2
+    assert len(load(tmp_path / "a.json").events) == 2
     report = run("report", "in", "--recursive", "-o", str(tmp_path / "all.html"), "--no-thumbnails")
     assert "done: " in report.stderr
     assert "videos: 2, events: 6, " in report.stderr

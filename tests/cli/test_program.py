@@ -234,3 +234,10 @@ def test_a_run_with_a_model_and_videos():
     answers = json.loads(Path("tv.query.json").read_text())["results"]
     assert [answer["query"] for answer in answers] == ["a dog", "a cat"]
     assert [len(answer["relevance"]["values"]) for answer in answers] == [3, 3]
+
+
+def test_the_package_runs_as_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "vidground", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"vidground, version {__version__}\n"

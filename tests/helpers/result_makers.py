@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from vidground.language.safe_text import plain_text
 from vidground.results.formats import render
-from vidground.results.safe_text import plain_text
 from vidground.results.types import (
     Captions,
     Event,

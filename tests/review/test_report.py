@@ -159,7 +159,7 @@ def test_internal_errors_cost_pictures_or_a_result_and_are_told(
             raise KeyError("no such field")
         return load(path)
 
-    monkeypatch.setattr("vidground.review.report.load_stored", broken)
+    monkeypatch.setattr("vidground.review.report.load", broken)
     result = run("out/a b.json", "out/z.json", "-o", "r.html")
     assert result.exit_code == 1
     failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]

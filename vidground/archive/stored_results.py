@@ -10,8 +10,9 @@ from pathlib import Path
 
 from vidground.archive.manifest import MANIFEST, Manifest
 from vidground.errors import FormatError
+from vidground.results import formats
 from vidground.results.documents import Result, from_json
-from vidground.results.formats import format_of, load, suffix_of
+from vidground.results.formats import format_of, suffix_of
 from vidground.results.result_files import SUFFIX, FoundResults, ResultFile, find_results
 from vidground.storage.files import VIDEO_SUFFIXES, printable
 
@@ -19,19 +20,20 @@ INFIXES = ("", ".query")
 """Infixes between a video's name and the suffix of captions and of queries."""
 
 
-def load_stored(path: str | os.PathLike[str]) -> Result:
-    """Read a result from a JSON file or, if there is no such file, from the record of its folder.
+def load(path: str | os.PathLike[str]) -> Result:
+    """Read a stored result.
 
     Args:
-        path: of the JSON file, or the path that it would have.
+        path: of its JSON file, or the path that this would have if it had been written; of its
+            video or of an output, if the result lies beside them.
 
     Raises:
-        FormatError: there is no such result, or it cannot be read.
+        FormatError: there is no such result, there are several, or it cannot be read.
     """
-    path = Path(path)
+    path = require_stored(path)
     document = None if os.path.lexists(path) else _recorded(path)
     if document is None:
-        return load(path)
+        return formats.load(path)
     try:
         return from_json(document)
     except FormatError as error:
@@ -41,7 +43,7 @@ def load_stored(path: str | os.PathLike[str]) -> Result:
 def find_stored(
     inputs: Iterable[str | os.PathLike[str]], *, recursive: bool = False, outputs: bool = True
 ) -> FoundResults:
-    """Return the results that inputs name, each by a path for `load_stored`.
+    """Return the results that inputs name, each by a path for `load`.
 
     Args:
         inputs: as of `find_results`; and videos and other outputs of a run (subtitles, tables), for
@@ -83,7 +85,7 @@ def find_stored(
 
 
 def require_stored(name: str | os.PathLike[str]) -> Path:
-    """Return the path, for `load_stored`, of the only result that a file names.
+    """Return the path of the JSON file of the only result that a file names.
 
     Raises:
         FormatError: there is no such file, it has no stored result, or it has several.

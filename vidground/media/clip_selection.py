@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vidground.errors import InputError
+from vidground.language.safe_text import plain_text
 from vidground.results.cues import clock
 from vidground.results.documents import Result
-from vidground.results.safe_text import plain_text
 from vidground.results.types import Event, Groundings
 
 _STEM_BYTES = 80

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vidground.errors import InputError
+from vidground.language.safe_text import plain_text
 from vidground.media.containers import CONTAINERS, EVEN_SIZE, Container, container_of
 from vidground.media.ffmpeg import (
     FILES_ONLY,
@@ -26,7 +27,6 @@ from vidground.media.timed_video import TimedVideo
 from vidground.results.cues import UNSHAPED, CueSettings
 from vidground.results.documents import Result
 from vidground.results.formats import render
-from vidground.results.safe_text import plain_text
 from vidground.storage.atomic import atomic_path
 from vidground.video.orientation import UPRIGHT
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vidground.errors import FormatError
+from vidground.language.safe_text import plain_text
 from vidground.results.cues import NO_TEXT, Cue, clock, to_cues
 from vidground.results.documents import Result
 from vidground.results.quality import caption_quality
-from vidground.results.safe_text import plain_text
 from vidground.results.subtitles import shorten_arrows
 from vidground.results.types import (
     Captions,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from vidground.errors import InputError
-from vidground.results.safe_text import plain_text
+from vidground.language.safe_text import plain_text
 from vidground.results.types import Event
 
 NO_TEXT = "…"

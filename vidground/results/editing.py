@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 from vidground.errors import FormatError
+from vidground.language.safe_text import plain_text
 from vidground.results.cues import NO_TEXT
-from vidground.results.safe_text import plain_text
 from vidground.results.types import Event
 from vidground.video.info import VideoInfo
 from vidground.video.timecode import (

@@ -10,7 +10,7 @@
 - labelstudio, elan, via: projects for annotation tools (`vidground.results.annotation_tools`).
 
 All but JSON and JSON Lines round each time once, to milliseconds if not stated otherwise, sort by
-(start, end) and hold plain text (`vidground.results.safe_text`). ass, ttml and otio need the extra
+(start, end) and hold plain text (`vidground.language.safe_text`). ass, ttml and otio need the extra
 `formats`. Knows neither models nor videos; needs no torch.
 """
 

@@ -8,10 +8,10 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
+from vidground.language.safe_text import plain_text
 from vidground.results.cue_shaping import trim
 from vidground.results.cues import NO_TEXT, Cue, clock
 from vidground.results.documents import Result
-from vidground.results.safe_text import plain_text
 from vidground.results.types import Captions
 
 # Spreadsheets take a cell that starts with one of these, or with its full-width twin, for a

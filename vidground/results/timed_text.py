@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree as ET
 
+from vidground.language.safe_text import xml_text
 from vidground.results.cues import Cue
-from vidground.results.safe_text import xml_text
 
 _WORD_JOINER = "\u2060"
 _TTML = "http://www.w3.org/ns/ttml"

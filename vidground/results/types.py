@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from vidground.errors import InputError
 from vidground.video.info import VideoInfo
@@ -191,6 +192,17 @@ class GroundingResult:
             return "the answer refers to no moment"
         return f"the best moment scores {best:.2f}, below the threshold of {self.threshold:.2f}"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result in the form of its JSON file."""
+        return Groundings((self,)).to_dict()
+
+    def to_dataframe(self) -> Any:
+        """Return the moments as a pandas table; see `Groundings.to_dataframe`."""
+        return Groundings((self,)).to_dataframe()
+
+    def _repr_html_(self) -> str:
+        return Groundings((self,))._repr_html_()
+
     def save(self, path: str | Path) -> None:
         """Write this result to a file; see `Groundings.save`."""
         Groundings((self,)).save(path)
@@ -219,6 +231,33 @@ class Groundings:
     def __iter__(self) -> Iterator[GroundingResult]:
         return iter(self.results)
 
+    def __getitem__(self, index: int) -> GroundingResult:
+        return self.results[index]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the results in the form of their JSON file."""
+        from vidground.results.documents import to_dict
+
+        return to_dict(self)
+
+    def to_dataframe(self) -> Any:
+        """Return the moments as a pandas table: query, start_s, end_s, score.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        rows = [
+            (result.query, moment.start_s, moment.end_s, moment.score)
+            for result in self.results
+            for moment in result.moments
+        ]
+        return _dataframe(rows, ("query", "start_s", "end_s", "score"))
+
+    def _repr_html_(self) -> str:
+        from vidground.results.notebook import groundings_html
+
+        return groundings_html(self)
+
     @property
     def events(self) -> tuple[Event, ...]:
         """All moments as events sorted by time; the query is the text."""
@@ -245,7 +284,7 @@ class Groundings:
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """The events of one video. Iterable; `len` counts events.
+    """The events of one video: iterable, with `len`, index and slice. Notebooks show a timeline.
 
     Attributes:
         events: sorted by time.
@@ -270,6 +309,35 @@ class Captions:
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
 
+    @overload
+    def __getitem__(self, index: int) -> Event: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Event, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Event | tuple[Event, ...]:
+        return self.events[index]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result in the form of its JSON file."""
+        from vidground.results.documents import to_dict
+
+        return to_dict(self)
+
+    def to_dataframe(self) -> Any:
+        """Return the events as a pandas table: start_s, end_s, text, score.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        rows = [(event.start_s, event.end_s, event.text, event.score) for event in self.events]
+        return _dataframe(rows, ("start_s", "end_s", "text", "score"))
+
+    def _repr_html_(self) -> str:
+        from vidground.results.notebook import captions_html
+
+        return captions_html(self)
+
     @property
     def time_resolution_s(self) -> float:
         """Distance between sampled frames in seconds; no time is finer than this."""
@@ -287,3 +355,11 @@ class Captions:
         from vidground.results.formats import save
 
         save(self, path)
+
+
+def _dataframe(rows: list[tuple[Any, ...]], columns: tuple[str, ...]) -> Any:
+    try:
+        pandas = import_module("pandas")
+    except ImportError as error:
+        raise InputError("to_dataframe needs the package pandas: pip install pandas") from error
+    return pandas.DataFrame(rows, columns=list(columns))

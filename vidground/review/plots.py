@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vidground.errors import InputError
+from vidground.language.safe_text import plain_text
 from vidground.results.documents import video_of
-from vidground.results.safe_text import plain_text
 from vidground.results.types import GroundingResult, Groundings
 from vidground.storage.atomic import atomic_path
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from vidground.archive.stored_results import load_stored, require_stored
+from vidground.archive.stored_results import load
 from vidground.captioner import DenseCaptioner
 from vidground.errors import InputError, VideoError
 from vidground.grounder import Grounder
@@ -95,7 +95,7 @@ def replay(
         CheckpointError: the model cannot be found.
         InputError: the result was made with settings that this version does not know.
     """
-    stored = load_stored(require_stored(path))
+    stored = load(path)
     info, before = video_of(stored), provenance_in(stored)
     source = Path(video if video is not None else info.path)
     if not source.exists():

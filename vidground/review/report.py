@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidground.archive.stored_results import load_stored
+from vidground.archive.stored_results import load
 from vidground.errors import FormatError, InputError, InternalError, VidgroundError
 from vidground.faults import faults_as_internal
+from vidground.language.safe_text import plain_text
 from vidground.results.documents import video_of
-from vidground.results.safe_text import plain_text
 from vidground.results.video_lookup import file_uri, find_video, relative_link
 from vidground.review.report_data import VideoEntry, encode_entry, key_of
 from vidground.review.report_page import MARK, render_page, require_jinja
@@ -126,7 +126,7 @@ def _read(
     for source in map(Path, results):
         try:
             with faults_as_internal(source):
-                result = load_stored(source)
+                result = load(source)
         except VidgroundError as error:
             failed.append((source, error))
             continue

@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from vidground.language.safe_text import plain_text
 from vidground.results.documents import Result, video_of
-from vidground.results.safe_text import plain_text
 from vidground.results.types import (
     Captions,
     Event,

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidground.archive.stored_results import load_stored
+from vidground.archive.stored_results import load
 from vidground.errors import VidgroundError
 from vidground.faults import faults_as_internal
+from vidground.language.safe_text import plain_text
 from vidground.results.documents import video_of
-from vidground.results.safe_text import plain_text
 from vidground.results.video_lookup import find_video
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def search_results(
     for done, path in enumerate(paths, 1):
         try:
             with faults_as_internal(path):
-                result = load_stored(path)
+                result = load(path)
                 info = video_of(result)
                 place = find_video(info, result=path)
                 video = str(place) if place is not None else info.path

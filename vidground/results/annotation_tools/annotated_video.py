@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from vidground.errors import FormatError, InputError
-from vidground.results.safe_text import plain_text
+from vidground.language.safe_text import plain_text
 from vidground.results.types import Event
 
 # Label Studio puts eight hexadecimal digits before the name of an uploaded file.

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from vidground.errors import FormatError
+from vidground.language.safe_text import xml_text
 from vidground.results.annotation_tools.annotated_video import (
     AnnotatedVideo,
     by_time,
@@ -22,7 +23,6 @@ from vidground.results.annotation_tools.annotated_video import (
 from vidground.results.cues import Cue, to_cues
 from vidground.results.documents import Result, video_of
 from vidground.results.editing import to_edit
-from vidground.results.safe_text import xml_text
 from vidground.results.types import Event
 
 _TIER = "events"

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from vidground.errors import FormatError
+from vidground.language.safe_text import plain_text
 from vidground.results.annotation_tools.annotated_video import (
     AnnotatedVideo,
     as_list,
@@ -24,7 +25,6 @@ from vidground.results.annotation_tools.annotated_video import (
     parse_json,
 )
 from vidground.results.documents import Result, video_of
-from vidground.results.safe_text import plain_text
 from vidground.results.types import Captions, Event
 
 LABELING_CONFIG = """<View>

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vidground.errors import FormatError
+from vidground.language.safe_text import plain_text
 from vidground.results.annotation_tools.annotated_video import (
     AnnotatedVideo,
     as_list,
@@ -24,7 +25,6 @@ from vidground.results.annotation_tools.annotated_video import (
 )
 from vidground.results.cues import to_cues
 from vidground.results.documents import Result, video_of
-from vidground.results.safe_text import plain_text
 from vidground.results.types import Event
 
 _RESOLUTION_S = 0.001

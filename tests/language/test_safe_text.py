@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidground.results.safe_text import plain_text, xml_text
+from vidground.language.safe_text import plain_text, xml_text
 
 
 @pytest.mark.parametrize(
