@@ -8,7 +8,14 @@ import click
 from vidground.cli.options.cues import CUE_OPTIONS
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.bars import bar
-from vidground.cli.results.media import open_source, require_free, say, say_program, with_source
+from vidground.cli.results.media import (
+    open_source,
+    require_free,
+    say,
+    say_program,
+    warn_left_out,
+    with_source,
+)
 from vidground.media.containers import CONTAINERS, container_of
 from vidground.media.ffmpeg import find_program
 from vidground.media.subtitle_tracks import BurnSettings, Position
@@ -75,6 +82,7 @@ def burn(
         require_free([output], source, overwrite=overwrite)
     program = find_program()
     say_program(program, quiet=quiet)
+    warn_left_out(source.video)
     seconds = max(1, round(video_of(source.result).duration_s))
     with bar("s", seconds, quiet=quiet) as show:
         missing = burn_in(

@@ -114,6 +114,8 @@ def clip(
         outputs, reel = _outputs(source, events, folder)
         taken = [*outputs, reel] if join else outputs
         require_free(taken, source, overwrite=overwrite or dry_run)
+    if maker.left_out is not None:
+        say(f"warning: {source.video}: {maker.left_out}")
     if program is not None and events:
         say_program(program, quiet=quiet)
         make_folder(folder)

@@ -11,6 +11,7 @@ from vidground.archive.stored_results import load, require_stored
 from vidground.cli.reporting.reporter import shown
 from vidground.errors import InputError
 from vidground.media.ffmpeg import Program
+from vidground.media.timed_video import left_out_of
 from vidground.results.documents import Result
 from vidground.results.video_lookup import require_video
 from vidground.storage.files import printable
@@ -91,6 +92,13 @@ def say(message: str, *, quiet: bool = False) -> None:
     """Print a line to standard error, with control characters escaped."""
     if not quiet:
         click.echo(shown(message), err=True)
+
+
+def warn_left_out(video: Path) -> None:
+    """Name sound tracks that the new file will not have."""
+    left_out = left_out_of(video)
+    if left_out is not None:
+        say(f"warning: {video}: {left_out}")
 
 
 def say_program(program: Program, *, quiet: bool) -> None:

@@ -7,7 +7,14 @@ import click
 
 from vidground.cli.options.cues import CUE_OPTIONS
 from vidground.cli.options.usage import usage_errors
-from vidground.cli.results.media import open_source, require_free, say, say_program, with_source
+from vidground.cli.results.media import (
+    open_source,
+    require_free,
+    say,
+    say_program,
+    warn_left_out,
+    with_source,
+)
 from vidground.media.containers import CONTAINERS, container_of
 from vidground.media.ffmpeg import find_program
 from vidground.media.subtitle_tracks import TrackSettings
@@ -68,6 +75,7 @@ def mux(
         require_free([output], source, overwrite=overwrite)
     program = find_program()
     say_program(program, quiet=quiet)
+    warn_left_out(source.video)
     with usage_errors():
         add_track(source.video, source.result, output, program, settings, cues=cues)
     count = len(source.result.events)

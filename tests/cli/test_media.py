@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.helpers.film_files import captions_of, indices, info_of, make_film
+from tests.helpers.film_files import (
+    captions_of,
+    indices,
+    info_of,
+    make_film,
+    make_unknown_sound,
+)
 from tests.helpers.result_makers import answer
 from vidground.cli.main import cli
 from vidground.media.clips import Clip, ClipMaker
@@ -220,3 +226,13 @@ def test_a_mistake_of_the_program_is_a_line_and_a_traceback_on_request(
     assert "Traceback" not in result.stderr
     result = run("--traceback", command, "film.mp4", "film.json", "-o", output)
     assert "Traceback (most recent call last)" in result.stderr
+
+
+def test_sound_that_is_left_out_is_named() -> None:
+    source = make_unknown_sound(Path("two.mov"), Path("film.mp4"))
+    captions_of(source, *EVENTS).save("two.json")
+    warning = "warning: two.mov: sound track 2 left out: no decoder for the codec"
+    for command in (("clip", "-o", "clips"), ("mux", "-o", "two.mkv")):
+        result = run(command[0], "two.json", *command[1:])
+        assert result.exit_code == 0, result.stderr
+        assert warning in result.stderr

@@ -73,6 +73,31 @@ def make_film(
     return path
 
 
+def make_unknown_sound(path: Path, film: Path) -> Path:
+    """Copy a film with its sound as two tracks, the second of which states an unknown codec.
+
+    path: of an MP4 or MOV file.
+    """
+    with av.open(str(film)) as reader, av.open(str(path), "w") as writer:
+        pictures, sound = reader.streams.video[0], reader.streams.audio[0]
+        copies = {
+            pictures: [writer.add_stream_from_template(pictures)],
+            sound: [writer.add_stream_from_template(sound) for _ in range(2)],
+        }
+        for packet in reader.demux():
+            for copy in copies[packet.stream] if packet.size else ():
+                again = av.Packet(bytes(packet))
+                again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+                again.duration = packet.duration
+                again.is_keyframe, again.stream = packet.is_keyframe, copy
+                writer.mux(again)
+    content = path.read_bytes()
+    at = content.rindex(b"stsd")  # the last track's description
+    codec = content[at : at + 256].replace(b"mp4a", b"zzzz").replace(b"esds", b"zsds")
+    path.write_bytes(content[:at] + codec + content[at + 256 :])
+    return path
+
+
 def make_sounding(
     path: Path,
     *,

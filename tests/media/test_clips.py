@@ -13,6 +13,7 @@ from tests.helpers.film_files import (
     loses_turns,
     make_film,
     make_sounding,
+    make_unknown_sound,
     programs,
     sound,
     tone_start_s,
@@ -318,3 +319,42 @@ def test_containers_without_an_index_are_not_copied(films: dict[str, Path], mode
             ClipMaker(films["ts"], None, settings)
     else:
         assert ClipMaker(films["ts"], None, settings).plan(0.96, 1.56).packets is None
+
+
+def sound_tracks(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return len(container.streams.audio)
+
+
+@each_program
+@pytest.mark.parametrize("span", [(0.47, 1.59), (0.9, 1.73)], ids=["copied", "encoded"])
+def test_sound_without_a_decoder_is_left_out(
+    films: dict[str, Path], program: Program, span: tuple[float, float], tmp_path: Path
+) -> None:
+    film = make_unknown_sound(tmp_path / "film.mov", films["mp4"])
+    maker = ClipMaker(film, program)
+    assert maker.left_out == "sound track 2 left out: no decoder for the codec"
+    clip = maker.make(*span, tmp_path / "clip.mov")
+    assert (clip.cut.packets is None) == (span[0] == 0.9)
+    assert sound_tracks(clip.path) == 1
+    assert tone_start_s(clip.path) == pytest.approx(1 - clip.cut.start_s, abs=0.01)
+    assert ClipMaker(films["mp4"], program).left_out is None
+
+
+@each_program
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_pictures_of_ten_bits_keep_them(program: Program, suffix: str, tmp_path: Path) -> None:
+    film = make_film(
+        tmp_path / "film.mp4",
+        frames=25,
+        codec="libx265",
+        pixel_format="yuv420p10le",
+        bframes=0,
+        options={"x265-params": "log-level=none"},
+    )
+    clip = ClipMaker(film, program, CutSettings("precise")).make(
+        0.2, 0.6, tmp_path / f"clip{suffix}"
+    )
+    with av.open(str(clip.path)) as container:
+        assert next(container.decode(video=0)).format.components[0].bits == 10
+    assert indices(clip.path) == list(range(5, 15))

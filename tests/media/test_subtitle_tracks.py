@@ -13,6 +13,7 @@ from tests.helpers.film_files import (
     loses_turns,
     make_film,
     make_sounding,
+    make_unknown_sound,
     programs,
     tone_start_s,
 )
@@ -20,7 +21,7 @@ from tests.helpers.video_files import make_video, plain_decode, remux
 from vidground.errors import InputError
 from vidground.media.ffmpeg import FfmpegError, Program
 from vidground.media.subtitle_tracks import BurnSettings, TrackSettings, burn, mux
-from vidground.media.timed_video import TimedVideo
+from vidground.media.timed_video import TimedVideo, left_out_of
 from vidground.results.cues import CueSettings
 from vidground.results.types import Event
 
@@ -293,3 +294,40 @@ def test_position_and_size_can_be_chosen(program: Program, tmp_path: Path) -> No
 def test_settings_are_checked(make: object, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         make()  # type: ignore[operator]
+
+
+@each_program
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
+def test_sound_without_a_decoder_is_left_out(
+    film: Path, program: Program, suffix: str, tmp_path: Path
+) -> None:
+    source = make_unknown_sound(tmp_path / "film.mov", film)
+    assert left_out_of(source) == "sound track 2 left out: no decoder for the codec"
+    assert left_out_of(film) is None
+    output = tmp_path / f"out{suffix}"
+    mux(source, captions_of(source, *EVENTS), output, program)
+    with av.open(str(output)) as container:
+        assert len(container.streams.audio) == 1
+    assert indices(output) == list(range(50))
+    assert tone_start_s(output) == pytest.approx(1.0, abs=0.01)
+
+
+@with_fonts
+@one_program
+def test_burning_keeps_ten_bits_and_leaves_out_sound_without_a_decoder(
+    program: Program, tmp_path: Path
+) -> None:
+    film = make_film(
+        tmp_path / "film.mp4",
+        frames=25,
+        codec="libx265",
+        pixel_format="yuv420p10le",
+        bframes=0,
+        options={"x265-params": "log-level=none"},
+    )
+    source = make_unknown_sound(tmp_path / "source.mp4", film)
+    output = tmp_path / "out.mp4"
+    burn(source, captions_of(source, Event(0.2, 0.4, "first")), output, program)
+    with av.open(str(output)) as container:
+        assert len(container.streams.audio) == 1
+        assert next(container.decode(video=0)).format.components[0].bits == 10

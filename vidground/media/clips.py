@@ -28,7 +28,7 @@ from vidground.media.timed_video import TimedVideo
 from vidground.storage.atomic import atomic_path
 from vidground.storage.files import printable
 
-_PICTURES, _SOUND = "V:0", "a?"
+_PICTURES, _ANY_SOUND = "V:0", "a?"
 
 _SEEK_MARGIN_S = 1.0
 """Seek to this long before the key frame: without an index, seeking may land too late."""
@@ -86,12 +86,19 @@ class ClipMaker:
         """The video's measured length in seconds."""
         return self._video.info.duration_s
 
+    @property
+    def left_out(self) -> str | None:
+        """A warning about sound tracks that clips do not have; None if they have all."""
+        return self._video.left_out
+
     def plan(self, start_s: float, end_s: float) -> Cut:
         """Return what a clip of [start_s, end_s) would hold; see `Cutter.cut`."""
         return self._cutter.cut(start_s, end_s)
 
     def make(self, start_s: float, end_s: float, output: Path) -> Clip:
-        """Cut out [start_s, end_s), in seconds, with all sound tracks, and write it to `output`.
+        """Cut out [start_s, end_s), in seconds, and write it to `output`.
+
+        The clip has all sound tracks but those that have no decoder (`left_out`).
 
         If copied packets do not give the expected frames, the clip is re-encoded; mode "fast"
         keeps them and reports the actual length.
@@ -176,7 +183,10 @@ class ClipMaker:
             )
             self._run(
                 {"video": self._path, "pictures": pictures},
-                [(Input("pictures", VIDEO_ONLY), _PICTURES), (Input("video", seek), _SOUND)],
+                [
+                    (Input("pictures", VIDEO_ONLY), _PICTURES),
+                    *((Input("video", seek), track) for track in self._video.sound),
+                ],
                 output,
                 {**written, **no_earlier, **container.options, "t": f"{cut.duration_s:.6f}"},
             )
@@ -191,10 +201,10 @@ class ClipMaker:
             source = Input("video", self._input_options(start_s))
             self._run(
                 {"video": self._path},
-                [(source, _PICTURES), (source, _SOUND)],
+                [(source, _PICTURES), *((source, track) for track in self._video.sound)],
                 output,
                 {
-                    **container.video,
+                    **container.encoding(self._video.bits),
                     **container.audio,
                     **container.options,
                     **self._filters(cut),
@@ -264,7 +274,7 @@ class ClipMaker:
         }
         files: dict[str, Path | str] = {**names, "list": "ffconcat version 1.0\n" + "".join(lines)}
         source = Input("list", {**LIST_ONLY, "copyts": None})
-        self._run(files, [(source, _PICTURES), (source, _SOUND)], output, options)
+        self._run(files, [(source, _PICTURES), (source, _ANY_SOUND)], output, options)
 
     def _run(
         self,

@@ -9,6 +9,7 @@ from vidground.errors import InputError
 
 _X264 = {"c:v": "libx264", "preset": "fast", "crf": "18", "pix_fmt": "yuv420p"}
 _VP9 = {"c:v": "libvpx-vp9", "b:v": "0", "crf": "24", "cpu-used": "4", "pix_fmt": "yuv420p"}
+_USUAL_BITS = 8
 _AAC = {"c:a": "aac", "b:a": "192k"}
 _INDEX_FIRST = {"movflags": "+faststart"}
 
@@ -33,6 +34,13 @@ class Container:
     audio: Mapping[str, str]
     subtitles: tuple[str, ...]
     options: Mapping[str, str]
+
+    def encoding(self, bits: int) -> dict[str, str]:
+        """Return options of the video encoder for a source with `bits` per sample.
+
+        A source of more than 8 bits gives 10: high dynamic range in 8 bits shows bands.
+        """
+        return {**self.video, **({"pix_fmt": "yuv420p10le"} if bits > _USUAL_BITS else {})}
 
     @property
     def takes_all(self) -> bool:

@@ -111,7 +111,7 @@ def burn(
     """Write `video` with the result's events drawn into the picture.
 
     The picture is re-encoded in the codec of the output's suffix; sound is copied if the container
-    stays the same. Soft tracks are left out.
+    stays the same. Soft tracks and sound that cannot be decoded are left out.
 
     Args:
         video: the file to show.
@@ -138,7 +138,7 @@ def burn(
     style = f"Fontsize={size:.2f},Alignment={_ALIGNMENTS[settings.position]}"
     same = container is _container_if_known(Path(video)) or container.takes_all
     options: Options = {
-        **container.video,
+        **container.encoding(timed.bits),
         **({"c:a": "copy"} if same else container.audio),
         **container.options,
         **exact_times(timed.step),
@@ -148,7 +148,7 @@ def burn(
     source = Input("video", from_origin(timed.origin_s))
     files: dict[str, Path | str] = {"video": Path(video), "captions.ass": texts}
     with atomic_path(output) as temporary:
-        streams = [(source, "V:0"), (source, "a?")]
+        streams = [(source, "V:0"), *((source, track) for track in timed.sound)]
         missing: set[int] = set()
         run(
             program,
@@ -176,6 +176,8 @@ def mux(
     cues: CueSettings = UNSHAPED,
 ) -> None:
     """Write `video` with the result's events as its first subtitle track; copy everything else.
+
+    Sound tracks of unknown codecs are left out.
 
     Existing subtitle tracks follow it; if the container changes, they are converted to its codec.
     Without events no track is added, since containers hold no empty track. mov_text, of mp4 and
@@ -213,7 +215,8 @@ def mux(
     source = Input("video", from_origin(timed.origin_s))
     files: dict[str, Path | str] = {"video": Path(video)}
     # WebM takes no cover picture.
-    streams = [(source, "V" if container.format == "webm" else "v"), (source, "a?")]
+    pictures = "V" if container.format == "webm" else "v"
+    streams = [(source, pictures), *((source, track) for track in timed.sound)]
     if result.events:
         texts, input_options = _track(result, codec, cues)
         files["captions"] = texts

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from vidground.video.container_facts import StreamFacts
 from vidground.video.frame_sampler import FrameSampler
 from vidground.video.info import VideoInfo
 from vidground.video.orientation import Orientation
 from vidground.video.packets import Packets
 from vidground.video.timeline import Timeline
+from vidground.video.video_file import VideoFile
 
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _MATROSKA = b"\x1a\x45\xdf\xa3"
@@ -54,6 +56,25 @@ class TimedVideo:
     def orientation(self) -> Orientation:
         """How a player turns and mirrors the first frame."""
         return next(self._sampler.frames()).frame.orientation
+
+    @property
+    def bits(self) -> int:
+        """Bits per sample of the picture, 8 for most videos."""
+        return self._sampler.stream_facts.bits
+
+    @property
+    def sound(self) -> tuple[str, ...]:
+        """ffmpeg's specifiers of the sound tracks, without those that have no decoder."""
+        facts = self._sampler.stream_facts
+        if not facts.unknown_sound:
+            return ("a?",)
+        tracks = range(facts.container.sound_tracks)
+        return tuple(f"a:{track}" for track in tracks if track not in facts.unknown_sound)
+
+    @property
+    def left_out(self) -> str | None:
+        """A warning about tracks that `sound` leaves out; None if there are none."""
+        return _left_out(self._sampler.stream_facts)
 
     @property
     def is_timed(self) -> bool:
@@ -110,6 +131,24 @@ class TimedVideo:
         return tick * float(self.timeline.time_base)
 
 
+def left_out_of(path: str | os.PathLike[str]) -> str | None:
+    """Return `TimedVideo.left_out` without listing the packets of the file.
+
+    Raises:
+        VideoError: the file cannot be read as a video.
+    """
+    with VideoFile(path) as file:
+        return _left_out(file.facts)
+
+
+def _left_out(facts: StreamFacts) -> str | None:
+    unknown = [str(track + 1) for track in facts.unknown_sound]
+    if not unknown:
+        return None
+    tracks = "sound track" if len(unknown) == 1 else "sound tracks"
+    return f"{tracks} {', '.join(unknown)} left out: no decoder for the codec"
+
+
 class _OpenSampler(FrameSampler):
     """FrameSampler that exposes its timeline and packets."""
 
@@ -120,3 +159,7 @@ class _OpenSampler(FrameSampler):
     @property
     def packets(self) -> Packets:
         return self._packets
+
+    @property
+    def stream_facts(self) -> StreamFacts:
+        return self._facts

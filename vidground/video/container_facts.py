@@ -62,6 +62,8 @@ class StreamFacts:
         sequential: whether the pictures are stored in order and to the end of the file, which
             another video track may continue.
         container: timecode and sound.
+        unknown_sound: positions among the sound tracks of those without a decoder.
+        bits: per sample of the picture; 8 if unknown.
     """
 
     codec: str
@@ -70,6 +72,8 @@ class StreamFacts:
     rate_is_guessed: bool
     sequential: bool
     container: ContainerFacts
+    unknown_sound: tuple[int, ...] = ()
+    bits: int = 8
 
 
 def stream_facts(
@@ -92,6 +96,12 @@ def stream_facts(
         rate_is_guessed=untimed and raw_fps is None and not positive_fraction(context.framerate),
         sequential=alone and not container.format.name.startswith(_ANYWHERE),
         container=container_facts(container, stream),
+        unknown_sound=tuple(
+            position
+            for position, track in enumerate(container.streams.audio)
+            if track.codec_context is None
+        ),
+        bits=context.format.components[0].bits if context.format is not None else 8,
     )
 
 
