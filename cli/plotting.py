@@ -9,9 +9,9 @@ import click
 
 from vidground.archive.inputs import find_videos
 from vidground.archive.ledger import Ledger
-from vidground.archive.outputs import Job, plan_outputs, require_writable
+from vidground.archive.outputs import Job, plan_file, plan_outputs, require_writable
 from vidground.archive.workers import Outcomes, Worker
-from vidground.cli.options.files import STDOUT
+from vidground.cli.options.files import STDOUT, named_file
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.reporter import shown
@@ -90,6 +90,9 @@ def _only_job(options: RunOptions, infix: str) -> Job:
     found = find_videos(files.inputs, recursive=files.recursive)
     if len(found.videos) != 1:
         raise click.UsageError(f"--plot is for one video; {len(found.videos)} were found.")
+    file = named_file(files)
+    if file is not None:
+        return plan_file(found.videos[0], file)
     formats = () if files.output_dir == STDOUT else files.formats
     (job,) = plan_outputs(
         found.videos,

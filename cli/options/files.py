@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
-from vidground.results.formats import FORMATS
+from vidground.results.formats import FORMATS, format_of
 
 STDOUT = "-"
 
@@ -64,6 +66,34 @@ def check_files(files: FileOptions) -> None:
         )
     if files.output_dir == STDOUT and files.overwrite:
         raise click.UsageError("--overwrite replaces files, but -o - writes no file; leave it out.")
+
+
+def named_file(files: FileOptions) -> str | None:
+    """Return the file that `-o FILE.srt` names; None if the option names a folder or nothing."""
+    place = files.output_dir
+    if place in (None, STDOUT) or format_of(place) is None or Path(place).is_dir():
+        return None
+    return place
+
+
+def check_named_file(file: str, *, formats: tuple[str, ...], several: bool) -> None:
+    """Refuse options that contradict `-o FILE.srt`.
+
+    Args:
+        file: the file.
+        formats: the formats of the results, chosen or the command's default.
+        several: whether there are several videos.
+
+    Raises:
+        click.UsageError: there are several videos, or another format was chosen.
+    """
+    if several:
+        raise click.UsageError(f"-o {file} names a file, which is for one video; name a folder.")
+    source = click.get_current_context().get_parameter_source("formats")
+    if source is ParameterSource.COMMANDLINE and formats != (format_of(file),):
+        raise click.UsageError(
+            f"-o {file} and --out {','.join(formats)} name different formats; leave one out."
+        )
 
 
 def require_streamable(format: str, *, inputs: str, option: str) -> None:
@@ -134,9 +164,10 @@ def file_options(formats: str) -> list[Callable[..., Any]]:
         click.option(
             "--output-dir",
             "-o",
-            metavar="DIR",
-            help="Folder for the results, which mirrors the tree of the inputs; - for standard "
-            "output. By default results are written next to their videos.",
+            metavar="DIR|FILE",
+            help="Folder for the results, which mirrors the tree of the inputs; for one video also "
+            "a file (match.srt), whose suffix is the format; - for standard output. By default "
+            "results are written next to their videos.",
         ),
         click.option(
             "--relative-to",

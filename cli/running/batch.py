@@ -20,9 +20,15 @@ from vidground.archive.inputs import (
     parse_list,
 )
 from vidground.archive.manifest import RecordError
-from vidground.archive.outputs import Job, plan_outputs, require_writable
+from vidground.archive.outputs import Job, plan_file, plan_outputs, require_writable
 from vidground.archive.planning import Plan
-from vidground.cli.options.files import STDOUT, FileOptions, require_streamable
+from vidground.cli.options.files import (
+    STDOUT,
+    FileOptions,
+    check_named_file,
+    named_file,
+    require_streamable,
+)
 from vidground.cli.options.run_options import RunOptions
 from vidground.cli.options.usage import usage_errors
 from vidground.cli.reporting.faults import reported_faults
@@ -99,7 +105,10 @@ def check_outputs(options: RunOptions, *, several: bool) -> None:
         raise click.UsageError("-o - needs standard output, which is closed; name a folder.")
     if files.output_dir == STDOUT and several:
         require_streamable(files.formats[0], inputs="several videos", option="--out")
-    if files.output_dir is not None and Path(files.output_dir).is_file():
+    file = named_file(files)
+    if file is not None:
+        check_named_file(file, formats=files.formats, several=several)
+    elif files.output_dir is not None and Path(files.output_dir).is_file():
         raise click.UsageError(f"--output-dir {shown(files.output_dir)} is a file; name a folder.")
     if summary is not None:
         require_writable(summary)
@@ -113,14 +122,19 @@ def plan_jobs(videos: Sequence[InputVideo], options: RunOptions, infix: str = ""
     """
     files, summary = options.files, options.log.summary
     to_stdout = files.output_dir == STDOUT
-    jobs = plan_outputs(
-        videos,
-        () if to_stdout else files.formats,
-        folder=files.output_dir,
-        infix=infix,
-        keep_suffix=files.keep_suffix,
-        reserved=() if summary is None else (summary,),
-    )
+    reserved = () if summary is None else (summary,)
+    file = named_file(files)
+    if file is not None:
+        jobs = [plan_file(video, file, reserved=reserved) for video in videos]
+    else:
+        jobs = plan_outputs(
+            videos,
+            () if to_stdout else files.formats,
+            folder=files.output_dir,
+            infix=infix,
+            keep_suffix=files.keep_suffix,
+            reserved=reserved,
+        )
     if to_stdout:
         return [Job(job.path, dict.fromkeys(files.formats)) for job in jobs]
     return jobs if options.control.manifest else [replace(job, folder=None) for job in jobs]

@@ -526,3 +526,23 @@ def test_another_track_or_rate_makes_another_result(model):
 def test_impossible_tracks_and_rates_are_refused(options):
     touch("a.mp4")
     assert run("caption", "a.mp4", *options).exit_code == 2
+
+
+@pytest.mark.usefixtures("model")
+def test_the_result_of_one_video_goes_to_a_file_with_a_name_of_its_own():
+    touch("match.mp4", "b.mp4")
+    result = run("caption", "match.mp4", "-o", "out/first half.vtt")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "done: match.mp4 -> out/first half.vtt (1 event" in result.stderr
+    assert files() == ["b.mp4", "match.mp4", "out/first half.vtt"]
+    assert "skipped" in run("caption", "match.mp4", "-o", "out/first half.vtt").stderr
+    for arguments, reason in (
+        (["match.mp4", "b.mp4", "-o", "x.srt"], "names a file, which is for one video"),
+        (["match.mp4", "-o", "x.srt", "--out", "vtt"], "name different formats"),
+        (["match.mp4", "-o", "match.mp4.srt", "--out", "srt,vtt"], "name different formats"),
+        (["match.mp4", "-o", "x.json", "--summary", "x.json"], "would take the place of"),
+    ):
+        refused = run("caption", *arguments)
+        assert refused.exit_code == 2
+        assert reason in " ".join(refused.stderr.split())
+    assert run("caption", "match.mp4", "-o", "x.srt", "--out", "srt").exit_code == 0

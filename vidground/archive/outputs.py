@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vidground.archive.inputs import InputVideo
 from vidground.errors import FormatError, InputError
-from vidground.results.formats import suffix_of
+from vidground.results.formats import format_of, suffix_of
 from vidground.storage.files import VIDEO_SUFFIXES, printable
 
 
@@ -75,6 +75,33 @@ def plan_outputs(
         jobs.append(Job(video.path, outputs, top, os.fspath(inner / stem)))
     _refuse_collisions(jobs, reserved)
     return jobs
+
+
+def plan_file(
+    video: InputVideo,
+    path: str | os.PathLike[str],
+    *,
+    reserved: Iterable[str | os.PathLike[str]] = (),
+) -> Job:
+    """Return the job for a video whose result goes to a file with a name of its own.
+
+    Args:
+        video: the video.
+        path: of the file; its suffix names the format.
+        reserved: further files that the result may not replace.
+
+    Raises:
+        InputError: the suffix is not that of a format, or the result would replace the video or a
+            reserved file.
+    """
+    path = Path(path)
+    form = format_of(path)
+    if form is None:
+        raise InputError(f"{printable(path)}: the suffix is not that of a format")
+    name = path.name[: -len(suffix_of(form))]
+    job = Job(video.path, {form: path}, path.parent, name)
+    _refuse_collisions([job], reserved)
+    return job
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
