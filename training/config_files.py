@@ -52,13 +52,16 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping of a node."""
-        keys = [key.value for key, _ in node.value]
-        for number, (key, _) in enumerate(node.value):
-            if key.value in keys[:number]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # which the base class refuses
+            if key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"duplicate key {key.value}, the second time in line "
+                    problem=f"duplicate key {key.value:.80}, the second time in line "
                     f"{key.start_mark.line + 1}; keep one"
                 )
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

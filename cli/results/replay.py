@@ -62,6 +62,9 @@ def replay(
 def _announce(result: Path, video: Path | None, device: str | None, *, offline: bool) -> None:
     """Announce the model, unless the video is missing and nothing will be loaded."""
     stored = load(result)
+    # Here, so that --help is fast.
+    from vidground.review.replay_settings import dtype_of
+
     before = provenance_in(stored)
     if not (video or Path(video_of(stored).path)).exists():
         return
@@ -72,5 +75,5 @@ def _announce(result: Path, video: Path | None, device: str | None, *, offline: 
         revision=before.revision,
         offline=offline,
         device=device or ("cpu" if on_cpu else None),
-        dtype=before.dtype,
+        dtype=dtype_of(before),
     )

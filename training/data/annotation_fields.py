@@ -18,6 +18,7 @@ DURATION_TOLERANCE_S = 1.0
 """How much later than its video an interval may end: annotators count in whole seconds."""
 
 _LONGEST_S = 1e7
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255  # bytes that file systems accept
 _OTHER_FRAMES = "<video>"  # the placeholder of other data sets
 _SPEAKERS = ("human", "gpt")
 # Would end a turn or start another in the middle of an answer.
@@ -42,8 +43,14 @@ def video_of(sample: dict[str, Any]) -> str:
     path = PurePosixPath(value)
     if "\\" in value or "\0" in value or path.is_absolute() or ".." in path.parts:
         raise FieldError(
-            f"video is {value!r}; it must be a relative path, with /, that stays inside the "
-            "videos' folder"
+            f"video is {shortened(value)}; it must be a relative path, with /, that stays inside "
+            "the videos' folder"
+        )
+    encoded = value.encode("utf-8", "replace")
+    if len(encoded) > _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME:
+        raise FieldError(
+            f"video is {shortened(value)}, of {len(encoded):,} bytes; a path has at most "
+            f"{_LONGEST_PATH:,}, and each name in it {_LONGEST_NAME}"
         )
     return value
 

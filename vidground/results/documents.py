@@ -34,6 +34,7 @@ from vidground.results.types import (
     Moment,
     Provenance,
     Relevance,
+    require_bounds,
 )
 from vidground.video.info import VideoInfo
 
@@ -114,18 +115,24 @@ def to_dict(result: Result) -> dict[str, Any]:
 
 
 def from_dict(document: Any) -> Result:
-    """Return the result that `to_dict` was given.
+    """Return the result that `to_dict` was given, within the limits of `require_bounds`.
 
     Raises:
         FormatError: names the key and what is wrong with it: not a document of vidground, an
             unknown `schema_version` or `kind`, a missing key, a value of the wrong type or range.
     """
+    result = _decode_document(document)
+    require_bounds(result)
+    return result
+
+
+def _decode_document(document: Any) -> Result:
     if not isinstance(document, dict) or "schema_version" not in document:
         raise FormatError("not a result of vidground: it has no schema_version")
     version = document["schema_version"]
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise FormatError(
-            f"schema_version is {version!r}; this vidground reads {SCHEMA_VERSION}. "
+            f"schema_version is {_shown(version)}; this vidground reads {SCHEMA_VERSION}. "
             "Use the vidground that wrote it, or a newer one"
         )
     kind = _key(document, "kind", "")
@@ -133,7 +140,7 @@ def from_dict(document: Any) -> Result:
         _require_few(document.get("events"), "events", MOST_EVENTS)
         return _decode(Captions, document, "")  # type: ignore[no-any-return]
     if kind != "grounding":
-        raise FormatError(f'kind is {kind!r}; it must be "captions" or "grounding"')
+        raise FormatError(f'kind is {_shown(kind)}; it must be "captions" or "grounding"')
     answers = _key(document, "results", "")
     if not isinstance(answers, list) or not answers:
         raise FormatError("results must be a list of at least one result")
@@ -317,5 +324,8 @@ def _join(where: str, key: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = "a number of too many digits"
     return text if len(text) <= 40 else text[:37] + "..."

@@ -16,7 +16,10 @@ from pathlib import Path
 from vidground.errors import FormatError
 from vidground.results.cues import Cue, by_time
 from vidground.storage.files import printable
+from vidground.storage.reading import read_bytes
 
+MOST_BYTES = 64 << 20
+"""Largest file that is read, 64 MiB: about a million cues."""
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
 """Lower-case suffixes of the files that `read_cues` is meant for."""
 
@@ -25,7 +28,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
+_TIME = r"(?:(\d{1,9}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 # Behind the times: WebVTT's cue settings, or the coordinates (X1:… Y2:…) of some SRT files.
 _TIME_LINE = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s+\S+:\S+)*\s*")
 _ALMOST_TIME_LINE = re.compile(r"\s*\d+\s*[:.,].*-->")
@@ -52,13 +55,13 @@ class _Lines:
         if match is None:
             raise self.error(
                 index,
-                f"{self.lines[index].strip()!r} does not give two times; write them as "
+                f"{self.lines[index].strip()!r:.80} does not give two times; write them as "
                 "HH:MM:SS,mmm --> HH:MM:SS,mmm",
             )
         start_ms, end_ms = (self._milliseconds(index, match.groups()[i : i + 4]) for i in (0, 4))
         if end_ms <= start_ms:
             raise self.error(
-                index, f"{self.lines[index].strip()!r} ends no later than it starts; correct it"
+                index, f"{self.lines[index].strip()!r:.80} ends no later than it starts; correct it"
             )
         return Cue(start_ms, end_ms, text)
 
@@ -70,8 +73,8 @@ class _Lines:
         if minutes > 59 or seconds > 59:
             raise self.error(
                 index,
-                f"{self.lines[index].strip()!r} has {max(minutes, seconds)} minutes or seconds; "
-                "at most 59 are allowed",
+                f"{self.lines[index].strip()!r:.80} has {max(minutes, seconds)} minutes or "
+                "seconds; at most 59 are allowed",
             )
         # One or two digits are tenths or hundredths, as in any decimal fraction.
         milliseconds = int((fields[3] or "").ljust(3, "0"))
@@ -98,10 +101,7 @@ def read_cues(path: str | Path) -> tuple[Cue, ...]:
             after its start.
     """
     name = printable(path)
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise FormatError(f"{name}: cannot be read: {getattr(error, 'strerror', error)}") from error
+    data = read_bytes(path, most_bytes=MOST_BYTES)
     # Some programs end a line with two carriage returns.
     lines = re.split(r"\r*\n|\r", _to_text(data, name))
     source = _Lines(name, tuple(lines))
@@ -134,7 +134,7 @@ def _srt_cues(source: _Lines) -> Iterator[Cue]:
     stray = next((i for i in first if source.lines[i].strip()), None)
     if stray is not None:
         raise source.error(
-            stray, f"{source.lines[stray].strip()!r} stands before the first line of times"
+            stray, f"{source.lines[stray].strip()!r:.80} stands before the first line of times"
         )
     for start, body in zip(starts, bodies, strict=True):
         lines = (_STYLING.sub("", source.lines[i]).strip() for i in body)
@@ -173,7 +173,7 @@ def _vtt_cues(source: _Lines) -> Iterator[Cue]:
         times = next((i for i in range(first, min(first + 2, end)) if "-->" in source.lines[i]), -1)
         if times < 0:
             raise source.error(
-                first, f"{source.lines[first].strip()!r} belongs to no cue; no times precede it"
+                first, f"{source.lines[first].strip()!r:.80} belongs to no cue; no times precede it"
             )
         lines = (html.unescape(_VTT_TAG.sub("", source.lines[i])) for i in range(times + 1, end))
         yield source.cue(times, "\n".join(line.strip() for line in lines))

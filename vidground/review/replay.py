@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vidground.archive.stored_results import load
 from vidground.captioner import DenseCaptioner
-from vidground.errors import InputError, VideoError
+from vidground.errors import VideoError
 from vidground.grounder import Grounder
 from vidground.language.prompts import grounding_question
 from vidground.progress import OnProgress
@@ -26,14 +24,15 @@ from vidground.results.types import (
     Provenance,
     Relevance,
 )
-from vidground.settings import (
-    FULL_WEIGHTS,
-    WEIGHT_BITS,
-    CacheSettings,
-    DecodingSettings,
-    GroundingSettings,
-    SamplingSettings,
+from vidground.review.replay_settings import (
+    decoding_of,
+    device_of,
+    dtype_of,
+    rounding_of,
+    sampling_of,
+    weights_of,
 )
+from vidground.settings import CacheSettings, GroundingSettings
 from vidground.storage.files import file_sha256, printable
 from vidground.video.info import VideoInfo
 
@@ -102,12 +101,12 @@ def replay(
         remedy = "give its current path with --video" if video is None else "check the path"
         raise VideoError(f"{printable(source)}: no such video; {remedy}")
     options = {
-        "device": device or _device(before),
-        "dtype": before.dtype,
-        "weights": _weights(before),
-        "sampling": _sampling(before),
-        "decoding": _decoding(before),
-        "cache": _rounding(before),
+        "device": device or device_of(before),
+        "dtype": dtype_of(before),
+        "weights": weights_of(before),
+        "sampling": sampling_of(before),
+        "decoding": decoding_of(before),
+        "cache": rounding_of(before),
         **({} if before.revision is None else {"revision": before.revision}),
         **load_options,
     }
@@ -126,7 +125,7 @@ def _ground_again(
     stored: Groundings, grounder: Grounder, video: Path, on_progress: OnProgress | None
 ) -> Groundings:
     """Repeat the queries and questions; queries with equal settings as one batch."""
-    cache = _rounding(provenance_in(stored))
+    cache = rounding_of(provenance_in(stored))
     results: dict[int, GroundingResult] = {}
     queries: dict[GroundingSettings, list[int]] = {}
     for index, old in enumerate(stored.results):
@@ -158,50 +157,6 @@ def _with_settings(
         vision=engine.vision,
         cache=cache,
     )
-
-
-def _device(before: Provenance) -> str | None:
-    """Return the kind of device the result was made on; None for the default if there is none."""
-    kind = before.runtime.get("device")
-    return None if kind == "cuda" and not torch.cuda.is_available() else kind
-
-
-def _sampling(before: Provenance) -> SamplingSettings:
-    window_s = before.settings.get("window_s")
-    overlap = before.settings.get("overlap", SamplingSettings().overlap)
-    stream, raw_fps = before.settings.get("stream"), before.settings.get("raw_fps")
-    return SamplingSettings(
-        before.fps,
-        None if window_s is None else float(window_s),
-        overlap,
-        None if stream is None else int(stream),
-        raw_fps,
-    )
-
-
-def _rounding(before: Provenance) -> CacheSettings | None:
-    """Return settings that round features as the result's were, and cache nothing."""
-    bits = before.runtime.get("features", "").removesuffix(" bit")
-    return CacheSettings(max_gib=0, bits=int(bits)) if bits.isdigit() else None
-
-
-def _weights(before: Provenance) -> str:
-    """Return the storage of weights that the result was made with."""
-    bits = before.settings.get("weight_bits")
-    return next((name for name, known in WEIGHT_BITS.items() if known == bits), FULL_WEIGHTS)
-
-
-def _decoding(before: Provenance) -> DecodingSettings:
-    known = {field.name for field in fields(DecodingSettings)}
-    unknown = sorted(before.decoding.keys() - known)
-    if unknown:
-        raise InputError(
-            f"the result was generated with {', '.join(unknown)}, which this version of vidground "
-            f"does not know; use vidground {before.vidground_version}"
-        )
-    # Older versions did not stop answers that repeat themselves.
-    values: Mapping[str, Any] = {"loop_tokens": 0, **before.decoding}
-    return DecodingSettings(**values)
 
 
 @dataclass(frozen=True, slots=True)

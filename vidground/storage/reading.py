@@ -36,6 +36,23 @@ def read_text(
             message names the file, what is wrong and the remedy.
     """
     name = printable(path)
+    content = read_bytes(path, most_bytes=most_bytes, error=error)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as reason:
+        raise error(
+            f"{name}: cannot be read: byte {reason.start} is not UTF-8; {_REPAIR}"
+        ) from reason
+
+
+def read_bytes(
+    path: str | os.PathLike[str],
+    *,
+    most_bytes: int = MOST_BYTES,
+    error: type[VidgroundError] = FormatError,
+) -> bytes:
+    """Return the content of a regular file; see `read_text` for arguments and errors."""
+    name = printable(path)
     try:
         # Opening a pipe would otherwise wait for somebody who writes to it.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -48,19 +65,13 @@ def read_text(
                     f"{name}: {status.st_size} bytes; files of this kind are read up to "
                     f"{most_bytes} bytes; split it"
                 )
-            content = file.read(most_bytes + 1)
+            return file.read(most_bytes + 1)
     except FileNotFoundError as reason:
         raise error(f"{name}: no such file; check the path") from reason
     except IsADirectoryError as reason:
         raise error(f"{name}: cannot be read: is a directory; name a file in it") from reason
     except (OSError, ValueError) as reason:  # ValueError: a NUL byte in the name
         raise error(f"{name}: cannot be read: {_of(reason)}; check the path") from reason
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as reason:
-        raise error(
-            f"{name}: cannot be read: byte {reason.start} is not UTF-8; {_REPAIR}"
-        ) from reason
 
 
 def parse_json(

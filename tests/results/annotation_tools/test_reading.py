@@ -6,6 +6,7 @@ import pytest
 
 from tests.helpers.result_makers import captions
 from vidground.errors import FormatError
+from vidground.results import subtitle_reading
 from vidground.results.annotation_tools import reading
 from vidground.results.annotation_tools.reading import read_annotated
 from vidground.results.formats import save
@@ -37,13 +38,14 @@ def test_files_that_cannot_be_read_are_named(
     for name, reason in (
         ("a.json", "a.json'?: is not JSON"),
         ("bytes.eaf", "bytes.eaf'?: cannot be read"),
-        ("gone.srt", "gone.srt'?: cannot be read: No such file"),
+        ("gone.srt", "gone.srt'?: no such file"),
         ("a.docx", r"a.docx'?: is not a known annotation file; .* \.srt, \.vtt, \.eaf, \.csv"),
     ):
         with pytest.raises(FormatError, match=reason):
             read_annotated(tmp_path / name)
     monkeypatch.setattr(reading, "MOST_BYTES", 10)
+    monkeypatch.setattr(subtitle_reading, "MOST_BYTES", 10)
     for name in ("large.srt", "large.eaf"):
         (tmp_path / name).write_text("x" * 11)
-        with pytest.raises(FormatError, match="has 11 bytes; at most 10 are read"):
+        with pytest.raises(FormatError, match="11 bytes; files of this kind are read up to 10"):
             read_annotated(tmp_path / name)

@@ -11,14 +11,12 @@ from vidground.results.annotation_tools.elan import read_elan
 from vidground.results.annotation_tools.label_studio import read_label_studio
 from vidground.results.annotation_tools.via import read_via, read_via_csv
 from vidground.results.cues import NO_TEXT
-from vidground.results.subtitle_reading import SUBTITLE_SUFFIXES, read_cues
+from vidground.results.subtitle_reading import MOST_BYTES, SUBTITLE_SUFFIXES, read_cues
 from vidground.storage.files import printable
+from vidground.storage.reading import read_text
 
 ANNOTATION_SUFFIXES = (*SUBTITLE_SUFFIXES, ".eaf", ".csv", ".json")
 """Lower-case suffixes of the files that `read_annotated` is meant for."""
-
-MOST_BYTES = 64 << 20
-"""Largest file that is read, 64 MiB: about a million annotations."""
 
 _Read = Callable[[str], tuple[AnnotatedVideo, ...]]
 _RESOLUTION_S = 0.001
@@ -37,13 +35,8 @@ def read_annotated(path: str | Path) -> tuple[AnnotatedVideo, ...]:
     suffix = path.suffix.lower()
     try:
         if suffix in SUBTITLE_SUFFIXES:
-            _require_small(path)
             return (_subtitles(path),)
-        return _READERS.get(suffix, _unknown)(_text(path))
-    except OSError as error:
-        raise FormatError(f"{printable(path)}: cannot be read: {error.strerror}") from error
-    except ValueError as error:  # bytes that are not UTF-8, a NUL in the name
-        raise FormatError(f"{printable(path)}: cannot be read: {error}") from error
+        return _READERS.get(suffix, _unknown)(read_text(path, most_bytes=MOST_BYTES))
     except FormatError as error:
         message = str(error)
         name = printable(path)
@@ -62,19 +55,6 @@ def _subtitles(path: Path) -> AnnotatedVideo:
         for number, cue in enumerate(cues, start=1)
     )
     return AnnotatedVideo(None, events, _RESOLUTION_S)
-
-
-def _text(path: Path) -> str:
-    _require_small(path)
-    return path.read_text(encoding="utf-8-sig")
-
-
-def _require_small(path: Path) -> None:
-    size = path.stat().st_size
-    if size > MOST_BYTES:
-        raise FormatError(
-            f"has {size:,} bytes; at most {MOST_BYTES:,} are read, export fewer videos at a time"
-        )
 
 
 def _json(text: str) -> tuple[AnnotatedVideo, ...]:
