@@ -358,3 +358,34 @@ def test_pictures_of_ten_bits_keep_them(program: Program, suffix: str, tmp_path:
     with av.open(str(clip.path)) as container:
         assert next(container.decode(video=0)).format.components[0].bits == 10
     assert indices(clip.path) == list(range(5, 15))
+
+
+@each_program
+@pytest.mark.parametrize("mode", ["fast", "precise"])
+@pytest.mark.parametrize(
+    ("rate", "start", "expected"),
+    [
+        (Fraction(25), "14:09:42:00", "14:09:43:00"),
+        (Fraction(30000, 1001), "10:00:59;10", "10:01:00;12"),  # ;00 and ;01 are left out
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_clips_carry_their_own_source_timecode(
+    program: Program,
+    mode: Mode,
+    rate: Fraction,
+    start: str,
+    expected: str,
+    suffix: str,
+    tmp_path: Path,
+) -> None:
+    film = make_video(tmp_path / f"plain{suffix}", frames=60, fps=rate, gop=5, bframes=0)
+    timed = tmp_path / f"film{suffix}"
+    copy = [program.path, "-v", "error", "-i", str(film), "-c", "copy", "-timecode", start]
+    subprocess.run([*copy, str(timed)], check=True)
+    frames = 25 if rate == 25 else 30
+    clip = ClipMaker(timed, program, CutSettings(mode)).make(
+        float(frames / rate), float((frames + 20) / rate), tmp_path / f"clip{suffix}"
+    )
+    assert clip.cut.start_s == pytest.approx(float(frames / rate), abs=2e-3)
+    assert TimedVideo(clip.path).info.timecode == expected

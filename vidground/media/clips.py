@@ -188,7 +188,13 @@ class ClipMaker:
                     *((Input("video", seek), track) for track in self._video.sound),
                 ],
                 output,
-                {**written, **no_earlier, **container.options, "t": f"{cut.duration_s:.6f}"},
+                {
+                    **written,
+                    **no_earlier,
+                    **container.options,
+                    **self._timecode(cut),
+                    "t": f"{cut.duration_s:.6f}",
+                },
             )
 
     def _encode(self, cut: Cut, output: Path, container: Container) -> float:
@@ -208,6 +214,7 @@ class ClipMaker:
                     **container.audio,
                     **container.options,
                     **self._filters(cut),
+                    **self._timecode(cut),
                     "format": container.format,
                     "map_chapters": "-1",
                 },
@@ -234,6 +241,13 @@ class ClipMaker:
             return options
         position = f"{self._video.absolute_s(start_s):.6f}"
         return {**options, "seek_timestamp": "1", "noaccurate_seek": None, "ss": position}
+
+    def _timecode(self, cut: Cut) -> Options:
+        """Return options that state the clip's own timecode; ffmpeg copies that of the video."""
+        if self._video.info.timecode is None:
+            return {}
+        tag = f"timecode={self._video.timecode_at(cut.start_s) or ''}"  # empty removes it
+        return {"metadata": (tag,), "metadata:s:v:0": (tag,)}
 
     def _filters(self, cut: Cut) -> Options:
         length_s = cut.duration_s

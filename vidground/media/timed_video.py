@@ -14,6 +14,12 @@ from vidground.video.frame_sampler import FrameSampler
 from vidground.video.info import VideoInfo
 from vidground.video.orientation import Orientation
 from vidground.video.packets import Packets
+from vidground.video.timecode import (
+    DROP_FRAME_RATES,
+    is_drop_frame,
+    to_frame_number,
+    to_timecode,
+)
 from vidground.video.timeline import Timeline
 from vidground.video.video_file import VideoFile
 
@@ -70,6 +76,15 @@ class TimedVideo:
             return ("a?",)
         tracks = range(facts.container.sound_tracks)
         return tuple(f"a:{track}" for track in tracks if track not in facts.unknown_sound)
+
+    def timecode_at(self, seconds: float) -> str | None:
+        """Return the source timecode at a time; None without one or at a variable frame rate."""
+        start, rate = self.info.timecode, self.timeline.rate
+        if start is None or rate is None:
+            return None
+        drop_frame = is_drop_frame(start) and rate in DROP_FRAME_RATES
+        number = to_frame_number(start, rate) + round(seconds * rate)
+        return to_timecode(number, rate, drop_frame=drop_frame)
 
     @property
     def left_out(self) -> str | None:
