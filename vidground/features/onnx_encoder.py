@@ -19,6 +19,7 @@ from vidground.errors import CheckpointError
 from vidground.features.onnx_folder import ExportFolder, check_weights, read_export
 from vidground.features.onnx_providers import (
     GPU_FRAMES,
+    PROVIDERS,
     check_provider,
     choose_provider,
     import_runtime,
@@ -27,6 +28,8 @@ from vidground.features.onnx_providers import (
     provider_options,
     session_errors,
 )
+from vidground.features.onnx_trial import Interface, require_sound
+from vidground.model.configuration import D2VLMConfig
 from vidground.model.d2vlm import D2VLM
 
 _CPU_CACHE_BYTES = 8 << 20
@@ -70,6 +73,12 @@ class OnnxVision:
         self._model = model
         on_gpu = self.provider != "cpu" and model.device.type == "cuda"
         self.device = model.device if on_gpu else torch.device("cpu")
+        for name in export.parts:
+            providers = [PROVIDERS["cpu"]]
+            if self.provider != "cpu":  # building TensorRT's engine for a trial would take minutes
+                providers.insert(0, PROVIDERS["cuda"])
+            interface = _interface(name, model.config)
+            require_sound(_graph_file(export, name), interface, providers, digest=self.content)
         self._graphs = {
             name: _open(runtime, export, name, self.provider, self.device) for name in export.parts
         }
@@ -181,14 +190,32 @@ class _Graph:
 def _open(
     runtime: Any, export: ExportFolder, name: str, provider: str, device: torch.device
 ) -> _Graph:
-    part = export.parts[name]
-    file = export.path / (part.vnni_file if part.vnni_file and _has_vnni() else part.file)
+    file = _graph_file(export, name)
     try:
         session = open_session(runtime, file, provider_options(provider, export, name, device))
     except session_errors(runtime) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{file} cannot be run: {reason}; export it again") from error
     return _Graph(session, device)
+
+
+def _graph_file(export: ExportFolder, name: str) -> Path:
+    part = export.parts[name]
+    return export.path / (part.vnni_file if part.vnni_file and _has_vnni() else part.file)
+
+
+def _interface(name: str, config: D2VLMConfig) -> Interface:
+    """Return what the graph of a part takes and returns; see `export_onnx`."""
+    size, vision = config.image_size, config.vision_config
+    patches = (int(size // vision.patch_size) ** 2, int(vision.hidden_size))
+    if name == "vision":
+        return Interface({"pixel_values": (3, size, size)}, (), patches)
+    question: dict[str, tuple[int | None, ...]] = {
+        "question_ids": (None,),
+        "question_mask": (None,),
+    }
+    inputs = {"patches": patches, **question}
+    return Interface(inputs, tuple(question), (int(config.text_config.hidden_size),))
 
 
 def _has_vnni() -> bool:
