@@ -1,5 +1,6 @@
 """Whatever is read may be damaged or hostile: it is refused in a line, soon, and nothing else."""
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import FrameType
 import pytest
 from click.testing import CliRunner
 
+from tests.helpers.annotation_files import sft_sample
 from tests.helpers.hostile_case import HostileCase
 from tests.helpers.hostile_inputs import all_cases
 from tests.helpers.result_makers import TWO
@@ -54,3 +56,14 @@ def test_it_is_refused_in_a_line(case: HostileCase, folder: Path) -> None:
     assert said.strip()
     assert max(map(len, said.splitlines())) <= LONGEST_LINE
     assert set(folder.iterdir()) - before <= {folder / "made"}
+
+
+def test_what_the_cases_change_is_accepted_unchanged(folder: Path) -> None:
+    (folder / "samples.json").write_text(json.dumps([sft_sample(video="a.mp4")]))
+    for command in (
+        ("convert", "good.json", "--to", "edl,srt"),
+        ("convert", "good.srt", "--from", "good.json", "--to", "vtt", "-o", "made"),
+        ("data", "validate", "samples.json", "--video-root", "."),
+    ):
+        result = CliRunner().invoke(cli, command)
+        assert result.exit_code == 0, result.stderr

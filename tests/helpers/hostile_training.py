@@ -1,8 +1,8 @@
 """Annotations and training configurations that are damaged or made to harm, for tests."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from tests.helpers.annotation_files import sft_sample
 from tests.helpers.hostile_case import (
     DEEP,
     LONG_INTEGER,
@@ -15,17 +15,7 @@ from tests.helpers.hostile_case import (
     with_value,
 )
 
-_SAMPLE: Mapping[str, Any] = {
-    "video": "a.mp4",
-    "duration": 10.0,
-    "task": "tvg",
-    "source": "toy",
-    "conversations": [
-        {"from": "human", "value": "<image>\nWhen?"},
-        {"from": "gpt", "value": "It is <evi>from 1 to 2</evi>."},
-    ],
-    "tgt": [1.0, 2.0],
-}
+_SAMPLE = sft_sample(video="a.mp4")
 _SAMPLE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "video": ("list", "object", "null", "true", "long", "absent"),
     "duration": NUMBERS,

@@ -274,6 +274,8 @@ class Manifest:
     def _reported(self) -> Iterator[None]:
         try:
             yield
+        except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its messages
+            raise self._damaged("its schema is not text") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
             raise self._error(code, str(error)) from error
@@ -293,6 +295,7 @@ class Manifest:
         return FormatError(f"{printable(self.path)}: the record of results: {reason}")
 
     def _damaged(self, what: str) -> RecordError:
+        what = " ".join(what.split())  # SQLite quotes the file's own schema
         return RecordError(
             f"{printable(self.path)}: the record of results is damaged ({what}); vidground record "
             f"rebuild {printable(self.folder)} makes it again from the results that lie there"

@@ -19,6 +19,7 @@ from vidground.storage.atomic import write_atomically
 
 MANIFEST = "export.json"
 SCHEMA_VERSION = 1
+_LONGEST_NAME = 255
 
 PARTS = ("vision", "compressor")
 """Parts of a model that can be exported; names of `D2VLM`'s attributes."""
@@ -96,7 +97,15 @@ def read_export(path: str | Path) -> ExportFolder:
             f"{folder / MANIFEST} names the parts {sorted(parts)}; known are {', '.join(PARTS)}"
         )
     for part in parts.values():
-        for name in filter(None, (part.file, part.vnni_file)):
+        for name in (part.file, part.vnni_file):
+            if name is None:
+                continue
+            # What lies elsewhere is not part of the export.
+            if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or "/" in name:
+                raise CheckpointError(
+                    f"{folder / MANIFEST} names the file {name!r:.40}; it must be the name of a "
+                    "file in this folder: export again"
+                )
             if not (folder / name).is_file():
                 raise CheckpointError(f"{folder} has no {name}, which {MANIFEST} names")
     return ExportFolder(folder, parts, values)
