@@ -210,7 +210,7 @@ def test_damaged_exports_are_refused(folder: Path, tmp_path: Path) -> None:
     place = shutil.copytree(folder, tmp_path / "copy")
     graph = place / "vision.onnx"
     graph.write_bytes(graph.read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match=r"vision.onnx cannot be run: .*export it again"):
+    with pytest.raises(CheckpointError, match=r"vision.onnx' cannot be run: .*export it again"):
         OnnxVision(place, golden_model())
     graph.unlink()
     with pytest.raises(CheckpointError, match=r"has no vision.onnx"):
