@@ -147,7 +147,7 @@ def test_packages_stay_small_and_their_init_files_hold_a_docstring_alone() -> No
         ("ffmpeg", {"media.ffmpeg"}),
         ("imageio_ffmpeg", {"media.ffmpeg"}),
         ("pysubs2", {"results.timed_text"}),
-        ("opentimelineio", {"results.edit_lists"}),
+        ("opentimelineio", {"results.editors.edit_lists"}),
         ("jinja2", {"review.report_page"}),
         ("ray", {"archive.ray_connection"}),
     ],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.result_makers import VIDEO, captions
 from vidground.language.safe_text import plain_text
-from vidground.results.editing import EDITOR_RATES
+from vidground.results.editors.editing import EDITOR_RATES
 from vidground.results.types import Captions, Event
 
 TEXTS = st.text(max_size=20) | st.text("12 \n\r*:;,\"'<>&{}\\%\x00\u2028\x85\ud800\x1b[m\ufffe")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentimelineio import opentime
 
-from vidground.results.editing import EDITOR_RATES
+from vidground.results.editors.editing import EDITOR_RATES
 from vidground.video.timecode import (
     DROP_FRAME_RATES,
     find_timecode,

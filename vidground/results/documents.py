@@ -26,6 +26,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from vidground.errors import FormatError, InputError
+from vidground.results.limits import require_bounds
 from vidground.results.types import (
     Captions,
     Event,
@@ -34,7 +35,6 @@ from vidground.results.types import (
     Moment,
     Provenance,
     Relevance,
-    require_bounds,
 )
 from vidground.video.info import VideoInfo
 

@@ -6,7 +6,7 @@
   queries for which nothing was found.
 - chapters: metadata for ffmpeg; youtube: chapters for a video's description.
 - otio, edl, fcpxml, premiere-xml: for editing programs; resolve-edl, resolve-csv: markers for
-  DaVinci Resolve. All in whole frames (`vidground.results.editing`).
+  DaVinci Resolve. All in whole frames (`vidground.results.editors.editing`).
 - labelstudio, elan, via: projects for annotation tools (`vidground.results.annotation_tools`).
 
 All but JSON and JSON Lines round each time once, to milliseconds if not stated otherwise, sort by
@@ -33,10 +33,10 @@ from vidground.results.documents import (
     to_json_lines,
     video_of,
 )
-from vidground.results.edit_lists import edl, otio, resolve_csv, resolve_edl
-from vidground.results.editing import Edit, editor_rate, to_edit
-from vidground.results.fcpxml import fcpxml
-from vidground.results.premiere_xml import premiere_xml
+from vidground.results.editors.edit_lists import edl, otio, resolve_csv, resolve_edl
+from vidground.results.editors.editing import Edit, editor_rate, to_edit
+from vidground.results.editors.fcpxml import fcpxml
+from vidground.results.editors.premiere_xml import premiere_xml
 from vidground.results.subtitles import srt, vtt
 from vidground.results.tables import (
     chapters,

@@ -22,7 +22,7 @@ from vidground.results.annotation_tools.annotated_video import (
 )
 from vidground.results.cues import Cue, to_cues
 from vidground.results.documents import Result, video_of
-from vidground.results.editing import to_edit
+from vidground.results.editors.editing import to_edit
 from vidground.results.types import Event
 
 _TIER = "events"

@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from vidground.results.editing import Edit, Span
+from vidground.results.editors.editing import Edit, Span
 from vidground.results.tables import defused
 from vidground.video.timecode import to_frame_number
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from xml.etree import ElementTree as ET
 
 from vidground.language.safe_text import xml_text
-from vidground.results.editing import Edit
+from vidground.results.editors.editing import Edit
 
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE xmeml>\n'
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.result_makers import VIDEO
 from vidground.errors import FormatError
-from vidground.results.editing import EDITOR_RATES, Span, editor_rate, to_edit, to_frames
+from vidground.results.editors.editing import EDITOR_RATES, Span, editor_rate, to_edit, to_frames
 from vidground.results.types import Event
 
 FILM, NTSC, HIGH = Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)

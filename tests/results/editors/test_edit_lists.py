@@ -14,7 +14,7 @@ from tests.helpers.edit_makers import at_any_rate, in_frames
 from tests.helpers.result_makers import TWO, VIDEO, captions
 from vidground.errors import FormatError
 from vidground.language.safe_text import plain_text
-from vidground.results.editing import EDITOR_RATES
+from vidground.results.editors.editing import EDITOR_RATES
 from vidground.results.formats import render
 from vidground.results.types import Captions, Event
 

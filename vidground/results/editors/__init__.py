@@ -1,0 +1,1 @@
+"""Results as markers and cuts for editing programs."""
