@@ -143,6 +143,15 @@ def test_a_graph_that_never_ends_is_stopped(
         tried(saved(tmp_path, endless()))
 
 
+def test_files_in_the_current_folder_are_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("onnxruntime.py").write_text("open('ran', 'w')")
+    tried(saved(tmp_path, graph()))
+    assert not Path("ran").exists()
+
+
 def test_a_process_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(CheckpointError, match=r"crashes onnxruntime \(exit code 1\)"):

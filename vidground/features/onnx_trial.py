@@ -25,6 +25,7 @@ from vidground.errors import CheckpointError, FormatError
 from vidground.features.onnx_providers import import_runtime
 from vidground.settings import CacheSettings
 from vidground.storage.atomic import write_atomically
+from vidground.storage.child_processes import module_command, module_environment
 from vidground.storage.files import printable
 
 LIMIT_S = 300.0
@@ -79,9 +80,16 @@ def require_sound(file: Path, interface: Interface, providers: list[str], *, dig
 def _try(file: Path, interface: Interface, providers: list[str]) -> str | None:
     """Return what is wrong with a graph, found in another process; None for nothing."""
     request = {"file": str(file.absolute()), "providers": providers, **asdict(interface)}
-    command = [sys.executable, "-m", "vidground.features.onnx_trial", json.dumps(request)]
+    command = module_command("vidground.features.onnx_trial", json.dumps(request))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        done = subprocess.run(
+            command,
+            env=module_environment(),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return f"did not compute {FRAMES} frames in {LIMIT_S:g} s"
     if done.returncode != 0 or not done.stdout.strip():

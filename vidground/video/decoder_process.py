@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import weakref
 from concurrent.futures import Future
@@ -17,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from vidground import errors
 from vidground.errors import InternalError, VideoError, VidgroundError
 from vidground.faults import Fault, internal_error
 from vidground.settings import CPU, IsolationSettings
+from vidground.storage.child_processes import module_command, module_environment
 from vidground.storage.files import printable
 from vidground.video.decoder_worker import memory_of
 from vidground.video.ipc import Channel, ChannelClosedError, Message, SilenceError
@@ -247,17 +246,13 @@ def _start_process(end: int) -> tuple[subprocess.Popen[bytes], threading.Thread,
 
 
 def _keep(end: int, words: IO[bytes], started: Future[subprocess.Popen[bytes]]) -> None:
-    root = str(Path(errors.__file__).parents[1])
-    path = [str(Path(entry).absolute()) for entry in sys.path if entry]
     environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([*path, root]),
+        **module_environment(),
         "OPENBLAS_NUM_THREADS": "1",  # each thread would take memory
     }
     try:
         process = subprocess.Popen(
-            # -P: whatever lies in the current folder, it is not imported.
-            [sys.executable, "-P", "-m", "vidground.video.decoder_worker", str(end)],
+            module_command("vidground.video.decoder_worker", str(end)),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
