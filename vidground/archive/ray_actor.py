@@ -143,7 +143,7 @@ class VideoWorker:
 
         Raises:
             VideoError: too many actors have died with this video.
-            VidgroundError: this machine does not see the video, which is no fault of the video.
+            VidgroundError: this machine cannot see the video; the video itself may be fine.
         """
         job = assignment.job
         if assignment.attempt > MAX_ATTEMPTS:

@@ -73,7 +73,7 @@ def run_archive(
         ledger: what is done already; None for one that goes by names of files, and by records
             where the jobs have a folder for them.
         judge: says why a result is not good enough; it is written, but counts as failed.
-        max_failures: the run ends once so many inputs have failed.
+        max_failures: number of failed inputs after which the run ends.
         wait: until other runs are through with their jobs; if not, these stay unfinished.
         stored: whether reports on skipped jobs hold the stored result, too.
         render: a result as text in a format. write: puts such a text to its file.
@@ -158,7 +158,7 @@ class _Run:
 
     @property
     def is_enough(self) -> bool:
-        """Whether so many inputs have failed that the run ends."""
+        """Whether the number of failures that ends the run is reached."""
         return self.max_failures is not None and self.failures >= self.max_failures
 
     def report_missing(self, missing: Iterable[tuple[str, VidgroundError]]) -> None:

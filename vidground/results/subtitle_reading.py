@@ -86,7 +86,7 @@ def read_cues(path: str | Path) -> tuple[Cue, ...]:
 
     A file that starts with "WEBVTT" is WebVTT, any other is SRT, whatever its name. Styling tags,
     positions, and in WebVTT comments, style sheets and escapes are resolved or removed; line
-    breaks in a text stay as "\\n". In SRT, `<...>` that is no styling stays text.
+    breaks in a text stay as "\\n". In SRT, `<...>` other than styling stays text.
 
     Args:
         path: UTF-8, or UTF-16 with a byte order mark.

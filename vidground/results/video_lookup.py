@@ -59,7 +59,7 @@ def require_video(
         any_video: accept `given` whatever it holds.
 
     Raises:
-        VideoError: the video is not found, is no regular file, or is another one.
+        VideoError: the video is not found, is not a regular file, or is another one.
     """
     info = video_of(result)
     video = find_video(info, result=stored) if given is None else Path(given)

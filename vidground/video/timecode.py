@@ -51,7 +51,7 @@ def to_frame_number(timecode: str, rate: Fraction) -> int:
         rate: frames per second; timecode counts in the nearest whole number of them.
 
     Raises:
-        ValueError: it is no timecode.
+        ValueError: it is not a timecode.
     """
     match = _TIMECODE.fullmatch(timecode)
     if match is None:

@@ -76,7 +76,7 @@ def edl(edit: Edit) -> str:
     for number, found in enumerate(edit.spans, 1):
         source = (edit.start + found.first, edit.start + found.end)
         record = (recorded, recorded + found.frames)
-        # "AX" is how edit lists call a source that is no tape.
+        # "AX" is how edit lists call a source other than a tape.
         blocks.append(
             f"{_edl_event(edit, number, 'AX', (*source, *record))}\n"
             f"* FROM CLIP NAME:  {edit.name}\n* COMMENT: {found.text}\n"
